@@ -164,5 +164,5 @@ func cooked2Frame(ip []byte) []byte {
 	return append(head, ip...)
 }
 
-// offsetIn returns the offset of part in whole, of which it is a slice.
+// offsetIn returns the offset of part in whole. part must be a slice of whole.
 func offsetIn(whole, part []byte) int { return cap(whole) - cap(part) }

@@ -20,21 +20,21 @@ import (
 type orders struct {
 	off      bool                  // enabled: false
 	on       bool                  // enabled: true
-	hasUntil bool                  // there is a valid until; an empty one means that there is no end
+	hasUntil bool                  // the key until has a valid value; an empty value means that there is no end
 	until    time.Time             // zero: no end
 	mute     []string              // rules, in addition to TAP_MUTE
-	expect   []finding.Expectation // after those of TAP_EXPECT
+	expect   []finding.Expectation // expectations, which apply after those of TAP_EXPECT
 }
 
-// orderKeys are the keys of the ConfigMap. By default it may end capturing but not hide findings, since whoever can write it may be
-// the one whose traffic the tap watches.
+// orderKeys are the keys of the ConfigMap. By default a ConfigMap may end capturing but not hide findings, because its author may
+// be the person whose traffic the tap watches.
 var orderKeys = []string{"enabled", "until", "mute", "expect"}
 
 // configMap reads orders from a mounted ConfigMap. They stop, mute or configure a fleet without a restart. A value that is invalid or
 // not allowed is ignored, and logged once. A missing folder orders nothing.
 type configMap struct {
 	dir    string
-	allow  []string // of orderKeys
+	allow  []string // the keys that are allowed, of orderKeys
 	log    *slog.Logger
 	errors map[string]string // why values are ignored, by key; empty: not ignored
 }

@@ -189,7 +189,7 @@ func (d *dropMonitor) check(t *tap, now time.Time) {
 // outputMonitor logs that standard output is no longer read, and that it is read again. The sink for Kafka logs such changes itself.
 type outputMonitor struct {
 	next   time.Time // when the next check is due
-	reason string    // that was logged last
+	reason string    // the reason that was logged last
 }
 
 func (o *outputMonitor) check(t *tap, now time.Time) {

@@ -13,8 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestUntil: when its time is over the tap closes its sockets, publishes a record and idles until it gets a signal. If the machine is so
-// busy that the time is over before the tap captures, it is repeated with more time.
+// TestUntil: when its time is over the tap closes its sockets, publishes a record and idles until it gets a signal. If the
+// machine is so busy that the time is over before the tap captures, the test is repeated with more time.
 func TestUntil(t *testing.T) {
 	t.Parallel()
 	program := buildTap(t)

@@ -57,7 +57,7 @@ func TestExpositionParses(t *testing.T) {
 	}
 }
 
-// FuzzExposition does the same for any label value.
+// FuzzExposition: Prometheus' parser reads any label value as it was written.
 func FuzzExposition(f *testing.F) {
 	f.Add("eth0")
 	f.Add("a\tb\\\"\n\u00ad\xff")
@@ -116,8 +116,8 @@ func TestMetricsPage(t *testing.T) {
 	}
 }
 
-// TestCapturingMetric: the metric is 0 for an interface that should be captured and is not. While nothing is to be captured there is
-// no such sample, so no alert.
+// TestCapturingMetric: the metric is 0 for an interface that should be captured and is not. While nothing is to be captured there
+// is no such sample, so no alert is raised.
 func TestCapturingMetric(t *testing.T) {
 	tap := tapOn(t, "eth0,lo")
 	samples := func() string {

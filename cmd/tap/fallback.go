@@ -8,7 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// instead has the value that replaces an invalid one where the default would publish more than was asked for.
+// instead maps variables to the value that replaces an invalid one. It has the variables whose default would
+// publish more than was asked for.
 var instead = map[string]string{"TAP_REDACT": "strict"}
 
 // fallBack returns usable settings for any environment: an invalid value counts as not set and is described in settingErrors. The

@@ -146,7 +146,8 @@ func TestFloodIsPublished(t *testing.T) {
 	}
 }
 
-// BenchmarkFlood prints what a packet of a flood costs: 20,000 in a second of packet time.
+// BenchmarkFlood prints the cost of one packet of a flood. The flood has 20,000 packets in a second
+// of packet time.
 func BenchmarkFlood(b *testing.B) {
 	for _, f := range madeUp {
 		b.Run(f.name, func(b *testing.B) {

@@ -48,7 +48,7 @@ func (t *tap) listen() *httpd {
 		t.log.Warn("no health and metrics", "error", err, "see", "TAP_LISTEN")
 		return nil
 	}
-	if a, ok := h.Addr().(*net.TCPAddr); ok { // a port in use is the application's
+	if a, ok := h.Addr().(*net.TCPAddr); ok { // a port that is in use is the application's
 		t.pipeline.Do(func(p *pipeline.Locked) { p.Judge.SetListen(uint16(a.Port)) })
 	}
 	return h

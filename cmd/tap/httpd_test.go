@@ -59,7 +59,8 @@ func TestHTTPD(t *testing.T) {
 	}
 }
 
-// TestHTTPDRawRequests: the status of unusual and malformed requests, as net/http has it. A comment names the RFC that decides.
+// TestHTTPDRawRequests checks the status of unusual and malformed requests, which net/http determines. A comment names the RFC
+// that requires the status.
 func TestHTTPDRawRequests(t *testing.T) {
 	h := startHTTPD(t)
 	long := strings.Repeat("a: b\r\n", 2*httpdHeader)

@@ -288,7 +288,8 @@ func player(name string) (int, error) {
 	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: int(request.Uint32())})
 }
 
-// send sends a frame and returns how many segments it is. A TCP frame with much payload is sent like one for segmentation offload.
+// send sends a frame and returns how many segments of at most segmentBytes its payload makes. A TCP frame with more payload than
+// one segment is sent with the header for segmentation offload.
 func send(fd int, p *flow.Packet) (segments int, err error) {
 	var d flow.Decoded
 	segments = 1
@@ -326,7 +327,7 @@ func tcpStart(frame []byte) int {
 	return at + int(frame[at]&15)*4
 }
 
-// age is the only time among the facts. It differs between the rings.
+// age matches the only time among the facts. It differs between the rings.
 var age = regexp.MustCompile(`"client_auth_age":\d+,`)
 
 // facts returns the parts of connections' records that a filter must not change: all but times, and details of plaintext HTTP after

@@ -14,8 +14,8 @@ import (
 const arphrdLoopback = 772
 
 // onLoopback reports whether p was captured on Linux's loopback device. name is the interface's name in the file, empty if the
-// file has none, as in pcap. Then the link header decides: under a mesh's REDIRECT the IP addresses on lo are the pod's and its
-// peer's.
+// file has none, as in pcap. Without a name the link header decides, because the IP addresses do not show it: under a mesh's
+// REDIRECT those on lo are the pod's and its peer's.
 func (b *batch) onLoopback(p *flow.Packet, name string) bool {
 	switch {
 	case !fromLoopback(p):

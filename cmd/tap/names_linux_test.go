@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// The test binary also runs as a DNS server with an application server, and as a client that looks up the one and connects to the
-// other.
+// The test binary also runs as a DNS server with an application server, and as a client that looks up the application server's
+// name and connects to it.
 func init() {
 	switch os.Getenv("MESHTLS_NAMES") {
 	case "server":

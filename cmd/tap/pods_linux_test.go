@@ -146,7 +146,7 @@ func (p pod) in(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, args[0], args[1:]...)
 }
 
-// within returns the arguments that, before a command, run it in the pod's namespace.
+// within returns the arguments to put before a command so that it runs in the pod's namespace.
 func (p pod) within() []string { return []string{"nsenter", "--net=" + p.name, "--"} }
 
 // ip runs ip(8). If the first arguments are -n and a pod's name, it runs in that pod.

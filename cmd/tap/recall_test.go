@@ -190,7 +190,7 @@ func ethernetPackets(t *testing.T, file string) (out []flow.Packet) {
 // sender for segmentation offload; below that it leaves some unmerged at random, like receive offload.
 func offloaded(r *mathrand.Rand, packets []flow.Packet, most int) (out []flow.Packet) {
 	type pending struct {
-		at   int // in out
+		at   int // index of the packet in out
 		next uint32
 		size int
 	}

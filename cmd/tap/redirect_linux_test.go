@@ -143,7 +143,8 @@ func redirectAndTProxy(t *testing.T) (dropped bool) {
 		pod  pod
 		want []string // direction, scope, verdict, and the endpoints with fixed ports
 	}{
-		// 10.77.0.1 > 127.0.0.1:15001, answered by 10.77.0.2:80; and the proxy's own connection to it
+		// The connection from 10.77.0.1 to 127.0.0.1:15001, whose responses come from 10.77.0.2:80,
+		// and the proxy's own connection to 10.77.0.2:80.
 		{client, []string{"internal pod plaintext 10.77.0.1 > 10.77.0.2:80 by 127.0.0.1:15001", "egress wire plaintext 10.77.0.1 > 10.77.0.2:80 by :"}},
 		{server, []string{"ingress wire plaintext 10.77.0.1 > 10.77.0.2:80 by :", "internal pod plaintext 127.0.0.6 > 10.77.0.2:8080 by :"}},
 	} {

@@ -115,8 +115,8 @@ func resumingClient(address string) error {
 	return nil
 }
 
-// poison returns a mutual TLS 1.3 handshake with tickets like those of a server without client certificates, and a resumption of a
-// connection with such a server. If both seem to be of one server, the second appears to be mutual.
+// poison returns a mutual TLS 1.3 handshake with tickets like those of a server without client certificates, and a resumption of
+// a connection with such a server. If both seem to be of one server, the resumption appears to be mutual.
 func poison(t *testing.T) (forged, resumption *capturetest.Conversation) {
 	t.Helper()
 	cert, err := liveCertificate("cart")
@@ -154,7 +154,8 @@ func lastRecord(flight []byte) []byte {
 	}
 }
 
-// replaceTickets replaces the second chunk that the server sends: if it has requested a certificate, that is its tickets.
+// replaceTickets replaces the second chunk that the server sends. It holds the server's tickets if the server has
+// requested a certificate.
 func replaceTickets(t *testing.T, talk *capturetest.Conversation, tickets []byte) {
 	t.Helper()
 	at, before := -1, 0 // the index of the chunk, and how many bytes the server sent before it
@@ -305,8 +306,9 @@ func verdictsBySource(t *testing.T, lines []string) map[int]string {
 	return out
 }
 
-// TestAddressesComeAndGo: a connection to a new address is the pod's from its first packet on: a second address of the interface, one
-// of lo or of an interface that is not captured, and one that only a route makes local. A removed address is a peer's again.
+// TestAddressesComeAndGo: a connection to a new address is the pod's from its first packet on. The address may be a second one of
+// the interface, one of lo or of an interface that is not captured, or one that only a route makes local. A removed address is a
+// peer's again.
 func TestAddressesComeAndGo(t *testing.T) {
 	t.Parallel()
 	undropped(t, addressesComeAndGo)

@@ -27,7 +27,8 @@ var programs string
 // tests runs the tests of this package.
 type tests struct{ *testing.M }
 
-// Run runs them. Parallel tests wait most of the time, so eight run at a time by default, even with fewer processors.
+// Run runs the tests. Parallel tests wait most of the time, so eight run at a time by default, even with fewer
+// processors.
 func (x tests) Run() (status int) {
 	flag.Parse()
 	var err error

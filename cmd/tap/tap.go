@@ -53,7 +53,7 @@ type tap struct {
 
 	configMap configMap
 	orders    orders                 // used only by the goroutine of run
-	ending    ending                 // as orders
+	ending    ending                 // used only by the goroutine of run
 	muted     []string               // rules that the engine mutes
 	ignored   []string               // orders that are ignored, one line each; guarded by the pipeline's lock
 	idling    atomic.Pointer[string] // why nothing is to be captured; nil while something is

@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// TestNothingButUndecoded: if no packet of a capture is decoded, both kinds of output say so.
+// TestNothingButUndecoded: if no packet of a capture is decoded, both kinds of output report this.
 func TestNothingButUndecoded(t *testing.T) {
 	sctp := append([]byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 32, 0, 1, 0, 0, 64, 132, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}, make([]byte, 12)...)
 	var capture bytes.Buffer

@@ -19,8 +19,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// player opens a socket that sends frames over an interface of the pod. A thread ends with it, and the kernel kills the processes that
-// this thread has started, so processes must be started after it.
+// player opens a socket that sends frames over an interface of the pod. It ends a thread, and the kernel then kills the processes
+// that this thread has started. So start processes only after calling player.
 func (p pod) player(t *testing.T, name string) (fd int) {
 	t.Helper()
 	opened := make(chan error)

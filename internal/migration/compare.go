@@ -62,11 +62,11 @@ func (v *view) evidence() Watch {
 type row struct {
 	Edge
 	pair         *pair // the edge's pair, on the side where the edge was found
-	hbone        bool  // an edge of the after side only: it is HBONE
+	hbone        bool  // for an edge that only the after side has: it is HBONE
 	unshared     bool  // no other edge was matched to the same evidence
-	onlyHBONE    bool  // only HBONE between the two was found
+	onlyHBONE    bool  // only HBONE was found between the two ends
 	tooManyNames bool  // more than maxHits pairs matched
-	besideHBONE  bool  // beside HBONE the two have connections that may be less than mutual TLS
+	besideHBONE  bool  // in addition to HBONE, the two ends have connections that may be less than mutual TLS
 	pairSeen     bool  // the other side has a pair with the same names
 }
 
@@ -171,8 +171,8 @@ func (m *matching) match() {
 	}
 }
 
-// recordFormerState adds the counts of an edge to the former state of its pairs and of its server, for
-// edges that are new on the after side.
+// recordFormerState adds the counts of an edge to the former state of its pairs and of its server.
+// Edges that are new on the after side are compared with that state.
 func (m *matching) recordFormerState(x *row, hits []candidate) {
 	for i := range hits {
 		if hits[i].basis == ByName { // a connection to another port of an address shows nothing
@@ -223,7 +223,7 @@ func (e *evidence) add(h *candidate, l *lane, basis Basis, port uint16) {
 	}
 }
 
-// addPortRows creates the rows of a pair, except that of HBONE.
+// addPortRows creates the rows of a pair, except the row of its HBONE.
 func (m *matching) addPortRows(p *pair, hits []candidate) {
 	var unseen []*row // edges that were not seen at their own port
 	for _, port := range p.sortedPorts() {
@@ -310,15 +310,16 @@ func observe(c Counts, ports []uint16) Observation {
 // side.
 type unmatchedLanes struct {
 	hbone         bool            // there is HBONE among them
-	doubtfulPeers [2]bool         // whether connections may be less than mutual TLS: those to peers without a name, those to any peer
+	doubtfulPeers [2]bool         // whether connections may be less than mutual TLS: [0] to peers without a name, [1] to any peer
 	ports         map[uint16]bool // ports of peers without a name, at most maxSpare
 }
 
-// maxSpare bounds the ports in unmatchedLanes. With more of them, every port counts as one of them.
+// maxSpare bounds the ports in unmatchedLanes. With more ports than this, any port counts as
+// contained.
 const maxSpare = 1 << 10
 
-// at reports whether the client has a connection that may be less than mutual TLS to a peer without a name
-// at a port.
+// at reports whether the client may have connections, to a port of peers without a name, that are less
+// than mutual TLS. With maxSpare ports or more it is true for every port.
 func (s *unmatchedLanes) at(port uint16) bool {
 	return s != nil && (s.ports[port] || len(s.ports) >= maxSpare)
 }
@@ -367,8 +368,8 @@ func (m *matching) addUnmatchedLane(p *pair, port uint16, l *lane) {
 	}
 }
 
-// mayBe reports whether one of the client's unmatched connections that may be less than mutual TLS may go
-// to the server of x. It may if its peer or the server has no name.
+// mayBe reports whether a connection of the client that may be less than mutual TLS, and that matched no
+// edge, may be one to the server of x. That is possible if its peer or the server has no name.
 func (s *unmatchedLanes) mayBe(x *row) bool {
 	return s != nil && (s.doubtfulPeers[0] || s.doubtfulPeers[1] && !x.To.named())
 }

@@ -83,8 +83,9 @@ func (m *matching) concludeMutual(x *row, b, a *Counts) {
 	}
 }
 
-// mayBeSeenByAddress reports whether an edge that was matched by its name may also have connections to an
-// address that are less than mutual TLS: its client has one to a peer without a name at the same port.
+// mayBeSeenByAddress reports whether an edge that was matched by its name may also have connections that
+// are less than mutual TLS, but were seen under an address only. That is possible if its client may have
+// such connections to a peer without a name at the same port.
 func (m *matching) mayBeSeenByAddress(x *row) bool {
 	return x.Basis == ByName && x.To.named() && m.unmatched[x.From].at(x.Port)
 }
@@ -97,12 +98,12 @@ func (m *matching) isFolded(x *row) bool {
 			return true
 		}
 	}
-	c := m.after.folded[Party{}] // of a capture without a local end
+	c := m.after.folded[Party{}] // counts of a capture without a local end
 	return c != nil && (c.less() || c.Unclear > 0)
 }
 
-// mayCarryOthers reports whether HBONE of the pair may carry another service in place of this one, or
-// other HBONE may carry this one, because a peer of the client has no name.
+// mayCarryOthers reports whether a peer of the client has no name, so that the pair's HBONE may carry
+// another service in place of this one, or other HBONE may carry this one.
 func (m *matching) mayCarryOthers(x *row) bool {
 	was, is, left := m.before.peers[x.From], m.after.peers[x.From], m.unmatched[x.From]
 	return x.To.named() && (was != nil && (was.nameless || was.hbone) || is != nil && is.hbone) || left != nil && left.hbone

@@ -45,7 +45,7 @@ func countOf(r *record.Record, n uint64) (c Counts) {
 		c.Encrypted = n
 	case "failed":
 		c.Failed = n
-	case "": // without payload
+	case "": // a connection without payload
 	default:
 		c.Unjudged = n
 	}
@@ -123,10 +123,10 @@ func (g *entry) countFinding(r *record.Record) {
 func (g *entry) total() Counts {
 	p := g.posture
 	p.raiseTo(&g.open)
-	if g.flows.TLS+g.flows.Unclear >= p.TLS+p.Unclear { // flows have more data on TLS
+	if g.flows.TLS+g.flows.Unclear >= p.TLS+p.Unclear { // the flows show at least as much TLS as the posture
 		p.TLS, p.Unclear = 0, 0
 	}
-	if g.flows.Sidecar+g.flows.HBONE+g.flows.MTLS >= p.Sidecar+p.HBONE+p.MTLS { // and on the kind of mutual TLS
+	if g.flows.Sidecar+g.flows.HBONE+g.flows.MTLS >= p.Sidecar+p.HBONE+p.MTLS { // the flows show at least as much mutual TLS, and its kind
 		p = p.withoutMutual()
 	}
 	p.raiseTo(&g.flows)

@@ -35,7 +35,7 @@ const (
 	Unchanged Change = "unchanged"       // it has the same state on both sides, other than mutual TLS
 	Other     Change = "changed"         // it has different states, neither of which is mutual TLS
 	Gone      Change = "gone"            // its source was watched long enough, and it was not seen
-	New       Change = "new"             // as gone, on the before side
+	New       Change = "new"             // as Gone, with the two sides exchanged
 	NotEnough Change = "not_enough_seen" // the input is not enough to decide
 )
 
@@ -163,17 +163,17 @@ var Reasons = map[string]string{
 	"point_of_view":         "the capture does not show which end is local: set --local",
 }
 
-// minWatched is the time for which a source must be watched, in ns, before an unseen edge of it is called
-// gone.
+// minWatched is how long, in ns, a source must be watched before one of its edges that is not seen is
+// called gone.
 const minWatched = int64(10 * time.Minute)
 
 // Bounds of a Side.
 const (
 	maxEdges   = 1 << 16 // entries: the edges of each tap
 	maxTaps    = 1 << 14
-	maxAddrs   = 16      // of one edge or pod
-	maxPorts   = 16      // in an Observation
+	maxAddrs   = 16      // addresses of one edge or pod
+	maxPorts   = 16      // ports in an Observation
 	maxName    = 512     // bytes of a name
-	maxPages   = 1 << 16 // of sequence numbers, pageSize each
+	maxPages   = 1 << 16 // pages of pageSize sequence numbers each
 	maxFilters = 4       // different filters of one tap
 )

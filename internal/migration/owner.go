@@ -18,7 +18,7 @@ func (v *view) owner(a netip.Addr, e *entry) (name string) {
 		switch {
 		case !t.ran(e) || t.name == name:
 		case name != "":
-			return "" // of several workloads
+			return "" // several workloads had the address
 		default:
 			name = t.name
 		}

@@ -129,8 +129,8 @@ func service(name, namespace string) string {
 	return bounded(name)
 }
 
-// isIdentity reports whether a name is one that a mesh gives to a server, which has another name without
-// the mesh: SPIFFE IDs, which certificates of TLS 1.2 show, and the server names of Linkerd, Consul and
+// isIdentity reports whether a name is one that a mesh gives to a server, in addition to the server's
+// usual name: a SPIFFE ID, which certificates of TLS 1.2 show, or a server name of Linkerd, Consul or
 // Kuma (see the profiles of internal/verdict).
 func isIdentity(name string) bool {
 	return strings.HasPrefix(name, "spiffe://") || strings.Contains(name, ".serviceaccount.identity.linkerd.") ||

@@ -14,7 +14,7 @@ type Side struct {
 	taps    map[tapKey]*tap
 	entries map[entryKey]*entry
 	inputs  map[string]*run // the times of captures
-	pages   int             // of all taps' sequence numbers
+	pages   int             // pages of all taps' sequence numbers
 
 	watch    Watch
 	skipped  uint64
@@ -91,12 +91,12 @@ type entry struct {
 	from, to      Party        // as recorded, with addresses not resolved
 	hbone         bool         // a record shows that it is HBONE
 	notHBONE      bool         // a record shows that it is not
-	addrs         []netip.Addr // of the server
+	addrs         []netip.Addr // addresses of the server
 	earliestEnd   int64        // the earliest end of its records, in ns; 0: unknown
 	latestStart   int64        // the latest start of its records
 	flows         Counts       // counts of its flows
 	posture       Counts       // the largest count of any window
-	window        record.Time  // window of open
+	window        record.Time  // window of the counts in open
 	open          Counts       // counts of the latest posture
 	findingCounts map[string]Counts
 }
@@ -262,7 +262,7 @@ func widen(start, end *int64, from, to int64) {
 }
 
 // addEdge adds a record to its edge. Traffic within the pod, and traffic that is not between workloads,
-// has none.
+// has no edge.
 func (s *Side) addEdge(t *tap, r *record.Record) {
 	m := &r.Meshtls
 	if m.Scope != "wire" || m.Class != "workload" || r.Network.Direction == "internal" {
@@ -336,7 +336,7 @@ func (s *Side) setEnds(t *tap, r *record.Record, k *entryKey, e *entry) {
 	k.from, k.to, k.port = e.from.String(), e.to.String(), port
 }
 
-// party returns the end of an edge that text describes: an address, or else a name, which may be that of a network.
+// party returns the end of an edge that text describes: an address, or else a name, which may be a network's.
 func party(text, namespace string) Party {
 	if a := address(text); a.IsValid() {
 		return Party{Addr: a}

@@ -216,8 +216,8 @@ func (w *world) refutes(e *Edge, all []*truth) string {
 			return "it still exists"
 		}
 	case Lost:
-		// An address may belong to another pod by now. That may raise a false alarm, which is marked, and
-		// never hides a loss.
+		// An address may belong to another pod by now. This may cause a false alarm, which is marked as
+		// uncertain, but never hides a loss.
 		if e.Basis != ByServer && e.Basis != ByAddress && len(pair) > 0 && !spoken(pair, plain, oneWay) {
 			return "no service of the two is less than mutual TLS"
 		}

@@ -169,8 +169,8 @@ func (t *tap) missingRecords() (n uint64) {
 	return n
 }
 
-// resolve returns an end of an edge by name: the workload that owns its address, or the network that
-// represents the address in an edge.
+// resolve names an end of an edge that has only an address: by the workload that owns the address,
+// or else by the network that represents it in edges. Otherwise it returns the end unchanged.
 func (v *view) resolve(p Party, e *entry) Party {
 	if p.named() {
 		return p
@@ -253,8 +253,9 @@ func appendUnique(list []string, s string) []string {
 	return append(list, s)
 }
 
-// merge joins the counts of the server's tap, which are under the server's workload, with those of the
-// client's tap, which are under the one service by which the client reached that workload.
+// merge joins the counts of the two taps of a link. The server's tap has them under the server's
+// workload, and the client's tap under the service through which the client reached that workload. If
+// there are several such services, they stay apart.
 func (v *view) merge() {
 	for l, p := range v.pairs {
 		var of []*pair

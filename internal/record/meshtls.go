@@ -72,7 +72,7 @@ type Edge struct {
 	Connections       *ByVerdict `json:"connections,omitempty"`        // connections that lived in the window
 	Bytes             *ByVerdict `json:"bytes,omitempty"`              // their payload bytes that were reported in the window
 	FirstProof        Time       `json:"first_proof,omitzero"`         // first connection of this edge and run that was shown to be mutual TLS
-	LastProof         Time       `json:"last_proof,omitzero"`          // the latest of them
+	LastProof         Time       `json:"last_proof,omitzero"`          // the latest such connection
 	AcceptedPlaintext *bool      `json:"accepted_plaintext,omitempty"` // the server accepted plaintext in the window
 }
 
@@ -129,8 +129,8 @@ type Namespace struct {
 // Tap is meshtls.tap: the state of the tap.
 type Tap struct {
 	Connections     uint64            `json:"connections"`     // judged connections in the table now
-	Edges           uint64            `json:"edges"`           // in memory
-	EdgesGone       uint64            `json:"edges_gone"`      // evicted from the full table of edges
+	Edges           uint64            `json:"edges"`           // edges in memory
+	EdgesGone       uint64            `json:"edges_gone"`      // edges evicted from the full table of edges
 	EdgesFolded     uint64            `json:"edges_folded"`    // folded into the aggregate edge "other" because the table of edges was full
 	Blind           *bool             `json:"blind,omitempty"` // an interface is not captured now; nil: there are no interfaces, as for a file
 	InterfaceStates []Interface       `json:"interface_states,omitempty"`
@@ -163,7 +163,7 @@ type Gap struct {
 	Connections    uint64  `json:"connections"`              // TCP connections opened or accepted in that time, by the kernel's count
 }
 
-// Local is meshtls.local: what the webhook knew about the pod.
+// Local is meshtls.local: the facts about the pod that the webhook knew.
 type Local struct {
 	Proxy        string   `json:"proxy,omitempty"`         // the proxy in the pod, such as "istio"
 	Ambient      string   `json:"ambient,omitempty"`       // the ambient mesh that the pod is enrolled in

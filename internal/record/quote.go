@@ -72,9 +72,9 @@ func plain(b []byte) int {
 	return len(b)
 }
 
-// plain8 reports whether the first eight bytes of b are such characters. False negatives are possible. A
-// byte that is less than a space, a quotation mark or a backslash makes a subtraction borrow from its
-// highest bit, and the addition sets that bit for DEL.
+// plain8 reports whether the first eight bytes of b are printable ASCII without quotation marks and
+// backslashes. It may be false although they are. A byte that is less than a space, a quotation mark or
+// a backslash makes a subtraction borrow from its highest bit, and the addition sets that bit for DEL.
 func plain8(b []byte) bool {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	x := binary.LittleEndian.Uint64(b)

@@ -31,8 +31,8 @@ type Record struct {
 	Event     Event  `json:"event"`
 	Rule      Rule   `json:"rule,omitzero"` // findings
 
-	// The connection of a flow; of a finding, the latest connection that broke the rule. Posture has
-	// Network.Direction only.
+	// For a flow, its connection; for a finding, the latest connection that broke the rule. Posture
+	// has Network.Direction only.
 	Source      Source      `json:"source,omitzero"`      // the client
 	Destination Destination `json:"destination,omitzero"` // the server
 	Network     Network     `json:"network,omitzero"`
