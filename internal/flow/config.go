@@ -72,13 +72,13 @@ type Stats struct {
 	Created             uint64          // connections
 	Active              int             // connections now in the table
 	Evicted             uint64          // connections that were removed because the table was full, or by Shed
-	Shed                uint64          // those of Evicted that Shed removed
+	Shed                uint64          // connections among Evicted that Shed removed
 	Reused              uint64          // connections that ended because a new connection used their ports
 	Excluded            uint64          // connections that Config.Exclude excluded
 	Refused             uint64          // forged packets: they arrived from an address of Config.Local, or carry TCP to a group or to all hosts
 	Foreign             uint64          // packets without a local end, by Config.Local and Origin
 	BadChecksums        uint64          // packets with a wrong checksum, which the receiver drops (ChecksumUnverified)
-	UnverifiedChecksums uint64          // packets that were accepted in spite of a wrong checksum, because their receivers accept them
+	UnverifiedChecksums uint64          // packets with a wrong checksum that were accepted, because their receivers accept them too
 	Redirected          uint64          // connections paired from two faces
 	Retransmits         uint64          // segments without new bytes
 	Gaps                uint64          // gaps that were skipped, for any reason
@@ -87,9 +87,9 @@ type Stats struct {
 	TruncatedBytes      uint64          // bytes that are missing because the snap length or a filter truncated a packet
 	BufferFull          uint64          // how often a byte budget was full, so that a gap was skipped or the last buffered piece dropped
 	BeforeStart         uint64          // segments before the first known byte of their stream
-	Unacceptable        uint64          // segments that their receivers drop because of their numbers: outside of the window, acknowledging unsent data, or a misplaced RST
+	Unacceptable        uint64          // segments that receivers drop because of the segments' numbers: outside of the window, acknowledging unsent data, or a misplaced RST
 	Conflicts           uint64          // segments that contradict earlier ones (Conn.Conflict)
-	Unverified          uint64          // those of Conflicts that repeat bytes which are no longer remembered
+	Unverified          uint64          // segments among Conflicts that repeat bytes which are no longer remembered, and so cannot be compared
 	Buffered            int             // bytes now in out-of-order buffers, bookkeeping included
 	MaxBuffered         int             // the largest value of Buffered so far
 }

@@ -18,7 +18,7 @@ type Decoded struct {
 	Window           uint16 // TCP, before scaling
 	Multipath        bool   // TCP: the segment has an option of Multipath TCP (RFC 8684)
 	Payload          []byte // the captured part of the payload
-	PayloadLen       int    // payload bytes by the IP length, at least len(Payload)
+	PayloadLen       int    // number of payload bytes by the IP length, at least len(Payload)
 	Fragment         bool   // the first fragment of a datagram: it has the ports and only the start of the payload
 	Reason           Reason // why the packet has no ports; Decodable if it has
 	Other            uint16 // what the packet carries instead: an IP protocol number (OtherTransport), an EtherType (OtherNetwork; 0: unknown) or a link type (UnknownLink)

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// satisfied is a Handler that is done with each connection after its first segment.
+// satisfied is a Handler that calls Done for each connection at its first segment.
 type satisfied struct {
 	*gather
 	table *flow.Table
@@ -25,7 +25,7 @@ func TestDone(t *testing.T) {
 		step{flags: "PA", seq: 6, ack: 1, data: "second"},
 		step{server: true, flags: "PA", seq: 4, ack: 12, data: "early"}, // after a gap that is filled later
 		step{server: true, flags: "PA", seq: 1, ack: 12, data: "ooo"},
-		step{flags: "PA", seq: 6, ack: 9, data: "SECOND"}, // a retransmission with other bytes
+		step{flags: "PA", seq: 6, ack: 9, data: "SECOND"}, // a retransmission that changes the bytes
 		step{flags: "PA", seq: 22, ack: 9, data: "after a gap"},
 		step{server: true, flags: "FA", seq: 9, ack: 35},
 		step{flags: "FA", seq: 35, ack: 10},

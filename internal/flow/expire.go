@@ -12,13 +12,13 @@ import (
 // list until its first packet is processed.
 const (
 	listNone     = iota
-	listClosed   // closed, and done (Table.Done) or without payload
-	listEnded    // closed, and not done
-	listSetup    // TCP that never carried payload and is not established
-	listQuiet    // TCP that is established and never carried payload
-	listTCP      // with payload, not done
+	listClosed   // closed connections that are done (Table.Done) or never carried payload
+	listEnded    // other closed connections
+	listSetup    // TCP connections that never carried payload and are not established
+	listQuiet    // TCP connections that never carried payload and are established
+	listTCP      // TCP connections with payload that are not done
 	listUDP      // not done
-	listJudged   // TCP, done and not closed
+	listJudged   // TCP connections that are done and not closed
 	listAnswered // UDP, done
 	numLists
 )

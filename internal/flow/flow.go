@@ -18,9 +18,9 @@ type Packet struct {
 	Link        wire.LinkType // type of the header that Data starts with
 	Interface   uint16        // index of the capturing interface; part of a connection's key
 	Decapsulate bool          // tunnels are decapsulated: the inner packet counts, not the outer one
-	Zone        Zone          // zone by a link layer that is not in Data: a VLAN tag that the kernel removed
-	Origin      Origin        // as reported by the kernel; ignored if Config.Local is nil
-	Checksum    Checksum      // who has verified the checksums in Data
+	Zone        Zone          // zone of a VLAN tag that the kernel removed from Data
+	Origin      Origin        // the origin that the kernel reports; ignored if Config.Local is nil
+	Checksum    Checksum      // whether the checksums in Data were verified
 }
 
 // Side is one of the two ends of a connection.
@@ -61,13 +61,13 @@ type Conn struct {
 	MissedStart bool      // TCP: no SYN was seen; the connection is older than the capture, or its start was lost
 	Conflict    bool      // packets contradict each other: a retransmission with other bytes, data after a FIN, forged numbers
 	Urgent      bool      // TCP: urgent data was seen, which receivers remove from the stream (RFC 9293, section 3.8.5)
-	Multipath   bool      // TCP: a subflow of Multipath TCP (RFC 8684), whose data have an order of their own and use other subflows too
-	Fragments   bool      // a truncated first fragment was seen, whose datagram cannot be reassembled
-	Excluded    bool      // by Config.Exclude: counted, never delivered
+	Multipath   bool      // TCP: the connection is a subflow of Multipath TCP (RFC 8684), whose data are ordered together with the data of other subflows
+	Fragments   bool      // a truncated first fragment was seen: its datagram cannot be reassembled
+	Excluded    bool      // Config.Exclude returned true: packets are counted, but nothing is delivered
 	Located     bool      // Config.Local was called when the connection was created; the next two fields are its results
 	OrigLocal   bool      // the originator's address is local
 	RespLocal   bool      // the responder's address is local
-	Thinned     bool      // Table.Thin has chosen it at some time: Packets counts the packets seen, fewer than were sent
+	Thinned     bool      // Table.Thin chose the connection at some time: Packets counts only the packets seen, and more were sent
 
 	OrigISNSeen, RespISNSeen bool
 	OrigISN, RespISN         uint32 // initial sequence numbers, valid if the flag above is set
@@ -95,9 +95,9 @@ type Handler interface {
 	// Data is called for each new part of a stream, in order for each side. For UDP each call is one datagram. s is
 	// valid during the call only.
 	Data(c *Conn, s *Segment)
-	// Changed is called after the data of a side that sent a FIN or RST. More data may follow, from the other side, and
-	// from this side if the FIN or RST was forged. Changed is also called when a packet without payload shows that a
-	// connection is no longer OneSided, and when packets of a connection that is done contradict each other for the
+	// Changed is called after the data of a side that sent a FIN or RST. More data may follow from the other side, and
+	// also from this side if the FIN or RST was forged. Changed is also called when a packet without payload shows that
+	// a connection is no longer OneSided, and when packets of a connection that is done contradict each other for the
 	// first time (Conflict).
 	Changed(c *Conn)
 	// End is called once, when the connection leaves the table.

@@ -47,7 +47,7 @@ type incomplete struct {
 	proto    uint8    // from the first fragment
 	cost     int      // memory in bytes
 
-	prev, next *incomplete // in the order of their first fragments
+	prev, next *incomplete // links of the list of datagrams, in the order of their first fragments
 }
 
 // bufferedFragment is a fragment of an incomplete datagram.
@@ -70,7 +70,7 @@ type fragments struct {
 // addFragment returns false if the packet needs no more processing.
 func (t *Table) addFragment(p *Packet, d *Decoded) bool {
 	f := d.fragment
-	if len(f.data.b) < f.data.wire { // truncated: the start of a first fragment is better than nothing
+	if len(f.data.b) < f.data.wire { // the fragment is truncated: use at least the start of a first fragment
 		if f.offset > 0 {
 			t.stats.Undecoded[LaterFragment]++
 		}
@@ -110,7 +110,7 @@ func (t *Table) addFragment(p *Packet, d *Decoded) bool {
 	if g, proto, r = extensions(g, proto, d); r == Decodable {
 		r = transport(g, proto, d)
 	}
-	if d.fragment.is { // a datagram that was fragmented twice
+	if d.fragment.is { // the datagram was fragmented twice
 		r = Malformed
 	}
 	d.Reason = r

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	lossPackets   = 16                            // number of packets from the sender after which a gap that is acknowledged is permanent ...
+	lossPackets   = 16                            // an acknowledged gap is permanent after this number of packets from the sender ...
 	lossTime      = int64(10 * time.Millisecond)  // ... if this much packet time has passed: a capture with several queues reorders more packets than that, but not for long
 	checkInterval = int64(250 * time.Millisecond) // how often a gap is checked while no packet arrives
 )

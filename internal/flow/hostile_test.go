@@ -83,7 +83,7 @@ func TestLostForLong(t *testing.T) {
 	}
 }
 
-// A stream whose assumed start was forged is checked like any other afterwards.
+// If the assumed start of a stream was forged, later segments of the stream are still compared with the earlier ones.
 func TestConflictBehindForgedBeginning(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, nothing{})
 	run(table, 0, start, client, server, step{flags: "S", seq: ^uint32(1 << 24)}, step{server: true, flags: "A", seq: 1, ack: 1},

@@ -106,7 +106,7 @@ func (k *talk) say(side int, data []byte) {
 	k.packet(1-side, ack, len(k.truth[1-side]), nil)
 	if !k.net.oneSide && k.r.IntN(10) == 0 { // a keep-alive probe, with a byte of garbage
 		k.now = k.now.Add(time.Second)
-		k.packets[len(k.packets)-1].keep = true // otherwise the probe could not be distinguished from a forged byte
+		k.packets[len(k.packets)-1].keep = true // without this packet the probe could not be distinguished from a forged byte
 		k.packet(side, ack, len(all)-1, []byte{^all[len(all)-1]})
 		k.packets[len(k.packets)-1].probe = true
 		k.now = k.now.Add(2 * time.Millisecond)

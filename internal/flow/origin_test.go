@@ -18,7 +18,8 @@ func arrive(table *flow.Table, from, to netip.AddrPort, f func(step) flow.Origin
 	}
 }
 
-// origins returns the origin of the client's packets and of the server's.
+// origins returns a function that returns the origin of a step: ofClient for the client's packets, ofServer for the
+// server's.
 func origins(ofClient, ofServer flow.Origin) func(step) flow.Origin {
 	return func(s step) flow.Origin {
 		if s.server {

@@ -24,7 +24,7 @@ type stream struct {
 // piece is a run of bytes of a stream.
 type piece struct {
 	off, n int64
-	data   []byte // the first of the n bytes; fewer than n if the packet was truncated
+	data   []byte // the captured bytes, from the first of the n bytes on; fewer than n if the packet was truncated
 	ack    int64
 	time   int64 // packet time of the segment
 	at     int64 // packet time at which the piece was buffered

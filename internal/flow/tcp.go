@@ -16,13 +16,13 @@ type tcpState struct {
 	faces      bool        // the connection is in Table.faces
 	lone       bool        // the connection is in Table.lone
 	rival      bool        // when it was created, a lone connection with the same ports existed in another zone
-	done       bool        // by Table.Done: judged
-	followed   bool        // by Table.Done: the Handler wants later bytes nevertheless
+	done       bool        // Table.Done was called: the connection is judged
+	followed   bool        // Table.Done was called with follow: the Handler wants later bytes nevertheless
 	thin       bool        // chosen by Thin
 	busy       uint8       // number of times that a side sent busyStep packets since the last call of Thin
 	dupSYN     uint32      // sequence number of a SYN that seemed to be an old duplicate
 	dupSYNSeen bool        // dupSYN is set
-	signed     bool        // its SYN had an authentication option
+	signed     bool        // a SYN of the connection had an authentication option
 	resets     [2]uint8    // RSTs of each side (see Conn.OneSided)
 }
 

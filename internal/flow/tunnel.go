@@ -347,8 +347,8 @@ func geneve(f frame, d *Decoded) Reason {
 	return payloadOf(binary.BigEndian.Uint16(f.b[2:]), f.skip(size), d)
 }
 
-// gtpU decodes GTP-U: a G-PDU of version 1 with its extension headers (3GPP TS 29.281, section 5). Its length must be
-// that of the datagram.
+// gtpU decodes GTP-U: a G-PDU of version 1 with its extension headers (3GPP TS 29.281, section 5). The length in the
+// header must match the length of the datagram.
 func gtpU(f frame, d *Decoded) Reason {
 	const size, gPDU, extension, optional = 8, 255, 0x04, 0x07
 	switch b := f.b; {

@@ -4,8 +4,8 @@ import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
 // Undelivered reports whether a TCP side has sent bytes that were neither delivered nor reported as a gap: bytes after
 // a gap are buffered, the other side has acknowledged more, or the side's own sequence numbers are further ahead. While
-// it is true, nothing may be concluded from the absence of bytes. A FIN that was not captured counts as one byte. The
-// result is false for a connection whose payload is not delivered (Done, Excluded).
+// Undelivered is true, the absence of bytes proves nothing. A FIN that was not captured counts as one byte. The result
+// is false for a connection whose payload is not delivered (Done, Excluded).
 func (c *Conn) Undelivered(side Side) bool {
 	if c.Transport != wire.ProtoTCP || c.tcp.done || c.Excluded {
 		return false

@@ -31,7 +31,7 @@ func TestForgedNumbers(t *testing.T) {
 	signed := []byte{1, 1, 19, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	for name, c := range map[string]struct {
 		forged step
-		live   bool // only a capture at the receiver's host can notice it
+		live   bool // only a capture at the receiver's host shows that the segment is forged
 	}{
 		"far ahead":                        {step{flags: "PA", seq: 500_000, ack: 4, data: text}, false},
 		"far ahead, 512 MiB":               {step{flags: "PA", seq: 1 << 29, ack: 4, data: text}, false},
@@ -87,8 +87,8 @@ func TestForgedNumbers(t *testing.T) {
 	}
 }
 
-// TestOneFarSegment: the data of one direction are delivered in spite of one segment far ahead, for segments of any
-// size.
+// TestOneFarSegment: one segment far ahead does not prevent the delivery of the other data of its direction, for
+// segments of any size.
 func TestOneFarSegment(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)

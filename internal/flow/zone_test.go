@@ -17,8 +17,8 @@ func exchange(tenant string) []step {
 }
 
 // TestZones: the same addresses, ports and numbers in two networks are two connections, whichever end sends first. A
-// connection that is seen in two networks is two complete connections. A connection whose directions are in different
-// networks is one.
+// connection that is seen completely in each of two networks counts as two. A connection whose directions are in
+// different networks counts as one.
 func TestZones(t *testing.T) {
 	for name, wrapped := range zones {
 		t.Run(name, func(t *testing.T) {
@@ -139,9 +139,9 @@ func TestZonesThatDoNotFit(t *testing.T) {
 	}
 }
 
-// TestZonesInConflict: if a network shows both ends after all, a connection that was combined from two networks is in
-// conflict, and later packets in the network are not hidden. The same holds if an answer may belong to another
-// connection.
+// TestZonesInConflict: a connection that was combined from two networks is in conflict if one of these networks shows
+// both ends after all. Later packets in that network are not hidden. A connection is also in conflict if an answer to
+// it may belong to another connection.
 func TestZonesInConflict(t *testing.T) {
 	steps := exchange("a")
 	for name, vlans := range map[string][]byte{

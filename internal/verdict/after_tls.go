@@ -140,8 +140,8 @@ func helloOnly(t *dissect.TLS) bool {
 	return !said && t.Server == nil && t.AppRecords == [2]int{} && !t.ChangeCipherSpec(dissect.Originator) && !t.ChangeCipherSpec(dissect.Responder) && t.Protected1RTT == [2]int{}
 }
 
-// weakness ranks two handshakes of one connection by what they show: a handshake without data counts least, a client
-// without a certificate most.
+// weakness ranks handshakes of one connection: the larger result counts. It returns 0 if the verdict is neither tls nor
+// mtls, 1 for mtls, 2 for tls with a client that may have a certificate, and 3 for tls with a client that sent none.
 func weakness(o *Judged) int {
 	switch {
 	case o.Verdict == MTLS:

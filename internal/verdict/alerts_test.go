@@ -107,7 +107,7 @@ func TestPassedOverAlert(t *testing.T) {
 	}
 }
 
-// TestAlertThatEnds checks that an alert after which nobody continues is a failure once the connection is over.
+// TestAlertThatEnds checks that an alert is a failure if neither end continues after it, once the connection is over.
 func TestAlertThatEnds(t *testing.T) {
 	for _, alert := range []string{"\x02\x28", "\x02\x5a"} {
 		w := newPlayer(t, hello{}, hello{})

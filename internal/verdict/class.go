@@ -24,8 +24,8 @@ const (
 
 // class returns the purpose of a connection (meshtls.class), and the purpose that its ends only claim, empty if none.
 // Findings skip every class except workload. So a class rests on facts that the ends of the connection cannot choose:
-// an address of the node or of the platform, a port that the pod declares, the protocol that both ends spoke, and
-// that they spoke nothing else (Judged.only). A name, a path or a User-Agent is only a claim.
+// an address of the node or of the platform, a port that the pod declares, the protocol that both ends spoke, and the
+// fact that they spoke nothing else (Judged.only). A name, a path or a User-Agent is only a claim.
 func (j *Judge) class(o *Judged) (class, claimed string) {
 	if shown := j.provenClass(o); shown != "" {
 		return shown, ""

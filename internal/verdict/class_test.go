@@ -173,7 +173,8 @@ func TestClass(t *testing.T) {
 	}
 }
 
-// TestMetadataAmongPods checks that a metadata service's address is a pod's if it is in the declared range of pods.
+// TestMetadataAmongPods checks that an address of a metadata service counts as a pod's address if it is in the declared
+// range of pods.
 func TestMetadataAmongPods(t *testing.T) {
 	o := Judged{Direction: DirectionEgress, HTTP: &HTTPInfo{Path: "/"}, Destination: Endpoint{Addr: netip.MustParseAddr("100.100.100.200"), Port: 80}}
 	for want, cluster := range map[string][]netip.Prefix{"cloud_metadata": nil, "workload": {netip.MustParsePrefix("100.64.0.0/10")}} {

@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// doubts returns why the bytes that were read may differ from those that the ends read. datagrams reports whether
-// fragments of DTLS messages contradict each other.
+// doubts returns the reasons why the ends may have read other bytes than the tap. datagrams reports whether fragments
+// of DTLS messages contradict each other.
 func doubts(c *flow.Conn, datagrams bool) (why []string) {
 	if c.Conflict || datagrams {
 		why = append(why, "conflicting_bytes")

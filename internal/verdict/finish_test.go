@@ -66,15 +66,15 @@ func TestFinishedIsJudgedTheSame(t *testing.T) {
 		if !reflect.DeepEqual(got, whole) {
 			t.Errorf("%s: finished:\n%+v\n%+v\nnot finished:\n%+v\n%+v", name, got, got.TLS, whole, whole.TLS)
 		}
-		// an alert of one end is final once both have ended
+		// an alert of one end is final only after both ends have ended
 		if !s.Finished() && !strings.HasSuffix(name, "refused") {
 			t.Errorf("%s: never settled: %s %v", name, got.Verdict, got.Reasons)
 		}
 	}
 }
 
-// TestFinishedEarly checks that a session that is finished before its verdict is settled is judged by the bytes until
-// then.
+// TestFinishedEarly checks that a session that is finished before its verdict is settled is judged by the bytes before
+// that.
 func TestFinishedEarly(t *testing.T) {
 	chunks := talk(t, tls.VersionTLS13, capturetest.Presented).Chunks
 	s := dissect.New()

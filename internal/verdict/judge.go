@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Config describes the surroundings of the tap. In the zero value nothing is known.
+// Config describes the surroundings of the tap. The zero value means that nothing is known about them.
 type Config struct {
 	Local     []netip.Prefix // the pod's own addresses
 	Nodes     []netip.Addr   // the node's addresses (HOST_IPS)
@@ -18,7 +18,7 @@ type Config struct {
 	Gateways  []netip.Addr   // the pod's default gateways: on a bridge, probes and clients behind SNAT come from them
 	Resolvers []netip.Addr   // the pod's DNS servers
 	Probed    []Probe        // probes that the pod declares
-	Scraped   []uint16       // ports that the pod declares metrics at
+	Scraped   []uint16       // ports at which the pod declares metrics
 	Meshes    []string       // meshes whose proxy is known to be in the pod, named as in profiles; the proxy's ports follow from them
 	Cluster   []netip.Prefix // ranges of pods and services, as declared
 	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT

@@ -35,7 +35,7 @@ func limited(hello *tlsmsg.ClientHello) bool {
 	return hello == nil || hello.Has(maxFragmentLength) || hello.RecordSizeLimit > 0
 }
 
-// encryptThenMAC is the extension of RFC 7366. It is offered by OpenSSL, and by stacks that, like OpenSSL, put each
+// encryptThenMAC is the extension of RFC 7366. OpenSSL offers it, and so do some other stacks. All of these put each
 // message of a flight into a record of its own.
 const encryptThenMAC = 22
 

@@ -15,8 +15,8 @@ func v2Hello(version uint16) string {
 	return u16(0x8000|uint16(len(body))) + body
 }
 
-// TestSSL2 checks that a hello of SSL 2.0 is TLS. With an SSL 2.0 server, client authentication is unknown; with a
-// TLS server, its messages decide.
+// TestSSL2 checks that a hello of SSL 2.0 is TLS. With an SSL 2.0 server, client authentication is unknown. With a TLS
+// server, the later messages show it.
 func TestSSL2(t *testing.T) {
 	for _, size := range []int{1, 7, 1000} {
 		w := &player{t: t, s: dissect.New()}

@@ -15,7 +15,7 @@ func fromStart(c *flow.Conn, s *dissect.Session) bool {
 	return c.Transport == wire.ProtoTCP && !missedAny(c, s) && !hasPending(c)
 }
 
-// missedAny reports whether the captured bytes may begin in the middle of a stream.
+// missedAny reports whether bytes of c may be missing, so that the captured bytes may begin in the middle of a stream.
 func missedAny(c *flow.Conn, s *dissect.Session) bool {
 	return c.MissedStart || c.Doubtful() || missedBytes(c, s) > 0 || s.Upgraded()
 }

@@ -20,7 +20,7 @@ const (
 	textLine = "this is a protocol of lines without a name, spoken by one end\r\n"
 )
 
-// fakes returns bytes by which one end can make a connection look encrypted.
+// fakes returns bytes that one end can send to make a connection look encrypted.
 func fakes() map[string]string {
 	cipher := func(n int) string { return record(23, strings.Repeat("\xa7", n)) }
 	old := hello{old: true, suite: 0x002f}
@@ -159,8 +159,8 @@ func TestStructuredAnswers(t *testing.T) {
 	}
 }
 
-// TestOneEndGoesOn checks that the claiming end may continue in plaintext, while the bytes of the other end are
-// inconclusive.
+// TestOneEndGoesOn checks that plaintext is found if the end that made the claim continues in plaintext, while the
+// bytes of the other end prove nothing.
 func TestOneEndGoesOn(t *testing.T) {
 	for name, fake := range fakes() {
 		if name == "both hellos" {

@@ -91,7 +91,7 @@ func TestAnySender(t *testing.T) {
 		if client.block > 1 && (client.block != 16 || r.IntN(2) == 0) { // only OpenSSL pads to an arbitrary block
 			h.extensions[extETM] = ""
 		}
-		if min(client.limit, server.limit) < 512 { // nobody uses smaller records unasked
+		if min(client.limit, server.limit) < 512 { // no stack uses smaller records unless the other end asks for them
 			h.extensions[extLimit] = u16(uint16(server.limit))
 		}
 		got := newPlayer(t, h, hello{suite: suite}).play(packets).judge(verdict.New(verdict.Config{}), 1, true)

@@ -73,7 +73,7 @@ func TestEarlyEnds(t *testing.T) {
 			}
 		}
 	}
-	// nothing can have been accepted before the server had the whole flight
+	// the server cannot have accepted the client before it had the whole flight
 	for _, packets := range []string{"C 25 | S 19 | S fin", "C 25 | S 19 | C 53 | S fin", "C 25 | S fin"} {
 		for _, cacheless := range []bool{true, false} {
 			got := newPlayer(t, hello{cacheless: cacheless}, hello{}).play(goAsks+packets).judge(verdict.New(verdict.Config{}), 1, true)

@@ -68,14 +68,14 @@ type history struct {
 	first    int64            // time of the first of the handshakes that agree
 	last     int64            // time of the latest
 	disagree int64            // time of the latest handshake that did not agree, or was not accepted; 0: none
-	tickets  []ticketRecord   // possible tickets that were issued
+	tickets  []ticketRecord   // records that may hold tickets that the server issued
 	servers  []netip.AddrPort // servers of the handshakes that agree, by their address in the packets
 	open     int              // full handshakes in progress
 }
 
 // ticketRecord is a TLS record that may hold session tickets.
 type ticketRecord struct {
-	length int // of the record, without the AEAD's overhead
+	length int // length of the record, without the AEAD's overhead
 	most   int // the most tickets that it may hold
 }
 

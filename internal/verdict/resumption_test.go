@@ -46,7 +46,7 @@ const (
 	mutualFlight = goAsks + "C 517 97 53 | C 120 | S 742 742 | S 300"
 	oneWayFlight = goAsksNot + "C 53 | C 120 | S 246 246 | S 300"
 	resumeFlight = "S 23 53 | C 53 | C 120 | S 742 | S 300"
-	// sizes of the tickets that fit into those records
+	// sizes of the tickets that fit into the records of the two flights
 	mutualTicket, oneWayTicket = 700, 204
 )
 

@@ -10,9 +10,9 @@ import (
 type serverFlight struct {
 	t        *dissect.TLS
 	records  []dissect.TLSRecord
-	complete bool   // none of them was lost
+	complete bool   // no record of the server was lost
 	last     int    // index of the record with the server's Finished, or the earliest that may have it
-	most     int    // the same, disregarding acknowledgements
+	most     int    // like last, but by all records of the server, whatever they acknowledge
 	request  string // withRequest, withoutRequest, or empty if unknown
 	own      int    // length of the record with its Finished, -1 if its flight was not understood
 	unit     int    // the greatest common divisor of the sizes (content, type and padding) of its first records
@@ -61,8 +61,8 @@ func (f *serverFlight) read(r []dissect.TLSRecord, s suite) (last int, request s
 
 // finished searches for the server's Finished in a record of its own, directly after its CertificateVerify or, in a
 // resumption, its EncryptedExtensions. Four messages are EncryptedExtensions, Certificate, CertificateVerify and
-// Finished; a fifth is a CertificateRequest. A message that fills its record continues in the next one. s has the
-// sizes of the suite, d those of the server.
+// Finished; a fifth is a CertificateRequest. A message that fills its record continues in the next one. s has the sizes
+// of the suite for a sender that does not pad, d its sizes for the kind of sender that is tried.
 func (f *serverFlight) finished(r []dissect.TLSRecord, s, d suite) (last int, request string) {
 	if !d.fits(r) {
 		return 0, ""
@@ -190,7 +190,7 @@ type reaction struct {
 	farewell        bool              // the alert reacts to the client's own end: it is a close_notify, or equivalent to one
 }
 
-// maxRefusal is the most records in which a server refuses a client, with a margin.
+// maxRefusal is the maximum number of records with which a server refuses a client, with a margin.
 const maxRefusal = 3
 
 // reaction examines the server's records after the client's flight, which ends at end. The server's own flight does

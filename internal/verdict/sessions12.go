@@ -26,7 +26,7 @@ type tlsSession struct {
 	at     int64      // time of the full handshake
 	server netip.Addr // the server that issued the ticket or id, as the packets show it
 	zones  [2]flow.Zone
-	conn   uint64 // the connection in which it was issued
+	conn   uint64 // the connection in which the ticket or id was issued
 	bad    bool   // another handshake issued the same ticket or id and does not agree
 }
 

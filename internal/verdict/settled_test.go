@@ -33,7 +33,7 @@ func TestSettledAgreesWithJudge(t *testing.T) {
 		for _, size := range []int{1448, 7} {
 			for _, closed := range []int{-1, 2, 3} {
 				settled := agrees(t, fmt.Sprintf("%s, pieces of %d, closed at %d", name, size, closed), talk.Chunks, size, closed)
-				open := strings.HasPrefix(name, "TLS 1.3, 3,") // refused after a request, or a response of two bytes
+				open := strings.HasPrefix(name, "TLS 1.3, 3,") // the server refused the client after a request, or sent a response of two bytes
 				if !settled && closed < 0 && !open {
 					t.Errorf("%s, pieces of %d: never settled", name, size)
 				}

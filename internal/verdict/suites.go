@@ -14,7 +14,7 @@ type ciphering int
 const (
 	unfamiliar ciphering = iota // no suite with this number is known, or it is a signal and not a suite (RFC 5746, 7507, 8701)
 	encrypts
-	leavesPlain // it authenticates at most
+	leavesPlain // the suite authenticates at most
 )
 
 // cipherNames are the ciphers in the names of registered suites, the most frequent first. A suite counts as

@@ -67,7 +67,7 @@ func observe12(h *handshake, t *dissect.TLS) {
 	}
 
 	if h.auth != AuthPresented && t.SealedHandshakes[client] > 1 {
-		// another, encrypted handshake follows the Finished; it may have a certificate (RFC 5746)
+		// another handshake, which is encrypted, follows the Finished; it may have a certificate (RFC 5746)
 		h.auth, h.basis = AuthUnknown, BasisNone
 		h.because("renegotiated")
 	}

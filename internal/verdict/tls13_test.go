@@ -56,7 +56,7 @@ func TestFlights(t *testing.T) {
 		{"an answer of one byte", nil, 0, goAsks + "C 517 97 53 | C 120 | S 18", "tls presented incomplete", "unclear_answer"},
 		{"the client refuses", nil, 0, goAsks + "C 19 | C fin", "failed unknown aborted", "alert_sized_record"},
 
-		// a server that never sends data: its alert may be a close_notify
+		// the server never sends data: its alert may be a close_notify
 		{"a silent server answers close_notify", nil, 0, goAsks + "C 517 97 53 | C 120 | C 19 | S 19 | S fin | C fin", "tls presented incomplete", "alert_sized_record"},
 		{"the same of Java", nil, 0x1302, "S 65 170 535 111 85 | C 533 111 85 | C 79 | C 35 | S 35 | S fin | C fin", "tls presented incomplete", "alert_sized_record"},
 		{"the same, one-way", nil, 0, goAsksNot + "C 53 | C 120 19 | S 19 | S fin", "tls not_requested incomplete", "alert_sized_record"},
@@ -68,7 +68,7 @@ func TestFlights(t *testing.T) {
 		{"refused, and the client closes", nil, 0, goAsks + "C 517 97 53 | S 19 | S fin | C 19 | C fin", "failed presented rejected", "alert_sized_record"},
 		{"a flight that is not understood, and no answer", nil, 0, envoy + "C 528 | C 528 | C 528 | C fin | S fin", "tls unknown incomplete", "application_data_missing"},
 
-		// not a refusal: something indicates that the connection continued
+		// these are not refusals: something indicates that the connection continued
 		{"a small answer, then close_notify", nil, 0, goAsks + "C 517 97 53 | C 31 | S 19 | S 19 | S fin", "tls presented incomplete", "alert_sized_record"},
 		{"the same, one-way", nil, 0, goAsksNot + "C 53 | C 31 | S 19 | S 19 | S fin", "tls not_requested incomplete", "alert_sized_record"},
 		{"two alerts in one packet", nil, 0, goAsks + "C 517 97 53 | S 19 19 | S fin", "failed presented rejected", "alert_sized_record"},
@@ -122,7 +122,7 @@ func TestFlights(t *testing.T) {
 		{"a context as long as a padded Finished", nil, 0, envoy + "C 69 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
 		{"a request as long as a Finished", nil, 0, goAsksNot + "C 53 53 | C 120 | S 200", "tls not_requested established", "finished_only_flight"},
 
-		// only the client deceives: it pads, and makes the server fragment its flight
+		// only the client deceives: it pads its records, and makes the server fragment the server's flight
 		{"max_fragment_length", map[uint16]string{extFragment: "\x01"}, 0, "S 28 529 177 281 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
 		{"max_fragment_length of Java", map[uint16]string{extFragment: "\x01"}, 0x1302, "S 70 528 394 111 85 | C 469 | C 120 | S 528", "tls unknown established", "server_flight_without_request"},
 		{"max_fragment_length, a fragmented signature", map[uint16]string{extFragment: "\x01"}, 0, "S 28 529 529 177 529 25 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
@@ -146,7 +146,7 @@ func TestFlights(t *testing.T) {
 		{"a request larger than the chain, which may be a part of that", nil, 0, "S 23 1041 589 281 53 | C 517 97 53 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
 		{"a flight in one record of more than the protocol allows", nil, 0, "S 16401 720 | C 632 | C 120 | S 209", "tls presented incomplete", "half_rtt_data"},
 
-		// nobody deceives: OpenSSL pads only its handshake, to any block
+		// nobody deceives: OpenSSL pads only the records of its handshake, to a configured block size
 		{"a handshake padded, one-way", offers(extETM), 0, envoy + "C 528 | C 63 | S 82", "tls unknown established", "padded_records"},
 		{"a handshake padded, declined", offers(extETM), 0, envoy + "C 528 528 | C 63 | S 82", "tls unknown established", "padded_records"},
 		{"a handshake padded to an odd block", offers(extETM), 0, envoy + "C 349 | C 63 | S 82", "tls unknown established", "padded_records"},

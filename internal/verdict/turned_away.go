@@ -7,8 +7,8 @@ import (
 )
 
 // Anybody can send forged segments to a pod. They belong to no connection: the pod replies to each with a RST, and
-// nobody reads their payload. So they are judged neither plaintext nor TLS. Until the other end's first packet is
-// captured, nothing is settled for a while, since that packet decides.
+// nobody reads their payload. So they are judged neither plaintext nor TLS. For a while, nothing is settled before the
+// other end's first packet is captured, since that packet decides.
 //
 // If only one direction is captured, there is no RST either. Such a connection is judged by that direction once it is
 // past these bounds, or has ended.

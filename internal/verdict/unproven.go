@@ -15,7 +15,7 @@ type unprovenClients struct {
 // certificate for the lifetime of a ticket.
 const maxUnproven = 2 * maxClients
 
-// pair is the address of a client and that of a server.
+// pair has the addresses of a client and a server.
 type pair struct {
 	client netip.Addr
 	server netip.AddrPort

@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// suiteCases are suites that a server may choose, and the verdict on a handshake in which the client presented a
+// suiteCases maps suites that a server may choose to the verdict on a handshake in which the client presented a
 // certificate.
 var suiteCases = map[uint16]verdict.Verdict{
 	0xff87: verdict.Plaintext, 0x0082: verdict.Plaintext, 0x0083: verdict.Plaintext, 0x001c: verdict.Plaintext, 0x00fe: verdict.Plaintext, 0x002e: verdict.Plaintext,
