@@ -74,7 +74,8 @@ func endReason(ctx context.Context) string {
 	return "signal"
 }
 
-// budget returns the memory limit of the tap in bytes, given that of its control group; 0 means no limit.
+// budget returns the memory limit of the tap in bytes. group is the limit of its control group. 0 means
+// no limit.
 func (s *settings) budget(group int64) int64 {
 	switch {
 	case s.Memory > 0:

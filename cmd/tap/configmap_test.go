@@ -101,7 +101,7 @@ func TestEnding(t *testing.T) {
 		{0, end(10), ""},
 		{5, end(20), ""}, // extended while it runs
 		{15, end(20), ""},
-		{16, end(12), "until"}, // and shortened
+		{16, end(12), "until"}, // the end was moved to an earlier time
 		{17, none, "until"},    // TAP_UNTIL is over too
 		{18, orders{hasUntil: true}, "until"},
 		{19, end(30), ""}, // extended again

@@ -17,7 +17,7 @@ type discard struct {
 	since  time.Time
 
 	mu      sync.Mutex
-	dropped map[string]uint64 // by dataset
+	dropped map[string]uint64 // number of dropped records, by dataset
 	total   uint64
 }
 

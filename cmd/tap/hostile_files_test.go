@@ -25,8 +25,8 @@ func repeated(head, block []byte, n int) io.Reader {
 	return io.MultiReader(readers...)
 }
 
-// TestHostileFilesTakeNoMemory: for a file of many blocks, some of which claim to be large, `tap read` allocates little more than for
-// a small file. (It once needed 845 MB for the first of these files, which has 48 kB compressed.)
+// TestHostileFilesTakeNoMemory: for a file of many blocks, some of which claim to be large, `tap read` allocates little more than
+// for a small file. An earlier version needed 845 MB for the first of these files, whose compressed size is 48 kB.
 func TestHostileFilesTakeNoMemory(t *testing.T) {
 	norace(t)
 	w := capturetest.LittleBlocks

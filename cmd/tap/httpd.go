@@ -29,7 +29,7 @@ type response struct {
 
 const (
 	httpdConns  = 16               // open at a time; further ones are closed at once
-	httpdTime   = 10 * time.Second // for one connection: half for the request, half for the response
+	httpdTime   = 10 * time.Second // time limit of one connection: half for the request, half for the response
 	httpdHeader = 8 << 10          // bytes of a request's header; net/http adds 4096
 )
 

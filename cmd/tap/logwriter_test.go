@@ -25,7 +25,7 @@ func TestLogWriter(t *testing.T) {
 	r, to := io.Pipe()
 	w = newLogWriter(to)
 	for n := range 3 * logLines {
-		fmt.Fprintf(w, "%d\n", n) // without the queue this would block
+		fmt.Fprintf(w, "%d\n", n) // this would block if there were no queue
 	}
 	read := make(chan string)
 	go func() {

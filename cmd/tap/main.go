@@ -35,7 +35,7 @@ const (
 	exitFine  = 0
 	exitError = 1
 	exitUsage = 2
-	exitHit   = 3 // of --fail-on, or an edge that lost mutual TLS
+	exitHit   = 3 // a hit of --fail-on, or an edge that lost mutual TLS
 )
 
 // streams are the standard streams of a command.

@@ -164,7 +164,7 @@ func processMetrics(e *exposition) {
 	e.gauge("go_memstats_heap_inuse_bytes", float64(m.HeapInuse-uint64(limits.Ballast())))
 	e.gauge("go_memstats_sys_bytes", float64(m.Sys))
 	e.counter("go_gc_cycles_total", uint64(m.NumGC))
-	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1)-int64(limits.Ballast()))) // only reads the limit
+	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1)-int64(limits.Ballast()))) // a negative argument only reads the limit
 	if cpu, ok := cpuTime(); ok {
 		e.family("process_cpu_seconds_total", "counter")
 		e.sample("process_cpu_seconds_total", cpu.Seconds())

@@ -36,7 +36,7 @@ const (
 // replayedTalk is a connection between two pods in the replay.
 type replayedTalk struct {
 	from, to netip.Addr
-	service  string // of the namespace shop
+	service  string // a service of the namespace shop
 	port     uint16
 	how      way
 	minute   int
@@ -102,7 +102,7 @@ var replayPods = []string{"web", "batch", "report", "jobs", "cart", "db", "pay"}
 // jobs no longer calls cart.
 func replayed(day int) []replayedTalk {
 	pod := func(name string) netip.Addr { return podAddr(day, 10+slices.Index(replayPods, name)) }
-	cluster := netip.MustParseAddr("10.96.0.20") // of the service cart
+	cluster := netip.MustParseAddr("10.96.0.20") // the cluster IP of the service cart
 	if day == 0 {
 		return []replayedTalk{
 			{pod("web"), pod("cart"), "cart", 8080, bySidecar, 1}, {pod("web"), pod("cart"), "cart", 8080, bySidecar, 59},

@@ -165,7 +165,7 @@ func ip(t *testing.T, args ...string) {
 type process struct {
 	*exec.Cmd
 	out    *bufio.Reader
-	in     io.WriteCloser // its standard input
+	in     io.WriteCloser // standard input of the program
 	stderr eventually.Output
 	ended  chan error
 }
@@ -203,7 +203,7 @@ func (p pod) startUnread(t *testing.T, env []string, args ...string) (x *process
 	x.in = in
 	t.Cleanup(func() {
 		in.Close()
-		syscall.Kill(-x.Process.Pid, syscall.SIGKILL) // its children too
+		syscall.Kill(-x.Process.Pid, syscall.SIGKILL) // kills its children too
 		x.Wait()
 		if t.Failed() {
 			t.Logf("%s: %s", args[0], &x.stderr)

@@ -12,7 +12,7 @@ import (
 type progress struct {
 	out   io.Writer // nil: nothing is shown
 	name  string
-	size  int64 // of the file in bytes, -1: unknown
+	size  int64 // size of the file in bytes; -1: unknown
 	next  time.Time
 	count int
 	shown bool
@@ -50,7 +50,8 @@ func (p *progress) update(file *pcapfile.Reader) {
 	fmt.Fprintf(p.out, "\r\x1b[K%s: %s, %d packets", p.name, p.share(file.BytesRead()), file.Packets())
 }
 
-// share formats a number of bytes, as a part of the file if that is possible.
+// share formats a number of bytes that were read: in percent of the file if its size is known, else
+// in MiB.
 func (p *progress) share(n int64) string {
 	const mega = 1 << 20
 	if p.size <= 0 || n > p.size { // unknown, or the file is compressed

@@ -70,7 +70,7 @@ type readOptions struct {
 	fail   int    // --fail-on, -1: none
 	files  []string
 
-	before, after fileList // to compare; empty: nothing is compared
+	before, after fileList // files to compare; empty: nothing is compared
 }
 
 // readGrowth is the growth of the heap between two garbage collections, in percent (GOGC). It needs 5 % less CPU than the runtime's

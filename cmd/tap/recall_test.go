@@ -27,9 +27,10 @@ import (
 // capturesDir is a folder with further captures for TestDefaultFilterKeepsEveryVerdict.
 var capturesDir = flag.String("captures", "", "a folder of captures (of Ethernet) for TestDefaultFilterKeepsEveryVerdict, besides the project's own")
 
-// TestDefaultFilterKeepsEveryVerdict compares the records with and without the default filter, byte for byte: with segments as
-// captured, and merged as by offloads; with each connection from its start, and without its first packets. Only details of plaintext
-// HTTP may differ, after 64 KiB: a session is finished at the first check after that, which is earlier the more of its bytes are seen.
+// TestDefaultFilterKeepsEveryVerdict compares the records with and without the default filter, byte for byte. It does so with
+// segments as captured and with segments merged as by offloads, and with and without the first packets of each connection. Only
+// details of plaintext HTTP after 64 KiB may differ: a session is finished at the first check after that size, and the check
+// comes earlier if more bytes are seen.
 func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 	norace(t)
 	sources := map[string][]flow.Packet{"generated": conversations(t)}
@@ -194,7 +195,7 @@ func offloaded(r *mathrand.Rand, packets []flow.Packet, most int) (out []flow.Pa
 		next uint32
 		size int
 	}
-	open := map[string]*pending{} // by direction
+	open := map[string]*pending{} // for each direction, the segment that others may be joined to
 	for _, p := range packets {
 		var d flow.Decoded
 		p.Data = slices.Clip(bytes.Clone(p.Data))

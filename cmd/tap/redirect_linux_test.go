@@ -38,7 +38,8 @@ func application() error {
 	return untilInputEnds()
 }
 
-// proxy forwards bytes like a mesh's sidecar. to returns where a connection is forwarded to, and from which address (empty: any).
+// proxy forwards bytes like a mesh's sidecar. to returns the address that a connection is forwarded to, and the address that it
+// is forwarded from (empty: any).
 func proxy(listen string, transparent bool, to func(net.Conn) (from, to string, err error)) error {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error

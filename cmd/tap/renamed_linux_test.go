@@ -26,7 +26,7 @@ func nameOfAnotherInterface(t *testing.T, captured string) (dropped bool) {
 	tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"started"`) })
 	ask("http://10.77.0.2:7000/")
 	link := func(args ...string) { ip(t, append([]string{"-n", a.name, "link", "set"}, args...)...) }
-	link("eth0", "down") // only then can it be renamed
+	link("eth0", "down") // an interface can be renamed only while it is down
 	link("eth0", "name", "old0")
 	link("old0", "up")
 	cable(t, a, b, "net1", "10.78.0")

@@ -60,7 +60,7 @@ func runCheck(ctx context.Context, environ []string, std streams) error {
 	}
 	now, cancel := context.WithCancel(ctx)
 	cancel()
-	t.publisher.Close(now) // nothing was published
+	t.publisher.Close(now) // does not wait, because nothing was published
 	return nil
 }
 

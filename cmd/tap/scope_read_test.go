@@ -20,8 +20,8 @@ func TestScopeOfCaptures(t *testing.T) {
 		from, to string
 		local    string
 		bare     bool   // frames between zero addresses
-		ttl      byte   // of the server's packets; 0: as generated
-		device   string // in pcapng; empty: pcap
+		ttl      byte   // TTL of the server's packets; 0: as generated
+		device   string // name of the interface in a pcapng file; empty: a pcap file
 		want     string
 	}{
 		{name: "no point of view", from: one, to: two, want: "wire"},

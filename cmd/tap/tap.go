@@ -71,7 +71,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	}
 	t.limits = limits.For(s.budget(limits.ControlGroup(os.DirFS("/"))), interfaces)
 	tcp, other := t.limits.Rings()
-	t.live = live.New(live.Config{ // before the publisher, which may open connections
+	t.live = live.New(live.Config{ // the publisher is created later, because it may open connections
 		Interfaces: s.Interfaces, All: all, Filter: t.captureFilter, Thin: s.Thin, TCPRing: tcp, OtherRing: other,
 		PodIPs: s.podIPs, OwnConnections: t.sockets.Dials, Log: t.log,
 	})

@@ -49,7 +49,7 @@ func (c *counted) Write(b []byte) (int, error) {
 
 // account is a client's account of its connection.
 type account struct {
-	Port          int // of the server
+	Port          int // port of the server
 	Requests      uint64
 	Sent, Answers uint64 // bytes
 }

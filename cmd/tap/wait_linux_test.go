@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// TestWaitMissesNothing: a connection that starts when tap wait has ended is captured from its first packet on, if both run as an
-// unprivileged user. An attempt in which tap wait waited for its full second is repeated, since the machine was too busy.
+// TestWaitMissesNothing: a connection that starts after tap wait has ended is captured from its first packet on, if tap run and
+// tap wait run as an unprivileged user. If tap wait waited for its full second, the machine was too busy, and the attempt is
+// repeated.
 func TestWaitMissesNothing(t *testing.T) {
 	t.Parallel()
 	program := buildTap(t)
@@ -17,7 +18,7 @@ func TestWaitMissesNothing(t *testing.T) {
 		a, b := pods(t)
 		needs(t, "curl", "curl", "setpriv", "util-linux")
 		b.serve(t, "MESHTLS_PROXY=application", "")
-		a.run(t, "", "curl", "-sS", "-m", "300", "http://"+b.address+":8080/") // before any tap
+		a.run(t, "", "curl", "-sS", "-m", "300", "http://"+b.address+":8080/") // a request before any tap runs
 		as := []string{"setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", "--inh-caps=+net_raw", "--ambient-caps=+net_raw", program}
 		tap := a.start(t, []string{"POD_IPS=" + a.address, "TAP_EMIT=flows"}, append(as, "run")...)
 		start := time.Now()

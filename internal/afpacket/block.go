@@ -24,11 +24,11 @@ type Packet struct {
 
 // Values of Packet.Type: sll_pkttype of packet(7).
 const (
-	TypeHost      uint8 = iota // to this host
-	TypeBroadcast              // to all
-	TypeMulticast              // to a group
-	TypeOtherHost              // to another host
-	TypeOutgoing               // from this host
+	TypeHost      uint8 = iota // the packet was sent to this host
+	TypeBroadcast              // the packet was broadcast
+	TypeMulticast              // the packet was sent to a multicast group
+	TypeOtherHost              // the packet was sent to another host
+	TypeOutgoing               // this host sent the packet
 )
 
 // Offsets of the fields that are read. A block begins with a struct tpacket_block_desc; each

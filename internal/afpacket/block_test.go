@@ -31,7 +31,7 @@ func blockOf(size int, records ...record) []byte {
 	ne.PutUint32(b[blockFirst:], blockHeader)
 	at := blockHeader
 	for i, r := range records {
-		const mac = 82 // as on Ethernet
+		const mac = 82 // the offset on Ethernet
 		end := (mac + len(r.data) + 7) &^ 7
 		h := b[at:]
 		switch {

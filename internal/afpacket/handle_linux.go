@@ -21,7 +21,7 @@ type Handle struct {
 	device  device
 	retire  time.Duration
 	socket  *os.File
-	raw     syscall.RawConn // of the socket
+	raw     syscall.RawConn // the socket's connection for raw system calls
 	ring    *ring
 	closing atomic.Bool
 
@@ -239,7 +239,7 @@ func (h *Handle) Close() error {
 	case opened:
 		return h.release()
 	case running:
-		return h.socket.SetReadDeadline(time.Unix(1, 0)) // in the past, which wakes the reader
+		return h.socket.SetReadDeadline(time.Unix(1, 0)) // a deadline in the past wakes the reader
 	case ended:
 	}
 	return nil

@@ -207,7 +207,7 @@ func TestRunTwice(t *testing.T) {
 	}
 }
 
-// TestDownAndUp: a handle continues after its interface was down, also if it was opened in that
+// TestDownAndUp: a handle continues after its interface was down, even if it was opened in that
 // state, and after a change of the interface's name and MTU.
 func TestDownAndUp(t *testing.T) {
 	l, r := pair(t)
@@ -346,7 +346,7 @@ func TestGivesBack(t *testing.T) {
 			return nil
 		})
 	}
-	refused := toPort(t, 1)[:3] // no return at the end: the kernel refuses such a program
+	refused := toPort(t, 1)[:3] // the program does not end in a return, so the kernel refuses it
 	cycle(Config{Interface: "lo"})
 	before := count()
 	for range 5 {

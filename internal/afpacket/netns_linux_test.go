@@ -185,7 +185,7 @@ func (n *namespace) open(t testing.TB, c Config) *Handle {
 func run(t testing.TB, h *Handle) *capture {
 	c := &capture{Handle: h, done: make(chan error, 1)}
 	go func() { c.done <- h.Run(c.store) }()
-	eventually(t, "Run has begun", func() bool { // before Run, Close would release the ring unread
+	eventually(t, "Run has begun", func() bool { // if Run has not begun, Close releases the ring unread
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return h.phase != opened

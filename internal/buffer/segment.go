@@ -28,7 +28,7 @@ type segment struct {
 	number   uint64
 	old      bool   // version 1
 	sealed   bool   // no more records are appended
-	orphan   bool   // its file was removed from the folder; see spool.checkFiles
+	orphan   bool   // the segment's file was removed from the folder; see spool.checkFiles
 	size     int64  // bytes of the header and all records
 	count    uint32 // number of records written, and index of the next one
 	reported uint32 // number of records reported as lost
@@ -36,8 +36,8 @@ type segment struct {
 	index    uint32 // index of the record at cursor
 	left     int    // number of records that are not done
 	pinned   int    // number of records that were read and are not done
-	dirty    bool   // has records that are not synced
-	removed  bool   // no longer in a journal
+	dirty    bool   // the segment has records that are not synced
+	removed  bool   // the segment is in no journal any more
 }
 
 const (

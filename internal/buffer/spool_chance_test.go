@@ -27,7 +27,7 @@ func init() {
 		b.Put(sample(datasets[n%4], n))
 		left, _ := b.queue.len()
 		fmt.Println(n, left)
-		time.Sleep(2 * time.Millisecond) // so that the allowance suffices if the machine is not busy
+		time.Sleep(2 * time.Millisecond) // with this pause the allowance suffices if the machine is not busy
 	}
 }
 

@@ -232,7 +232,7 @@ func TestSegmentPages(t *testing.T) {
 			}
 		}
 
-		again := slices.Concat(m.data[:at], m.data[at-page:at], m.data[at:]) // and a page that occurs twice
+		again := slices.Concat(m.data[:at], m.data[at-page:at], m.data[at:]) // the file has one page twice
 		if got, lost := recovered(t, again); lost != records-len(got) {
 			t.Errorf("page twice at %d: %d records, %d lost", at, len(got), lost)
 		}
@@ -272,7 +272,7 @@ func TestSpoolFlippedBit(t *testing.T) {
 	flip(1)
 	b = openSpool(t, SpoolConfig{Dir: dir})
 	onDisk(t, b, records-1)
-	flip(3) // and another bit while the file is in use
+	flip(3) // another bit flips while the file is in use
 	if got := drain(b); len(got) != records-2 {
 		t.Errorf("%d records were read", len(got))
 	}

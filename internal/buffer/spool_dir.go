@@ -23,7 +23,7 @@ func (s *spool) load() error {
 	var found [priorities][]*segment
 	for _, f := range files {
 		p, number, ok := parseSegmentName(f.Name())
-		if !ok || s.has(p, number) { // in a journal: the folder was removed and is back
+		if !ok || s.has(p, number) { // a segment that is in a journal already: the folder was removed and is back
 			continue
 		}
 		g, lost, err := openSegment(filepath.Join(s.dir, f.Name()), number)

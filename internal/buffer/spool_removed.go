@@ -13,7 +13,7 @@ var errRemoved = errors.New("the folder was removed while it was in use")
 
 // checkFiles checks whether the spool's files are still in its folder. If the folder was removed it is created again,
 // now or at the next open. If a segment was removed its records can still be read, and checkFiles copies them into the
-// folder; until then a reason says so.
+// folder; until then Stats.SpoolReason reports them.
 func (s *spool) checkFiles() {
 	if s.lock == nil {
 		return

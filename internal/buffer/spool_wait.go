@@ -7,8 +7,8 @@ import (
 
 // Bounds of the time for which Put waits for the disk.
 const (
-	waitShare = 10                    // at most one tenth of the time overall
-	waitMost  = 50 * time.Millisecond // at most this long in one call
+	waitShare = 10                    // Put waits at most one tenth of the time overall
+	waitMost  = 50 * time.Millisecond // one call of Put waits at most this long
 )
 
 // allowance is how long Put may still wait for the disk, so that a slow or hanging disk hardly delays capture. The zero

@@ -5,7 +5,7 @@ import "github.com/meshtls-tap/meshtls-tap/internal/verdict"
 // Values of meshtls.enrolled: the evidence that the tapped end of a connection takes part in
 // an ambient mesh. Empty means unknown, not "no".
 const (
-	enrolledDeclared = "declared" // by the pod's labels, as the webhook read them (Identity.Ambient)
+	enrolledDeclared = "declared" // the pod's labels declare it, as the webhook read them (Identity.Ambient)
 	enrolledSeen     = "seen"     // mutual TLS that looks like HBONE began or ended at the pod itself
 )
 

@@ -38,7 +38,7 @@ const (
 type blindness struct {
 	next     int64    // when to poll again
 	names    []string // the interfaces of the open finding; none: no finding is open
-	first    int64    // since when the first of them was not captured
+	first    int64    // when the first of them ceased to be captured
 	reported int64    // start of the window of the last report
 	nth      uint64
 }

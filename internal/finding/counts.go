@@ -19,7 +19,8 @@ func verdictIndex(v verdict.Verdict) int {
 	return unjudgedBit
 }
 
-// traits is the set of properties by which an edge counts a connection, one bit for each.
+// traits is a set of properties of a connection, one bit for each. An edge counts its connections
+// by these properties.
 type traits uint16
 
 // The first bits are the verdicts in verdictOrder, the last ones the rules that the connection broke.
@@ -149,8 +150,8 @@ func notMutual(j *verdict.Judged) bool {
 	return false
 }
 
-// answered reports whether the server accepted plaintext: it sent a response that is neither a
-// TLS refusal nor HTTP status 400, with which proxies reject plaintext on a TLS port.
+// answered reports whether the server accepted plaintext: it sent a response that is neither a TLS
+// refusal nor HTTP status 400. Proxies use that status to reject plaintext on a TLS port.
 func answered(j *verdict.Judged) bool {
 	if j.HTTP != nil {
 		return j.HTTP.Status != 0 && j.HTTP.Status != 400
@@ -159,13 +160,13 @@ func answered(j *verdict.Judged) bool {
 }
 
 // counts holds the number of connections of an edge by trait. A connection counts in each window in which
-// it lived. Its bytes count in the window in which they were reported.
+// it was open. Its bytes count in the window in which they were reported.
 type counts struct {
-	live        [traitCount]uint64 // in the flow table now
-	ended       [traitCount]uint64 // ended in this window
-	past        [traitCount]uint64 // ended in the whole run
-	windowBytes [verdicts]uint64   // reported in this window
-	totalBytes  [verdicts]uint64   // reported in the whole run
+	live        [traitCount]uint64 // connections that are in the flow table now
+	ended       [traitCount]uint64 // connections that ended in this window
+	past        [traitCount]uint64 // connections that ended in the whole run
+	windowBytes [verdicts]uint64   // bytes reported in this window
+	totalBytes  [verdicts]uint64   // bytes reported in the whole run
 }
 
 // liveConnection is a connection in the flow table, with its share of the counts.

@@ -16,7 +16,7 @@ type edge struct {
 	scope      string
 	class      string
 	from, to   string // client and server, as in key
-	port       uint16 // of the server, 0 for an aggregate edge
+	port       uint16 // port of the server, 0 for an aggregate edge
 	folded     bool   // it is an aggregate edge
 	overflow   bool   // it aggregates edges beyond Config.MaxEdges
 	foldedInto *edge  // the aggregate edge that this one was folded into; nil: it was not

@@ -85,7 +85,8 @@ func TestEdgeKey(t *testing.T) {
 	}
 }
 
-// TestIdentitiesAreKeptApart: two identities have two edges, also if they are long or differ only in case.
+// TestIdentitiesAreKeptApart: two identities have two edges, even if the identities are long or differ
+// only in case.
 func TestIdentitiesAreKeptApart(t *testing.T) {
 	r := newRig(t, finding.Config{Posture: true})
 	long := "spiffe://td/" + strings.Repeat("a", 300)

@@ -22,7 +22,7 @@ const (
 // Config configures an Engine. Only Emit must be set.
 type Config struct {
 	Tap      string   // "read", or the pod UID: part of event.id and of Record.Key; default Identity.Run
-	Identity Identity // of the tap and its pod
+	Identity Identity // identity of the tap and its pod
 
 	Window    time.Duration // default 10 min
 	Phase     time.Duration // offset of the windows' starts from multiples of Window, so that a fleet's records spread over time
@@ -42,7 +42,7 @@ type Config struct {
 	Unfold   bool   // do not fold edges within the pod, of probes and of DNS: for a capture that a person reads
 	Filter   string // the effective capture filter, published in meshtls.coverage
 
-	Now        func() time.Time        // for event.created; nil: packet time
+	Now        func() time.Time        // the time for event.created; nil: packet time
 	Emit       func(Record)            // called synchronously, in order; must not call the Engine
 	Reuse      bool                    // Record.Value is valid during Emit only, which saves an allocation for each record
 	Interfaces func() []InterfaceState // called when a record needs them, and each second; nil: there are none, as for a file
@@ -84,7 +84,7 @@ type Engine struct {
 	due           int64 // Tick only stores the time until then
 
 	edges           map[string]*edge
-	order           []*edge // by key
+	order           []*edge // the edges, sorted by key
 	foldedEdges     int     // number of aggregate edges in edges
 	liveConnections map[uint64]liveConnection
 	totals          totals

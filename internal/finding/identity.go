@@ -9,7 +9,7 @@ import (
 // Identity describes the tap and its pod, as the downward API and the webhook report them. Nothing in it
 // was observed on the wire. Empty members are left out of records.
 type Identity struct {
-	Version string // of the tap
+	Version string // version of the tap
 	Run     string // differs for each start of the tap; empty for a capture file, so that each replay gives the same records
 
 	Pod            string // pod name

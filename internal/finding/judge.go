@@ -109,7 +109,7 @@ type totals struct {
 	silent       uint64 // connections without payload
 	evictedEdges uint64 // edges that were evicted
 	foldedEdges  uint64 // edges folded into an aggregate edge to free an entry for one of higher rank
-	counts       counts // of the evicted edges
+	counts       counts // counts of the evicted edges
 }
 
 // addEvicted adds the counts of an edge that is evicted.

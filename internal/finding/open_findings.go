@@ -13,7 +13,7 @@ import (
 
 // The states of a finding, meshtls.finding.state.
 const (
-	stateOpen     = "open"     // at the first hit
+	stateOpen     = "open"     // the first hit
 	stateOngoing  = "ongoing"  // further hits since the last record
 	stateResolved = "resolved" // a whole window had judged connections and no hit
 	// stateWithdrawn: the edge no longer breaks the rule because the expectation changed, or the

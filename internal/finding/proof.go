@@ -12,7 +12,7 @@ import (
 type party struct {
 	peer     netip.Addr
 	client   netip.Addr // set if it is unknown which end is local
-	port     uint16     // of the server
+	port     uint16     // port of the server
 	identity string     // set instead of the addresses
 }
 

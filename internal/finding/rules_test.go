@@ -19,7 +19,7 @@ func (r *rig) findings() []string {
 	return out
 }
 
-// TestRules: which connections break which rule, with which severity, and which break none.
+// TestRules: each connection breaks the expected rule, with the expected severity, or none.
 func TestRules(t *testing.T) {
 	declined := func(id uint64, start int64) *verdict.Judged {
 		return tlsTalk(id, start, verdict.TLS, verdict.AuthDeclined)
@@ -42,7 +42,7 @@ func TestRules(t *testing.T) {
 		conn         func(id uint64, start int64) *verdict.Judged
 		scope, class string
 		want         string
-		words        string // in the message
+		words        string // a part of the message
 	}{
 		{name: "plaintext where mTLS is expected", expect: "mtls", conn: plain, want: "plaintext-edge open 73 x1", words: "10.1.1.2 spoke HTTP in plaintext to httpbin.shop (10.2.2.2) port 80, where mutual TLS is expected."},
 		{name: "plaintext where TLS is expected", expect: "tls", conn: plain, want: "plaintext-edge open 60 x1", words: "where TLS is expected."},

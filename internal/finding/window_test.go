@@ -87,7 +87,7 @@ func TestTimeGoesBackwards(t *testing.T) {
 	r.e.Add(plain(1, noon+5*minute))
 	r.e.Tick(noon)
 	r.e.Tick(math.MinInt64)
-	r.e.Add(plain(2, noon-60*minute)) // as from an older file
+	r.e.Add(plain(2, noon-60*minute)) // a connection that is older than the others, as from an older file
 	r.e.Tick(noon + 365*24*60*minute)
 	r.e.Add(plain(3, noon+10*minute))
 	r.e.Flush(noon)

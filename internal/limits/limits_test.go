@@ -112,8 +112,8 @@ func TestNoBallast(t *testing.T) {
 	}
 }
 
-// The ballast raises the heap size at which a collection starts, and is not resident. The test runs in a new process, whose
-// heap is as small as that of the tap at its start.
+// TestBallast: the ballast raises the heap size at which a collection starts, and is not resident. The test runs in a new
+// process, whose heap is as small as that of the tap at its start.
 func TestBallast(t *testing.T) {
 	const child = "TAP_TEST_BALLAST"
 	if os.Getenv(child) == "" {

@@ -70,7 +70,7 @@ type Capture struct {
 
 	gap          gap
 	addresses    addresses
-	due          *pipeline.Locked // not nil: IsLocal must first read announced changes of addresses
+	due          *pipeline.Locked // if not nil, IsLocal must first read announced changes of addresses
 	thinner      pipeline.Thinner
 	tableCleared bool // filters may still thin connections that the pipeline no longer knows
 	linksChanged bool // the kernel reported a change since the last check of interfaces

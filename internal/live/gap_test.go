@@ -40,7 +40,7 @@ func TestGap(t *testing.T) {
 	c.Attach(pipeline.New(pipeline.Config{Engine: finding.Config{Window: time.Hour}}))
 	for k, i := range c.Interfaces() {
 		i.mu.Lock()
-		i.ended = true // as if it had been opened
+		i.ended = true // the state of an interface that was opened
 		i.mu.Unlock()
 		now := time.Unix(int64(100+k), 0)
 		c.countBefore(now)

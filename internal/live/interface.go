@@ -24,8 +24,8 @@ type Interface struct {
 	once    chan struct{} // closed when opening was first tried
 
 	mu         sync.Mutex             // guards the fields below
-	handle     *afpacket.Handle       // of the TCP ring; nil while nothing is captured
-	other      *afpacket.Handle       // of the other ring
+	handle     *afpacket.Handle       // the TCP ring's handle; nil while nothing is captured
+	other      *afpacket.Handle       // the other ring's handle
 	filters    ringFilters            // the rings' filters without thinning
 	thinned    []tapfilter.Connection // connections that the kernel thins
 	unfiltered bool                   // the kernel had no memory for the filters: see openFitting

@@ -72,10 +72,10 @@ type row struct {
 
 type matching struct {
 	before, after *view
-	rows          []*row                    // of the before side, then of the after side only
-	unmatched     map[Party]*unmatchedLanes // by client
+	rows          []*row                    // rows of the before side, then rows that only the after side has
+	unmatched     map[Party]*unmatchedLanes // unmatched edges of the after side, by client
 	shared        map[*lane][]*row          // the rows that an HBONE lane was matched to
-	formerPairs   map[*pair]Counts          // by pair of the after side, matched by name: the sum of the pair's counts before
+	formerPairs   map[*pair]Counts          // by pair of the after side: the sum of the counts of the before side's pairs that match it by name
 	formerServers map[server]Counts
 }
 
@@ -107,7 +107,7 @@ func (m *matching) candidates(p *pair) (list []candidate, more bool) {
 		}
 	}
 
-	bare := len(m.before.ids) == 0 && len(m.after.ids) == 0 // no tap names the owner of an address, as in captures
+	bare := len(m.before.ids) == 0 && len(m.after.ids) == 0 // as in captures, no tap names the owner of an address
 	for _, to := range m.aliases(p.to) {
 		basis := ByName
 		if !to.named() || !p.from.named() {

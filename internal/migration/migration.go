@@ -29,10 +29,10 @@ type Change string
 // The changes.
 const (
 	Kept      Change = "kept"            // it was mutual TLS and still is
-	Lost      Change = "lost"            // it was mutual TLS, and now a connection is less
-	Gained    Change = "gained"          // it was less, and is mutual TLS
-	Covered   Change = "covered"         // only HBONE remains between the two, which hides which of their services are still used
-	Unchanged Change = "unchanged"       // it has the same state on both sides, other than mutual TLS
+	Lost      Change = "lost"            // it was mutual TLS, and now at least one connection is less
+	Gained    Change = "gained"          // it was less than mutual TLS, and is mutual TLS now
+	Covered   Change = "covered"         // only HBONE remains between the two ends, and hides which of their services are still used
+	Unchanged Change = "unchanged"       // it has the same state on both sides, and that state is not mutual TLS
 	Other     Change = "changed"         // it has different states, neither of which is mutual TLS
 	Gone      Change = "gone"            // its source was watched long enough, and it was not seen
 	New       Change = "new"             // as Gone, with the two sides exchanged
@@ -84,7 +84,7 @@ type Observation struct {
 // Edge is one edge and its two sides.
 type Edge struct {
 	From, To      Party
-	Port          uint16 // of the server; 0 for connections inside HBONE
+	Port          uint16 // port of the server; 0 for connections inside HBONE
 	Before, After Observation
 	Change        Change
 	Basis         Basis    // empty if the edge was not seen on both sides

@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// margin bounds the time, in ns, by which the records of two taps may be apart: a tap publishes at least
-// one record in each window of 10 minutes.
+// margin is how long, in ns, a tap may have run before its first and after its last record: a tap
+// publishes at least one record in each window of 10 minutes.
 const margin = minWatched
 
 // owner returns the workload that had an address when the connections of an edge were seen, empty if that

@@ -74,7 +74,7 @@ type run struct {
 	hasStart   bool                 // the input has the run's first record
 	hasStop    bool                 // the input has the run's last record
 	lossy      bool                 // set for a capture with losses
-	sequences  map[string]*sequence // by dataset
+	sequences  map[string]*sequence // sequence numbers by dataset
 }
 
 // entryKey identifies an edge of one tap. Ends are names, addresses or networks.
@@ -88,7 +88,7 @@ type entryKey struct {
 
 // entry is one edge of one tap.
 type entry struct {
-	from, to      Party        // as recorded, with addresses not resolved
+	from, to      Party        // ends as recorded, with addresses not resolved
 	hbone         bool         // a record shows that it is HBONE
 	notHBONE      bool         // a record shows that it is not
 	addrs         []netip.Addr // addresses of the server
@@ -217,7 +217,7 @@ func (t *tap) newRun(id string) *run {
 // addCoverage records the times at which a tap was running, and its losses.
 func (s *Side) addCoverage(t *tap, u *run, r *record.Record) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
-	if r.Event.Dataset == ofTap || from == 0 || to < from { // its period is the whole run
+	if r.Event.Dataset == ofTap || from == 0 || to < from { // records of the tap cover the whole run, not one window
 		from, to = stamp(r.Timestamp), stamp(r.Timestamp)
 	}
 

@@ -17,7 +17,7 @@ type told struct {
 	dir      string
 	from, to string // addresses
 	port     int
-	name     string // of the peer, by SNI
+	name     string // the peer's name, from SNI
 	verdict  string
 	auth     string // client_auth; default presented for mtls, declined for tls
 	mesh     string
@@ -96,7 +96,7 @@ func (x told) line(side int) string {
 
 // The pods of the tests: web calls, cart serves.
 const (
-	web, web2   = "10.1.0.7", "10.1.0.17" // before and after
+	web, web2   = "10.1.0.7", "10.1.0.17" // web's address before and after the change
 	cart, cart2 = "10.1.0.20", "10.1.0.30"
 )
 

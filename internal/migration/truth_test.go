@@ -12,7 +12,7 @@ import (
 // address or by a pod's, HBONE may use a waypoint, and addresses are reused.
 type world struct {
 	rng    *rand.Rand
-	tapped map[string]bool // by workload and side
+	tapped map[string]bool // whether a pod has a tap, by workload and side
 	addr   map[string]string
 	sides  [2][]told
 }
@@ -105,7 +105,7 @@ func (w *world) speak(side int, s *truth) {
 	case plain, oneWay:
 		verdict := map[wire]string{plain: "plaintext", oneWay: "tls"}[s.how[side]]
 		port := s.port
-		if w.rng.IntN(2) == 0 { // to the service's address, whose port may differ, and from there to the pod's
+		if w.rng.IntN(2) == 0 { // the connection goes to the service's address, whose port may differ, and from there to the pod's
 			from := w.addr[fmt.Sprint(s.client, side)]
 			port = s.port - s.port%1000
 			if w.tapped[fmt.Sprint(s.client, side)] {

@@ -12,7 +12,7 @@ type link struct{ from, to Party }
 
 // lane holds the counts of a link at one port, or of the link's HBONE.
 type lane struct {
-	by      map[string]*Counts // by direction: both ends report the same connections
+	by      map[string]*Counts // counts by direction: both ends report the same connections
 	matched bool               // an edge of the before side was matched to it
 }
 
@@ -74,10 +74,10 @@ type view struct {
 	side          *Side
 	ids           map[netip.Addr][]*tap // taps of workloads
 	pairs         map[link]*pair
-	alias         map[string][]string // by service: the workloads that its connections reached
-	services      map[string][]string // by workload: the services through which it was reached
+	alias         map[string][]string // the workloads that a service's connections reached, by service
+	services      map[string][]string // the services through which a workload was reached, by workload
 	locations     map[location][]*pair
-	folded        map[Party]*Counts // by the tap's own end: connections on aggregate edges
+	folded        map[Party]*Counts // connections on aggregate edges, by the tap's own end
 	taps          map[Party][]*tap
 	networks      map[string]bool // networks that represent public addresses in edges
 	sources       map[Party]*watched

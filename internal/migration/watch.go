@@ -2,7 +2,7 @@ package migration
 
 // watched describes how long and how completely one source was watched on one side.
 type watched struct {
-	spans          []int64 // in ns, by tap
+	spans          []int64 // how long each tap watched, in ns
 	longest        int64
 	lossy, missing bool
 	filters        map[string]bool

@@ -101,8 +101,8 @@ func (s *Sockets) OwnedAt(port uint16, at time.Time) bool {
 func (s *Sockets) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	a := dialing{sockets: s}
 	d := net.Dialer{
-		Timeout:        4 * time.Second, // for each address
-		FallbackDelay:  -1,              // no parallel attempts: one port at a time
+		Timeout:        4 * time.Second, // time limit for each address
+		FallbackDelay:  -1,              // attempts are not made in parallel, so only one port is in use
 		ControlContext: a.control,
 	}
 	c, err := d.DialContext(ctx, network, address)

@@ -51,7 +51,7 @@ func TestClassesAreEarned(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, client string
-		port         uint16 // of the pod
+		port         uint16 // port of the pod
 		talk         *capturetest.Conversation
 		class        string
 		finding      bool
@@ -138,7 +138,7 @@ func TestRequestInParts(t *testing.T) {
 	call := grpcProbe()
 	for _, c := range []struct {
 		name, client string
-		port         uint16 // of the pod
+		port         uint16 // port of the pod
 		talk         *capturetest.Conversation
 		opens        int
 	}{

@@ -15,8 +15,8 @@ import (
 )
 
 // TestOtherBytesAgain: if a part of a mutual handshake comes again with other bytes, the verdict is
-// unknown, also long after the receiver has acknowledged the first bytes and the verdict has settled. A
-// resumption of that session inherits nothing.
+// unknown. That is so even if the receiver acknowledged the first bytes long before, and the verdict
+// has settled. A resumption of that session inherits nothing.
 func TestOtherBytesAgain(t *testing.T) {
 	cert := workload(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

@@ -24,7 +24,7 @@ type tracker struct {
 	interfaces    []string              // names, by flow.Packet.Interface
 	seed          maphash.Seed
 	defaultFilter bool          // Config.DefaultFilter
-	released      []*connection // for reuse
+	released      []*connection // released connections, for reuse
 	failed        uint64        // connections whose dissector failed
 }
 

@@ -74,7 +74,7 @@ type Pipeline struct {
 // A Locked is a Pipeline whose lock is held. It is valid only during the call that it was passed to. Its
 // methods are synchronous: records have been passed to finding.Config.Emit when a method returns.
 type Locked struct {
-	Judge  *verdict.Judge  // for facts about the pod that become known later
+	Judge  *verdict.Judge  // receives facts about the pod that become known later
 	Engine *finding.Engine // nil if Config.Judged is set
 
 	cfg     Config

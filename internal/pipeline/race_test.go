@@ -4,9 +4,9 @@ package pipeline_test
 
 import "testing"
 
-// norace skips a test in which the race detector finds nothing, if the detector is on and -short is set:
-// the test has one goroutine, or its tap is a separate program without the detector, which has to keep up
-// with traffic. `make test` runs it.
+// norace skips a test with -race -short if the race detector can find nothing in it: the test has one
+// goroutine, or its tap is a separate program. That program is built without the detector, because it has
+// to keep up with traffic. `make test` runs these tests.
 func norace(t *testing.T) {
 	t.Helper()
 	if testing.Short() {

@@ -85,7 +85,7 @@ func TestUnreadAlert(t *testing.T) {
 		t.Fatal(err)
 	}
 	alert := capturetest.Chunk{Data: []byte{21, 3, 3, 0, 2, 2, 40}}
-	talk.Chunks = slices.Insert(talk.Chunks, 2, alert) // after both hellos
+	talk.Chunks = slices.Insert(talk.Chunks, 2, alert) // the alert follows both hellos
 	frames := talk.Packets(capturetest.Options{Client: netip.MustParseAddrPort("10.0.0.1:41000"), Server: netip.MustParseAddrPort("10.0.0.2:8443"), Start: captureStart})
 	for i := range frames {
 		frames[i].Data = slices.Clone(frames[i].Data)

@@ -29,8 +29,8 @@ func closed(b []byte) []byte {
 	return append(b, '}', ',')
 }
 
-// closedUnlessEmpty does the same as closed, but removes an object without members, whose name starts at
-// the offset at.
+// closedUnlessEmpty does the same as closed, but removes an object without members. at is the offset of
+// the object's name.
 func closedUnlessEmpty(b []byte, at int) []byte {
 	if b[len(b)-1] == '{' {
 		return b[:at]

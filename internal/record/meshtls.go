@@ -66,7 +66,7 @@ type Edge struct {
 	Key    string `json:"key"`            // the same on all replicas
 	From   string `json:"from,omitempty"` // client: workload, SPIFFE ID, address or network
 	To     string `json:"to,omitempty"`   // server: workload, SPIFFE ID, name, address or network
-	Port   uint16 `json:"port,omitempty"` // of the server
+	Port   uint16 `json:"port,omitempty"` // port of the server
 	Folded bool   `json:"folded,omitempty"`
 
 	Connections       *ByVerdict `json:"connections,omitempty"`        // connections that lived in the window
@@ -137,7 +137,7 @@ type Tap struct {
 	Interfaces      []string          `json:"interfaces,omitempty"` // captured interfaces; only action "started" has this and the next two
 	Checks          map[string]Check  `json:"checks,omitempty"`     // the self-test
 	Gap             *Gap              `json:"gap,omitempty"`
-	Counters        map[string]uint64 `json:"counters,omitempty"` // since the start
+	Counters        map[string]uint64 `json:"counters,omitempty"` // counts since the start of the tap
 }
 
 // Interface is the state of the capture on one interface. Counters are since the start.
@@ -159,7 +159,7 @@ type Check struct {
 // Gap describes the time in the pod's network before the capture began.
 type Gap struct {
 	NetworkCreated Time    `json:"network_created,omitzero"` // when the pod's network was created; 0: unknown
-	Milliseconds   *uint64 `json:"milliseconds,omitempty"`   // from then until all interfaces were captured; nil: unknown
+	Milliseconds   *uint64 `json:"milliseconds,omitempty"`   // time from NetworkCreated until all interfaces were captured; nil: unknown
 	Connections    uint64  `json:"connections"`              // TCP connections opened or accepted in that time, by the kernel's count
 }
 

@@ -66,10 +66,10 @@ type Event struct {
 	Action   string   `json:"action,omitempty"`   // posture: why it was emitted; tap: what happened
 	Reason   string   `json:"reason,omitempty"`   // tap: why it is degraded or stopped; finding: why it was withdrawn
 	Severity int64    `json:"severity,omitempty"` // 1 to 100, findings
-	Start    Time     `json:"start"`              // of the connection, finding or window
+	Start    Time     `json:"start"`              // start of the connection, finding or window
 	End      Time     `json:"end"`
 	Duration int64    `json:"duration"` // nanoseconds between Start and End, never negative
-	Created  Time     `json:"created"`  // by the tap's clock; for captures, the packets' time
+	Created  Time     `json:"created"`  // time by the tap's clock; for captures, the packets' time
 	Sequence uint64   `json:"sequence"` // number of the record in this run and dataset, from 1: a gap is a lost record
 }
 
@@ -183,12 +183,12 @@ type HTTPResponse struct {
 // URL is ECS url, of the first request. A query is never published.
 type URL struct {
 	Domain string `json:"domain,omitempty"` // Host or :authority
-	Path   string `json:"path,omitempty"`   // only with TAP_REDACT=none
+	Path   string `json:"path,omitempty"`   // published only with TAP_REDACT=none
 }
 
 // UserAgent is ECS user_agent, of the first request.
 type UserAgent struct {
-	Original string `json:"original,omitempty"` // only with TAP_REDACT=none
+	Original string `json:"original,omitempty"` // published only with TAP_REDACT=none
 }
 
 // Observer is ECS observer: the tap.

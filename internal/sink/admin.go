@@ -68,7 +68,7 @@ func (a *Admin) Reach(ctx context.Context) (found string, err error) {
 type Topic struct {
 	Name       string
 	Partitions int
-	Replicas   int               // of each partition; 0 in Create: the brokers' default
+	Replicas   int               // replicas of each partition; 0 in Create: the brokers' default
 	InSync     int               // in-sync replicas of the partition that has the fewest
 	Config     map[string]string // nil: this client may not read it
 }

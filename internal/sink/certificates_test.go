@@ -79,7 +79,7 @@ func TestKafkaCertificatesRotated(t *testing.T) {
 	if err := os.RemoveAll(filepath.Dir(b.CA)); err != nil {
 		t.Fatal(err)
 	}
-	b.Start() // with a new authority
+	b.Start() // the broker starts with a new authority
 	put(40)
 	says := func(want string) {
 		t.Helper()

@@ -22,7 +22,7 @@ type dialer struct {
 	limit   time.Duration
 
 	life    context.Context // once it is done, no connection is opened
-	brokers []string        // from the configuration
+	brokers []string        // the brokers of the configuration
 
 	mu     sync.Mutex
 	open   map[*conn]struct{}
@@ -197,7 +197,7 @@ type conn struct {
 	address string
 
 	mu       sync.Mutex
-	deadline time.Time // as set by SetDeadline
+	deadline time.Time // the deadline that SetDeadline has set
 }
 
 func (c *conn) SetDeadline(t time.Time) error {

@@ -75,8 +75,9 @@ func (n *names) answer(query []byte) []byte {
 	return answer
 }
 
-// TestKafkaNames: the sink knows its broker only by a name. At first the name does not exist, then it has an address without a broker, then
-// that of the broker on IPv6 loopback, and at last the broker moves to another address. The sink is not notified of any change.
+// TestKafkaNames: the sink knows its broker only by a name. At first the name does not exist, then it has an address without a
+// broker, then the broker's address on IPv6 loopback, and at last the broker moves to another address. The sink is not notified
+// of any change.
 func TestKafkaNames(t *testing.T) {
 	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
 		t.Skipf("no IPv6 here: %v", err)

@@ -59,7 +59,7 @@ func (k *Kafka) phase(of time.Duration) time.Duration {
 // maxWait returns how long run may wait if nothing wakes it.
 func (k *Kafka) maxWait() time.Duration {
 	if !k.cluster.ok && k.failedSecrets != "" {
-		return 2 * time.Second // then check whether the secrets have changed
+		return 2 * time.Second // after this time the secrets are checked for changes
 	}
 	if d, ok := k.buffer.Recheck(); ok {
 		return d

@@ -33,7 +33,7 @@ func TestScramVector(t *testing.T) {
 
 func TestScramHostile(t *testing.T) {
 	for _, message := range []string{
-		"", "r=", strings.Replace(rfcServerFirst, "r=rOpr", "r=xOpr", 1), // another nonce than the client's
+		"", "r=", strings.Replace(rfcServerFirst, "r=rOpr", "r=xOpr", 1), // in the last one, the nonce is not the client's
 		"r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", // the server added nothing to the nonce
 		strings.Replace(rfcServerFirst, "i=4096", "i=2000000000", 1), strings.Replace(rfcServerFirst, "i=4096", "i=0", 1),
 		strings.Replace(rfcServerFirst, "s=W", "s=!", 1), "e=other-error",

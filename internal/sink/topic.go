@@ -75,8 +75,8 @@ func (t *topic) adaptBatch(took, limit time.Duration, n, most int) {
 // health is the result of the last attempts, for a topic or the whole cluster.
 type health struct {
 	ok        bool
-	reason    string // of the last failure; empty when ok, or before the first attempt
-	class     string // of the last failure, like reason
+	reason    string // reason of the last failure; empty when ok, or before the first attempt
+	class     string // class of the last failure; empty like reason
 	failures  int    // number of consecutive failures
 	notBefore time.Time
 	urgent    time.Time // replaces notBefore while an alert waits

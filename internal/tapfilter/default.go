@@ -26,10 +26,10 @@ const (
 	wholePacket = 2 << 10
 
 	// bulk is the least size in bytes of an unrecognized payload that is bulk. A shorter one is
-	// kept whole, because it may belong to a handshake: later segments of a certificate, joined by
-	// receive offload with the application's first bytes; or the second and third of the three
-	// consecutive records by which a mid-stream connection is recognized as TLS. No handshake is
-	// longer: a sender's initial window is ten segments (RFC 6928), and thirty if tuned.
+	// kept whole, because it may belong to a handshake: it may be the later segments of a
+	// certificate, which receive offload has joined with the application's first bytes, or the
+	// second and third of the three consecutive records that show TLS in mid-stream. No handshake
+	// is longer: a sender's initial window is ten segments (RFC 6928), and thirty if tuned.
 	bulk = 48 << 10
 
 	// headOfBulk is kept of bulk. It is short because copying bulk is the tap's main cost to

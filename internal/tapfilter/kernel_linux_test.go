@@ -120,7 +120,7 @@ func TestThinRecords(t *testing.T) {
 			}
 			if n := len(payload); n > 0 {
 				switch r.IntN(5) {
-				case 0: // another length, at most 64 KiB
+				case 0: // a packet of another length, at most 64 KiB
 					binary.BigEndian.PutUint16(payload[3:], uint16(r.Uint32()))
 				case 1:
 					payload[r.IntN(n)] = byte(r.Uint32())

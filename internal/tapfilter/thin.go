@@ -159,7 +159,7 @@ type exits struct{ plain, tls, miss label }
 // comparison.
 func (f *filter) tree(all []tuple, words []load, to exits) {
 	f.Emit(words[0].instruction())
-	var groups [][]tuple // with the same first word
+	var groups [][]tuple // tuples with the same first word
 	for rest := all; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].words[0] == rest[0].words[0] {

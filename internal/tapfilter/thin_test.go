@@ -256,8 +256,8 @@ func records(n int, size byte) (b []byte) {
 	return b
 }
 
-// onlyRecords reports whether the program rejects a TLS payload: it consists of at most
-// thinSteps protected records, the last of which, or its header, may be incomplete.
+// onlyRecords reports whether the program rejects a TLS payload. It does so if the payload consists
+// of at most thinSteps protected records. The last record, or its header, may be incomplete.
 func onlyRecords(b []byte) bool {
 	for range thinSteps {
 		switch {
