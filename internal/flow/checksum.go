@@ -81,8 +81,8 @@ func correct(sum uint64) bool {
 }
 
 const (
-	maxSums     = 64 // maximum number of interfaces with a history
-	sumsDropped = 4  // dropped segments that are remembered of each direction
+	maxSums     = 64 // maximum number of interfaces whose checksums have a history
+	sumsDropped = 4  // maximum number of dropped segments that are remembered for each direction
 	sumsBelieve = 3  // number of acknowledged packets with a wrong checksum after which a direction's checksums are ignored
 )
 

@@ -65,7 +65,7 @@ func (c Config) defaults() Config {
 
 // Stats counts what a Table has done since it was created.
 type Stats struct {
-	Packets             uint64          // packets passed to Add
+	Packets             uint64          // packets that were passed to Add
 	Undecoded           [reasons]uint64 // packets without ports, by Reason
 	Fragments           uint64          // IP fragments, first ones and later ones
 	Reassembled         uint64          // datagrams that were reassembled from fragments

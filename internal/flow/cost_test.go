@@ -14,7 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// packets returns n packets with the headers that f returns, all at one time.
+// packets returns n packets with the headers that f returns, all with the same time.
 func packets(n int, f func(i uint32) headers) []flow.Packet {
 	ps := make([]flow.Packet, n)
 	for i := range ps {

@@ -17,9 +17,9 @@ const (
 	listSetup    // TCP connections that never carried payload and are not established
 	listQuiet    // TCP connections that never carried payload and are established
 	listTCP      // TCP connections with payload that are not done
-	listUDP      // not done
+	listUDP      // UDP connections that are not done
 	listJudged   // TCP connections that are done and not closed
-	listAnswered // UDP, done
+	listAnswered // UDP connections that are done
 	numLists
 )
 
@@ -193,7 +193,7 @@ func (t *Table) evict() {
 	switch {
 	case c == nil:
 	case c.tcp.list == listClosed:
-		t.end(c, EndClosed) // its linger time ends early, and nothing is lost
+		t.end(c, EndClosed) // the linger time of c ends early, and nothing is lost
 	default:
 		t.stats.Evicted++
 		t.end(c, EndEvicted)

@@ -10,14 +10,14 @@ import (
 // process such a packet in few instructions, with the same result as decode and addSegment, and leave every other
 // packet to decode and addSegment (TestFastPath, TestFastDecode).
 
-// fastDecode is decode for a packet without tags, IPv4 options and fragments, and without TCP options other than
-// timestamps. For any other packet, and for one with a wrong checksum, it returns false. d is then undefined, and
-// decode must overwrite it.
+// fastDecode does the work of decode for a packet without tags, IPv4 options and fragments, and without TCP options
+// other than timestamps. For any other packet, and for one with a wrong checksum, it returns false. d is then
+// undefined, and decode must overwrite it.
 func fastDecode(p *Packet, d *Decoded) bool {
 	return fastHeaders(p, d) && (p.Checksum == ChecksumUnknown || d.verifyChecksums(p))
 }
 
-// fastHeaders is fastDecode without the checksums.
+// fastHeaders does the work of fastDecode, but does not verify checksums.
 func fastHeaders(p *Packet, d *Decoded) bool {
 	const ethernet, ip, tcp, timestamps = 14, 20, 20, 12
 	b := p.Data
@@ -38,7 +38,7 @@ func fastHeaders(p *Packet, d *Decoded) bool {
 	}
 	total := ethernet + int(binary.BigEndian.Uint16(b[16:]))
 	n := total - header
-	if n < 0 || n == 2 || n == 6 || total > max(p.Length, len(b)) { // 2 or 6: possibly padding (see padded)
+	if n < 0 || n == 2 || n == 6 || total > max(p.Length, len(b)) { // 2 or 6 bytes may be padding (see padded)
 		return false
 	}
 

@@ -14,7 +14,7 @@ type index struct {
 	n     int    // slots in use, at most three of four
 }
 
-// slot is free where conn is nil.
+// slot is an entry of the index. It is free if conn is nil.
 type slot struct {
 	hash uint64
 	conn *Conn

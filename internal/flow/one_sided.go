@@ -40,8 +40,8 @@ func (c *Conn) refuses(side Side, d *Decoded) bool {
 	return o.known && n >= 0 && n <= c.sentEnd(side.Other())
 }
 
-// endsOneSided reports whether a packet of a side, which was just counted, is that side's first packet other than a
-// RST, has no payload, and follows payload of the other side. Until then the connection was OneSided.
+// endsOneSided reports whether a packet without payload, which was just counted for a side, is that side's first packet
+// other than a RST and follows payload of the other side. Before it the connection was OneSided.
 func (c *Conn) endsOneSided(side Side, d *Decoded) bool {
 	return c.endpoint(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&wire.FlagRST == 0 &&
 		d.Transport == wire.ProtoTCP && c.endpoint(side.Other()).Bytes > 0 && !c.Excluded

@@ -90,7 +90,7 @@ func (s *stream) near(seq uint32) bool {
 // reserveKey reports whether the table has capacity for a second key of c. It evicts another connection if necessary.
 func (t *Table) reserveKey(c *Conn) bool {
 	if t.conns.n >= t.cfg.MaxConns {
-		t.unlist(c) // c itself must not be evicted
+		t.unlist(c) // so that c itself is not evicted
 		t.evict()
 		t.touch(c)
 	}

@@ -53,8 +53,8 @@ func (s *stream) offset(seq uint32) int64 {
 	return s.next + int64(int32(seq-(s.base+uint32(s.next))))
 }
 
-// isKeepAlive reports whether n bytes at off may be a keep-alive probe: one byte before the next one (RFC 9293, section
-// 3.8.4).
+// isKeepAlive reports whether n bytes at off may be a keep-alive probe: a single byte, directly before the next one to
+// deliver (RFC 9293, section 3.8.4).
 func (s *stream) isKeepAlive(off, n int64) bool { return n == 1 && off == s.next-1 }
 
 // maxWindow is the largest receive window (RFC 7323, section 2.2).
@@ -110,7 +110,7 @@ func (t *Table) reassembleFirst(c *Conn, side Side, p piece) piece {
 	case reserved:
 		t.insert(q, i, first)
 	case retryReserve:
-		return p // try again: the buffer has changed
+		return p // the buffer has changed, so the caller tries p again
 	case noCapacity:
 	}
 	return p.skip(n)
@@ -196,7 +196,7 @@ func (t *Table) addDatagram(c *Conn, side Side, d *Decoded, now int64) {
 		t.addTruncated(c, side, int64(missing))
 	}
 	if len(d.Payload) > 0 {
-		gap := off - s.delivered // a datagram lacks bytes only if it was truncated
+		gap := off - s.delivered // bytes of a datagram are missing only if it was truncated
 		s.delivered = off + int64(len(d.Payload))
 		t.emit(c, side, off, d.Payload, -1, gap, now, gap > 0)
 	}

@@ -52,7 +52,7 @@ func TestOriginator(t *testing.T) {
 		from  uint16
 		to    uint16
 		h     headers
-		first bool // whether the sender of the packet is the originator
+		first bool // the sender of the packet is the originator
 	}{
 		{"SYN", 22, 40000, headers{flags: syn}, true},
 		{"SYN-ACK", 40000, 22, headers{flags: syn | ack}, false},
@@ -124,7 +124,7 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// Tick skips gaps as later packets would.
+// Tick skips the same gaps as later packets would.
 func TestTickFlushesGaps(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)

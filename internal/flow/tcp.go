@@ -169,8 +169,8 @@ func (t *Table) confirmStart(c *Conn, side Side, seq uint32, off, n int64) int64
 func (t *Table) fin(c *Conn, side Side, off int64) {
 	s, q := &c.tcp.side[side], c.queue(side)
 	switch {
-	case off < s.next: // an old FIN
-	case s.fin >= 0 && s.fin <= off: // a repetition, or a FIN after the known one
+	case off < s.next: // the FIN is old
+	case s.fin >= 0 && s.fin <= off: // the FIN is a repetition, or after the known one
 	case q != nil && q.bufferedPast(off):
 		t.conflict(c)
 	default:
@@ -252,7 +252,7 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 	side := c.sender(d)
 	s := &c.tcp.side[side]
 	switch {
-	case s.known && d.Seq+1 == s.base: // this connection's SYN: the first, a repetition, or overtaken by later packets
+	case s.known && d.Seq+1 == s.base: // it is this connection's own SYN: the first one, a repetition, or one that later packets have overtaken
 		return false
 	case d.Flags&wire.FlagACK == 0 && side == Originator:
 		if !c.OrigISNSeen {
@@ -265,9 +265,9 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 		if c.closing() || c.Resp.Packets == 0 || quiet {
 			return true
 		}
-		c.tcp.dupSYN, c.tcp.dupSYNSeen = d.Seq, true // probably an old duplicate; a SYN-ACK that answers it refutes that
+		c.tcp.dupSYN, c.tcp.dupSYNSeen = d.Seq, true // the SYN is probably an old duplicate; if a SYN-ACK answers it, it is not
 		return false
-	case d.Flags&wire.FlagACK == 0: // unless it is a simultaneous open (RFC 9293, section 3.5)
+	case d.Flags&wire.FlagACK == 0: // a SYN of the responder starts another connection, unless it is a simultaneous open (RFC 9293, section 3.5)
 		return c.State != S0 || c.Resp.Packets > 0
 	case side == Responder && c.OrigISNSeen:
 		return d.Ack != c.OrigISN+1 && (c.closing() || c.tcp.dupSYNSeen && d.Ack == c.tcp.dupSYN+1)
@@ -302,7 +302,7 @@ func (t *Table) isStray(c *Conn, side Side, d *Decoded) bool {
 		return false
 	}
 	if d.Flags&wire.FlagACK != 0 && side == Responder && c.OrigISNSeen && d.Ack != c.OrigISN+1 {
-		return d.Ack != c.OrigISN+1+uint32(c.tcp.side[Originator].next) // Fast Open: the SYN-ACK acknowledges data
+		return d.Ack != c.OrigISN+1+uint32(c.tcp.side[Originator].next) // with Fast Open, the SYN-ACK acknowledges data too
 	}
 	return s.known && (s.next > 0 || c.gapped(side))
 }

@@ -92,7 +92,7 @@ func (t *Table) acrossZones(k key, d *Decoded) *Conn {
 		return nil
 	}
 	if unsure {
-		t.conflict(c) // the packet may belong to the other one
+		t.conflict(c) // the packet may belong to the other connection
 	}
 	t.unlistLone(c)
 	c.Zones[c.sender(d)] = k.zone
@@ -112,7 +112,7 @@ func (c *Conn) continuesAs(d *Decoded) bool {
 	s, o := &c.tcp.side[from], &c.tcp.side[from.Other()]
 	answers := c.isnSeen(from.Other()) && d.Ack-o.base <= uint32(o.next)
 	switch {
-	case d.Flags&(wire.FlagSYN|wire.FlagACK) == wire.FlagSYN: // overtaken by the SYN-ACK
+	case d.Flags&(wire.FlagSYN|wire.FlagACK) == wire.FlagSYN: // the SYN-ACK has overtaken the SYN
 		return from == Originator && c.RespISNSeen && s.known && d.Seq+1 == s.base
 	case !o.known || d.Flags&wire.FlagACK == 0:
 		return false

@@ -186,7 +186,8 @@ func (j *Judge) isTap(o *Judged) bool {
 }
 
 // claimsTap reports whether a connection is plaintext Kafka to an address for which a proxy in the pod accepts the
-// tap's connections. It may be the tap's, forwarded by the proxy, or the application's own.
+// tap's connections. The connection may carry the tap's records, which the proxy forwards, or belong to the
+// application.
 func (j *Judge) claimsTap(o *Judged) bool {
 	return j.cfg.Proxied != nil && o.Scope == ScopeWire && o.Direction == DirectionEgress && o.Protocol == "kafka" &&
 		j.cfg.Proxied(netip.AddrPortFrom(o.Destination.Addr.Unmap(), o.Destination.Port))
@@ -243,7 +244,8 @@ func (j *Judge) scraped(o *Judged) bool {
 }
 
 // classPending reports whether a connection to the pod may still get the class of a scrape or a probe: its first
-// request is incomplete. Nothing is settled until it is complete, since a finding might have to be retracted.
+// request is incomplete. The verdict is not settled before the request is complete, since otherwise a finding might
+// have to be retracted.
 func (j *Judge) classPending(c *flow.Conn, s *dissect.Session) bool {
 	if from, to := j.localEnds(c); from || !to || !s.Asking() {
 		return false

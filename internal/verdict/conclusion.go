@@ -21,7 +21,7 @@ type Conclusion struct {
 	truncated uint64   // bytes that were not captured because packets were truncated
 	peer      peerName
 
-	// Tail is valid where TailCounts returns true.
+	// Tail is valid if TailCounts returns true.
 	Tail dissect.Tail
 }
 
@@ -65,7 +65,7 @@ func (j *Judge) Release(r *Conclusion) {
 }
 
 // TailCounts reports whether the connection's later TLS records must be followed, because bytes after the end of its
-// TLS could change the verdict. Plaintext is final.
+// TLS could change the verdict. A verdict of plaintext cannot change.
 func (r *Conclusion) TailCounts() bool {
 	switch r.common.verdict {
 	case MTLS, TLS, Failed:

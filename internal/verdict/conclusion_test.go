@@ -60,7 +60,7 @@ func TestConclusionsAreSharedOnlyWhereEqual(t *testing.T) {
 	}
 }
 
-// change sets a value to a different one, and reports whether it knows how.
+// change gives v a different value, and reports whether it can do so for v's type.
 func change(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.String:

@@ -11,7 +11,7 @@ import (
 // FuzzFlights plays records of any size, in any order of both ends, with any acknowledgements. The judge must not
 // panic, and some claims must never be made.
 func FuzzFlights(f *testing.F) {
-	// each three bytes are a packet: its sender and kind, and a size
+	// each three bytes describe a packet: the first its sender and kind, the others its size
 	for _, seed := range []string{
 		"\x01\x00\x1b\x01\x02\x07\x01\x00\x61\x01\x00\x35\x00\x00\x35\x00\x00\x78\x01\x00\xc8", // Go, one-way
 		"\x01\x02\xd0\x00\x02\x78\x00\x00\x78\x01\x05\x9d",                                     // Envoy, mutual

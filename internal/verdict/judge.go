@@ -80,8 +80,8 @@ func (j *Judge) complete(out *Judged, c *flow.Conn, peer *peerName) {
 	j.namePeer(out, c, peer)
 }
 
-// Settled reports whether Judge would call c settled now, at less cost in time and memory. Use it after each change
-// of a connection.
+// Settled reports whether Judge would now set Judged.Settled for c. It takes less time and memory than Judge. Use it
+// after each change of a connection.
 func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
 	if concluded(s) != nil || j.settled(c, s) {
 		return true

@@ -13,11 +13,11 @@ type profile struct {
 	sni    func(name string) bool  // reports whether a server name, or an identity that is a DNS name, has the mesh's form
 	spiffe func(c identities) bool // reports whether a SPIFFE identity has the mesh's form
 	tunnel uint16                  // port of the mesh, used with no server name and with h2 as the only ALPN offer
-	server func(name string) bool  // reports whether a name is one of its control plane
-	paths  []string                // prefixes of the paths of its control plane's RPCs
-	ports  []uint16                // its control plane's ports, as its proxies see them
-	probes []uint16                // its proxies' ports that the kubelet probes
-	scrape []uint16                // ports of its proxies and control plane that serve metrics
+	server func(name string) bool  // reports whether a name belongs to the mesh's control plane
+	paths  []string                // prefixes of the paths of RPCs to the mesh's control plane
+	ports  []uint16                // ports of the mesh's control plane, as the mesh's proxies see them
+	probes []uint16                // ports of the mesh's proxies that the kubelet probes
+	scrape []uint16                // ports of the mesh's proxies and control plane that serve metrics
 }
 
 // discovery is Envoy's xDS (api/envoy/service/discovery/v3 of envoyproxy/envoy).
@@ -152,7 +152,7 @@ type identities struct {
 	names  []string // all alternative names
 }
 
-// identitiesOf returns the names in a certificate, nothing for nil.
+// identitiesOf returns the names in a certificate; no names if c is nil.
 func identitiesOf(c *Certificate) identities {
 	if c == nil {
 		return identities{}

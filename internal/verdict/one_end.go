@@ -52,8 +52,8 @@ func closed(s *dissect.Session) bool {
 	return a && b || ar || br
 }
 
-// spokeOtherwise reports whether a side sent bytes of no known protocol, without a handshake that shows TLS. Over UDP
-// an end's first datagram is a hello, even if later ones are lost.
+// spokeOtherwise reports whether a side sent bytes of no known protocol, and no handshake shows TLS. Over UDP the first
+// datagram of a TLS end is a hello, even if later ones are lost.
 func spokeOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	if t.Hello != nil && t.Server != nil {
 		return false

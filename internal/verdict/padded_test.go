@@ -12,7 +12,7 @@ import (
 // sender describes how an end puts messages into TLS 1.3 records.
 type sender struct {
 	block int  // content and type are padded to a multiple of this
-	more  int  // bytes of padding in every record
+	more  int  // bytes of padding that are added to every record
 	limit int  // maximum bytes of content in a record
 	joins bool // a flight is put into one record
 }

@@ -20,7 +20,7 @@ type story struct {
 	// added to the time of the next connection
 	skip   time.Duration
 	server string
-	port   uint16 // of the server
+	port   uint16 // port of the server
 	zones  [2]flow.Zone
 }
 

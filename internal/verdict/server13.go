@@ -86,7 +86,7 @@ func (f *serverFlight) finished(r []dissect.TLSRecord, s, d suite) (last int, re
 
 // messages are the messages of a server's flight so far, each in records of its own.
 type messages struct {
-	n             int // complete ones
+	n             int // number of complete messages
 	second, third int // bytes of the second and third message
 	last          int // bytes of the latest message
 	open          int // bytes so far of a message that continues in the next record
@@ -187,7 +187,7 @@ type reaction struct {
 	data            bool
 	parted          bool              // the alerts came in several packets
 	alert           dissect.TLSRecord // the latest of the alerts
-	farewell        bool              // the alert reacts to the client's own end: it is a close_notify, or equivalent to one
+	farewell        bool              // the alert is a reaction to the client's own close: it is a close_notify, or equivalent to one
 }
 
 // maxRefusal is the maximum number of records with which a server refuses a client, with a margin.

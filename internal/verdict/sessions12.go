@@ -86,8 +86,8 @@ func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	}
 }
 
-// distrust handles a full handshake with unknown result: if a TLS session with the same ticket or id is known,
-// nothing is inherited from it any more.
+// distrust handles a full handshake with unknown result: later connections inherit nothing from a known TLS session
+// with the same ticket or id.
 func (s *tlsSessions) distrust(t *dissect.TLS) {
 	for _, k := range []tlsSessionKey{tlsSessionKey(t.NewTicket), idKey(t.Server.SessionID)} {
 		if x, ok := s.known[k]; ok {

@@ -87,7 +87,7 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 
 	out.Settled = out.Settled || h.settled() && !s.Wrapped()
 	judgeReadable(out, t)
-	if t.Readable { // anything else that the connection showed was forged
+	if t.Readable { // the content is readable, so everything else that the connection showed was forged
 		h.auth, h.basis = AuthUnknown, BasisNone
 	}
 
@@ -99,7 +99,8 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 }
 
-// handshakeOf returns the conclusion from the handshake of c only, without what a resumption inherits.
+// handshakeOf returns the conclusion from the handshake of c only. It does not include facts that a resumption
+// inherits.
 func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) handshake {
 	ends := closing(c, s, t)
 	var h handshake

@@ -30,7 +30,7 @@ func MayBeTurnedAway(c *flow.Conn) bool {
 	return alone && resets == 0 && packets < aloneMost && c.Last-c.First < aloneWait
 }
 
-// withdrawUnread sets the verdict on payload that nobody has read to unknown.
+// withdrawUnread sets the verdict to unknown, because no end has read the payload.
 func (o *Judged) withdrawUnread() {
 	if o.Verdict == None {
 		return

@@ -84,7 +84,7 @@ type Judged struct {
 	TLS  *TLSInfo  // nil if no TLS was seen
 	HTTP *HTTPInfo // nil if no plaintext HTTP was seen
 
-	PeerName, PeerNameBasis string // the remote end's name and where it was read
+	PeerName, PeerNameBasis string // the remote end's name, and the source of that name
 
 	only  onlyKind
 	zones [2]flow.Zone
@@ -113,7 +113,7 @@ type TLSInfo struct {
 	Misnamed                 bool         // the client sent a server name that is not a host name
 	ALPNLeftOut              bool         // an ALPN name of either end is left out because it is invalid (tlsmsg.IsProtocolName)
 	JA3, JA3S, JA4           string       // fingerprints; JA3 and JA3S as lower-case hex
-	SupportedCiphers         []string     // client's offer, IANA names
+	SupportedCiphers         []string     // IANA names of the suites that the client offers
 	Client, Server           *Certificate // nil if none was seen
 
 	ClientAuth, ClientAuthBasis, ClientAuthRequested string   // Auth, Basis and Requested constants

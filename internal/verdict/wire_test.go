@@ -16,8 +16,8 @@ import (
 
 // hello describes a hello that is sent on the wire; only the fields that judgements read are realistic.
 type hello struct {
-	suite      uint16            // of the server, default 0x1301
-	extensions map[uint16]string // in addition to supported_versions, and a client's server_name
+	suite      uint16            // suite that the server chooses, default 0x1301
+	extensions map[uint16]string // extensions in addition to supported_versions and, for a client, server_name
 	id         string            // session id
 	old        bool              // TLS 1.2
 	random     byte
@@ -101,14 +101,14 @@ func psk(n int, age uint32) string {
 	return sized(2, identity) + sized(2, sized(1, strings.Repeat("b", 32)))
 }
 
-// player plays packets to a session.
+// player passes packets to a session.
 type player struct {
 	memory *dissect.Pool
 	now    int64 // packet time
 	t      testing.TB
 	s      *dissect.Session
 	at     [2]int64
-	// what each side had sent before its latest packet
+	// number of bytes that each side had sent before its latest packet
 	before [2]int64
 }
 
