@@ -27,8 +27,8 @@ const (
 	checkPause = 2 * time.Second // between two attempts
 )
 
-// check runs `helm test`: it creates a pod in a namespace as a dry run and checks that it gets a tap. It returns the exit
-// status.
+// check runs the command that `helm test` calls: it creates a pod in a namespace as a dry run and checks that the pod
+// gets a tap. It returns the exit status.
 func check(ctx context.Context, environ []string, out, errs io.Writer) int {
 	var e checkEnvironment
 	err := errors.Join(variables.Parse(&e, variables.Of(environ))...)
@@ -67,7 +67,7 @@ func checkTapped(ctx context.Context, e checkEnvironment, out io.Writer) error {
 		if err == nil {
 			err = fmt.Errorf("a pod in namespace %s is not tapped: %s", namespace, why(said))
 		}
-		select { // a webhook that was just installed needs some time to try its image
+		select { // a webhook that was just installed first needs some time to try its image
 		case <-ctx.Done():
 			return err
 		case <-time.After(checkPause):

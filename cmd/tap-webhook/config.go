@@ -16,7 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/webhook"
 )
 
-// environment has the environment variables of the webhook, which it reads at its start. See package variables for the tags.
+// environment has the environment variables that the webhook reads at its start. Package variables describes the
+// tags.
 type environment struct {
 	Listen         string     `env:"WEBHOOK_LISTEN" envDefault:":10250" about:"HTTPS address of /inject and /annotate"`
 	MetricsListen  string     `env:"WEBHOOK_METRICS_LISTEN" envDefault:":9469" about:"HTTP address of /metrics, /healthz, /readyz"`
@@ -104,8 +105,8 @@ func logger(w io.Writer, format string, level slog.Level) (*slog.Logger, error) 
 	return nil, fmt.Errorf("WEBHOOK_LOG_FORMAT=%s: expected json or text", format)
 }
 
-// cluster returns the configuration of a client of the API server: from a kubeconfig file or, if kubeconfig is "", that of
-// a pod.
+// cluster returns the configuration of a client of the API server. It is read from a kubeconfig file or, if
+// kubeconfig is "", from the files that Kubernetes mounts into a pod.
 func cluster(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		return rest.InClusterConfig()

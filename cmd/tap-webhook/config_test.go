@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// least returns the smallest valid environment, followed by more.
+// least returns the environment with only the required variables, followed by more.
 func least(t *testing.T, more ...string) []string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
@@ -64,7 +64,7 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-// TestAllSaid: --help and webhook/README.md have every variable with its default.
+// TestAllSaid: --help and webhook/README.md describe every variable and its default.
 func TestAllSaid(t *testing.T) {
 	readme, err := os.ReadFile("../../webhook/README.md")
 	if err != nil {
@@ -112,8 +112,8 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// TestCheckInCluster: without a kubeconfig the check uses the configuration of a pod. It tries nothing else: client-go would print a
-// warning about that in `helm test --logs`.
+// TestCheckInCluster: without a kubeconfig the check uses only the configuration of a pod. If client-go tried other
+// sources, it would print a warning in `helm test --logs`.
 func TestCheckInCluster(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	var out, errs bytes.Buffer

@@ -17,7 +17,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/webhook"
 )
 
-// The linker sets both: version to the tag, commit to the full hash of the commit that was built.
+// The linker sets both variables: version to the tag, commit to the full hash of the commit that was built.
 var (
 	version = "dev"
 	commit  string
@@ -50,7 +50,7 @@ func versionLine() string {
 	return line + "\n"
 }
 
-// command runs the command in args, or the webhook if there is none. It returns the exit status.
+// command runs the command that args name. Without arguments it runs the webhook. It returns the exit status.
 func command(ctx context.Context, args, environ []string, out, errs io.Writer) int {
 	if len(args) > 0 {
 		switch args[0] {

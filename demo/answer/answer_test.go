@@ -11,11 +11,11 @@ import (
 	rec "github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-const asked = 1_800_000_000_000_000 // start of curl, µs since the epoch
+const asked = 1_800_000_000_000_000 // when curl began, µs since the epoch
 
 func at(us int64) rec.Time { return rec.Time(us * 1000) }
 
-// good returns the records of taps in a demo without errors, decoded from JSON as the taps' own are.
+// good returns the records that taps write in a demo without errors. They are decoded from JSON, as real records are.
 func good(t *testing.T, broker bool) (published []*record) {
 	t.Helper()
 	add := func(pod, iface, body string) {
@@ -55,7 +55,7 @@ func good(t *testing.T, broker bool) (published []*record) {
 	return published
 }
 
-// judge returns the errors that the demo reports for records of the taps and records of tap read.
+// judge returns the differences that the demo reports for the records of the taps (published) and of tap read (read).
 func judge(t *testing.T, published, read []*record, envoy string, broker bool) []string {
 	t.Helper()
 	out := t.TempDir()
@@ -111,7 +111,7 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
-// Each claim of the demo is broken once, and must be reported.
+// The test breaks each claim of the demo once. The demo must report each.
 func TestEachClaimCanFail(t *testing.T) {
 	edit := func(pod, iface, dataset string, change func(*record)) func([]*record) []*record {
 		return func(records []*record) []*record {

@@ -65,8 +65,8 @@ func (w *walk) checkMutual(pod string, wire *record) {
 	w.expect(pod+", mesh", "osm", wire.Meshtls.Mesh)
 }
 
-// checkLoopback checks that traffic between Envoy and its application is plaintext within the pod, as
-// expected.
+// checkLoopback checks that traffic between Envoy and its application is judged as expected: plaintext, within the
+// pod.
 func (w *walk) checkLoopback(pod string) {
 	hop := w.one(pod, "lo")
 	if hop == nil {
@@ -80,8 +80,8 @@ func (w *walk) checkLoopback(pod string) {
 	}
 }
 
-// checkFindings checks that there are no other findings: none within a pod, and none about the taps' own
-// records.
+// checkFindings checks that there are no other findings: none about traffic within a pod, and none about the taps'
+// own records.
 func (w *walk) checkFindings() {
 	want := 2
 	if w.broker != "" {
@@ -94,8 +94,8 @@ func (w *walk) checkFindings() {
 	}
 }
 
-// checkBroker checks that the application's plaintext Kafka to the taps' own broker is found, and that the
-// taps' own is not.
+// checkBroker checks that a finding reports the application's plaintext to the taps' broker, and that none reports
+// the taps' own connections to it.
 func (w *walk) checkBroker() {
 	talk := w.toBroker(w.flows)
 	for _, r := range talk {
@@ -106,8 +106,8 @@ func (w *walk) checkBroker() {
 	w.expect("findings on the broker", 1, len(w.toBroker(w.findings)))
 }
 
-// checkCaptures compares the records that tap read makes from tcpdump's captures with the live ones: they
-// must agree on each connection to httpbin.
+// checkCaptures compares the records that tap read makes from tcpdump's captures with the live ones. They must agree
+// about each connection to httpbin.
 func (w *walk) checkCaptures() {
 	for _, pod := range pods {
 		for _, iface := range []string{"eth0", "lo"} {
@@ -122,7 +122,7 @@ func (w *walk) checkCaptures() {
 	}
 }
 
-// checkEnvoy checks the sidecar's access log, a source independent of the taps.
+// checkEnvoy checks the sidecar's access log, a source that is independent of the taps.
 func (w *walk) checkEnvoy() {
 	log, err := os.ReadFile(filepath.Join(w.out, "envoy-access.log"))
 	if err != nil {
@@ -142,8 +142,7 @@ func (w *walk) seen(pod, iface string) []*record {
 	return out
 }
 
-// one returns the pod's connection to httpbin on an interface. It notes an error if there is not exactly
-// one.
+// one returns the pod's only connection to httpbin on an interface. If there is not exactly one, it notes an error.
 func (w *walk) one(pod, iface string) *record {
 	seen := w.seen(pod, iface)
 	if len(seen) != 1 {
@@ -174,7 +173,7 @@ func (w *walk) toBroker(records []*record) []*record {
 	return out
 }
 
-// delay returns the time from curl's start to the finding.
+// delay returns how long after curl's start the finding was opened.
 func (w *walk) delay(f *record) time.Duration {
 	return f.Event.Created.Std().Sub(w.began[f.Kubernetes.Namespace]).Round(time.Millisecond)
 }

@@ -15,9 +15,9 @@ import (
 // walk is the input of the demo and its results.
 type walk struct {
 	out      string               // folder with the records
-	began    map[string]time.Time // when curl began, by namespace
-	broker   string               // address of the broker for the taps' records, empty if there is none
-	flows    []*record            // published by the taps
+	began    map[string]time.Time // when curl was started, by namespace
+	broker   string               // address of the broker for the taps' records, or "" if there is none
+	flows    []*record            // flow records that the taps published
 	findings []*record
 	wrong    []string // differences between expected and actual values
 }
@@ -40,7 +40,7 @@ func main() {
 	}
 }
 
-// newWalk reads the records: the taps' own output, or the records that were consumed from the topics.
+// newWalk reads the records: from the taps' output, or from the topics if there is a broker.
 func newWalk(out, began, broker string) (*walk, error) {
 	w := &walk{out: out, began: map[string]time.Time{}, broker: broker}
 	for item := range strings.SplitSeq(began, ",") {
@@ -63,11 +63,11 @@ func newWalk(out, began, broker string) (*walk, error) {
 	}
 
 	w.findings, err = load(pattern, findings)
-	w.findings = slices.DeleteFunc(w.findings, func(r *record) bool { return r.Meshtls.Finding.State != "open" }) // without ongoing and resolved ones
+	w.findings = slices.DeleteFunc(w.findings, func(r *record) bool { return r.Meshtls.Finding.State != "open" }) // only findings that were opened remain
 	return w, err
 }
 
-// expect notes an error if the actual value is not the expected one.
+// expect notes an error if the actual value differs from the expected one.
 func (w *walk) expect(what string, want, came any) {
 	if want != came {
 		w.wrong = append(w.wrong, fmt.Sprintf("%s: expected %v, got %v", what, want, came))

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 )
 
-// print writes the records of each tap, one line for each connection.
+// print writes a table with one line for each connection of each tap.
 func (w *walk) print() {
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "  TAP\tON\tVERDICT\tPROTOCOL\tHOW SURE\tSCOPE\tEXPECTED\tFINDING AFTER CURL BEGAN")
@@ -41,7 +41,7 @@ func (r *record) protocol() string {
 	return strings.TrimSpace(r.Network.Protocol + " " + r.HTTP.Version)
 }
 
-// sure returns the basis of the verdict. Plaintext is always observed.
+// sure returns the basis of the verdict. For plaintext it is always "observed".
 func (r *record) sure() string {
 	if r.TLS.Version == "" {
 		return "observed"
@@ -49,7 +49,7 @@ func (r *record) sure() string {
 	return r.Meshtls.TLS.ClientAuthBasis
 }
 
-// soon returns the finding on a connection's edge, with the time from curl's start to it.
+// soon returns the finding on the edge of a connection, and how long after curl's start it was opened.
 func (w *walk) soon(r *record) string {
 	if r.Meshtls.Scope == "wire" {
 		for _, f := range w.found(r.pod(), r.server()) {

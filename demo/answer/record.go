@@ -23,13 +23,14 @@ func (r *record) server() netip.AddrPort {
 	return netip.AddrPortFrom(r.Destination.IP, r.Destination.Port)
 }
 
-// redirected returns the address to which a redirection in the pod sent the connection, zero if there was
-// none.
+// redirected returns the address to which a redirection in the pod sent the connection, or the zero value if there
+// was none.
 func (r *record) redirected() netip.AddrPort {
 	return netip.AddrPortFrom(r.Destination.NAT.IP, r.Destination.NAT.Port)
 }
 
-// pod returns the pod of the tap that wrote the record, as NAMESPACE-NAME; empty for a capture.
+// pod returns the pod of the tap that wrote the record, as NAMESPACE-NAME. It returns "" for a record from a capture
+// file.
 func (r *record) pod() string {
 	if r.Kubernetes.Namespace == "" {
 		return ""
@@ -37,7 +38,7 @@ func (r *record) pod() string {
 	return r.Kubernetes.Namespace + "-" + r.Kubernetes.Pod.Name
 }
 
-// judged returns the judgement of a flow as text, for comparison and for readers.
+// judged returns the judgement of a flow as text, which is compared and printed.
 func (r *record) judged() string {
 	m := &r.Meshtls
 	out := []string{r.client().String() + " > " + r.server().String(), m.Scope, m.Verdict, r.Network.Protocol}

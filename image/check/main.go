@@ -1,6 +1,7 @@
-// Command check reads a container image from an archive (a tar with an OCI layout, as `buildah push ... oci-archive:FILE` and
-// `docker save` write it). It fails unless the image has the expected user and entry point, a static binary for its
-// processor with the expected file capability, or without one, and the licenses.
+// Command check reads a container image from an archive: a tar with an OCI layout, as `buildah push ... oci-archive:FILE`
+// and `docker save` write it. The image must have the expected user and entry point, the licenses, and a static binary
+// for its processor. The binary must have the expected file capability, or none if none is expected. Otherwise the
+// command fails.
 //
 //	check NAME FILE [EXTRACT]     also writes the binary to EXTRACT
 package main
@@ -31,8 +32,8 @@ const (
 type promise struct {
 	entrypoint string
 	cmd        []string
-	netRaw     bool // the binary permits the capability; otherwise it has none
-	most       int  // bounds the binary, bytes
+	netRaw     bool // the binary permits CAP_NET_RAW; if false, it has no capability
+	most       int  // bounds the size of the binary, in bytes
 }
 
 var promises = map[string]promise{
@@ -42,7 +43,7 @@ var promises = map[string]promise{
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// An archive is the content of the files in a tar, by name. An image of this product has a few megabytes.
+// An archive maps the names of the files in a tar to their contents. An image of this product has a few megabytes.
 type archive map[string][]byte
 
 type descriptor struct {
@@ -53,7 +54,7 @@ type descriptor struct {
 }
 
 type manifest struct {
-	Manifests []descriptor `json:"manifests"` // of an index; nil for a manifest
+	Manifests []descriptor `json:"manifests"` // set in an index; nil in a manifest
 	Config    descriptor   `json:"config"`
 	Layers    []descriptor `json:"layers"`
 }
@@ -164,8 +165,9 @@ func (p promise) checkBinary(content []byte, architecture string) error {
 	return nil
 }
 
-// checkCapability returns an error unless data is a struct vfs_cap_data of revision 2 that permits only cap_net_raw, without the
-// effective flag; or is empty, if the image needs no capability.
+// checkCapability checks the extended attribute of the binary. If the image needs the capability, data must be a
+// struct vfs_cap_data of revision 2 that permits only cap_net_raw, without the effective flag. Otherwise data must be
+// empty.
 func (p promise) checkCapability(data string) error {
 	if !p.netRaw {
 		if data != "" {
@@ -226,7 +228,8 @@ func (a archive) json(name string, to any) error {
 	return nil
 }
 
-// image returns the manifest in a file. For an index it returns that of the first image that is not an attestation.
+// image returns the manifest in a file. If the file is an index, image returns the manifest of its first image that
+// is not an attestation.
 func (a archive) image(name string) (manifest, error) {
 	var m manifest
 	if err := a.json(name, &m); err != nil || m.Manifests == nil {
@@ -250,7 +253,8 @@ type contents struct {
 	names            []string
 }
 
-// entrypoint returns the content and the capability of the file that the image starts, and the contents of all layers.
+// entrypoint returns the content and the capability of the file that the image starts, and the sizes and file names
+// of all layers.
 func (a archive) entrypoint(layers []descriptor, entrypoint string) (content []byte, capability string, total contents, err error) {
 	for _, d := range layers {
 		total.packed += d.Size

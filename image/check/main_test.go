@@ -117,7 +117,8 @@ func program(t *testing.T) []byte {
 	return out
 }
 
-// write writes an OCI archive of one image with one layer. In the index an attestation, as docker adds it, comes before the image.
+// write writes an OCI archive of one image with one layer. Its index lists an attestation before the image, as
+// docker's indexes may.
 func write(t *testing.T, file string, conf config, layer []byte) {
 	t.Helper()
 	var out bytes.Buffer

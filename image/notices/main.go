@@ -36,7 +36,8 @@ func main() {
 // license matches the names of files with licenses and notices.
 var license = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([.-].*)?$`)
 
-// notices writes the license files of all modules that the packages depend on, ordered by module. A module without one is an error.
+// notices writes the license files of all modules that the packages depend on, ordered by module. It returns an error
+// if a module has no license file.
 func notices(w io.Writer, systems, packages []string) error {
 	root, err := output("", "env", "GOROOT")
 	if err != nil {
@@ -56,7 +57,8 @@ func notices(w io.Writer, systems, packages []string) error {
 	return nil
 }
 
-// linked adds the modules that the packages depend on, for an operating system, with the folders that their packages are in.
+// linked adds the modules that the packages depend on when they are built for an operating system. For each module it
+// adds the folders of the packages that are used.
 func linked(modules map[string][]string, system string, packages []string) error {
 	const format = "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}\t{{$.Dir}}{{end}}{{end}}"
 	list, err := output(system, append([]string{"list", "-deps", "-f", format}, packages...)...)
@@ -105,7 +107,7 @@ func writeModule(w io.Writer, module string, folders []string) error {
 	return err
 }
 
-// output returns the standard output of a go command, for an operating system (empty: this one).
+// output returns the standard output of a go command that is run for an operating system ("" means this one).
 func output(system string, args ...string) (string, error) {
 	cmd := exec.Command("go", args...)
 	cmd.Env = os.Environ()

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestNotices: the notices of the tap name Go and each module that the tap links, with its text.
+// TestNotices: the notices of the tap have Go's name and the name of each module that is linked into the tap, each
+// with its license.
 func TestNotices(t *testing.T) {
 	var out bytes.Buffer
 	if err := notices(&out, []string{"linux", "windows"}, []string{"github.com/meshtls-tap/meshtls-tap/cmd/tap"}); err != nil {

@@ -17,12 +17,12 @@ const (
 	revision2 = 0x02000000            // VFS_CAP_REVISION_2, linux/capability.h
 )
 
-// encode returns a struct vfs_cap_data (linux/capability.h) of revision 2 that permits one capability and inherits none.
-// The effective flag is not set: the program raises the capability itself. So it starts also if the bounding set lacks the
-// capability, and can report that.
+// encode returns a struct vfs_cap_data (linux/capability.h) of revision 2 that permits one capability and inherits
+// none. It does not set the effective flag, because the program raises the capability itself. So the program starts
+// even if the bounding set lacks the capability, and can report that.
 func encode(capability int) []byte {
 	permitted := uint64(1) << capability
-	words := []uint32{revision2, uint32(permitted), 0, uint32(permitted >> 32), 0} // permitted, inheritable: low half, then high half
+	words := []uint32{revision2, uint32(permitted), 0, uint32(permitted >> 32), 0} // permitted and inheritable, low halves; then their high halves
 	var data []byte
 	for _, word := range words {
 		data = binary.LittleEndian.AppendUint32(data, word)

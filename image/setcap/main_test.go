@@ -13,7 +13,7 @@ import (
 )
 
 func TestEncode(t *testing.T) {
-	// The values that libcap's setcap writes, as printed by getfattr -e hex -n security.capability.
+	// The values that libcap's setcap writes. getfattr -e hex -n security.capability prints them.
 	for name, test := range map[string]struct {
 		capability int
 		want       string

@@ -1,7 +1,7 @@
 package confine
 
-// environment is the variable that is set for the child: its confinement (network, mounts or
-// processes).
+// environment is a variable that is set only in the child. Its value is the kind of confinement: network, mounts or
+// processes.
 const environment = "MESHTLS_CONFINED"
 
 // Options select further confinement.

@@ -21,9 +21,8 @@ import (
 // follows.
 const prefix = "meshtls-test-"
 
-// Main runs tests, usually testing.M.Run, in a child process, and returns the exit status.
-// Call it from TestMain and exit with its result. Both parent and child execute the code of
-// TestMain before Main.
+// Main runs tests, usually testing.M.Run, in a child process, and returns the exit status. TestMain calls it and
+// exits with its result. Parent and child both execute the code of TestMain that precedes the call.
 func Main(tests func() int, o Options) (status int) {
 	if os.Getenv(environment) != "" {
 		if Network() {
@@ -34,7 +33,7 @@ func Main(tests func() int, o Options) (status int) {
 		}
 		return tests()
 	}
-	runtime.LockOSThread() // Pdeathsig is sent when the thread ends that started the child
+	runtime.LockOSThread() // the kernel sends Pdeathsig when the thread ends that started the child
 	status, err := run(o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "confine:", err)
@@ -78,7 +77,7 @@ func run(o Options) (status int, err error) {
 	}
 	go func() {
 		for s := range signals {
-			_ = child.Signal(s) // an error is ignored: the child may have ended, as a terminal signals it too
+			_ = child.Signal(s) // the error is ignored: a terminal sends the signal to the child as well, so the child may have ended
 		}
 	}()
 	status = wait(child.Pid)
@@ -140,7 +139,7 @@ func killAll() error {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		all = children()
 		for _, pid := range all {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // fails if the process has ended
+			_ = syscall.Kill(pid, syscall.SIGKILL) // fails if the process has already ended
 		}
 		for {
 			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
@@ -163,7 +162,7 @@ func children() (pids []int) {
 		if err != nil {
 			continue
 		}
-		_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ") // state, parent, ...
+		_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ") // fields of proc_pid_stat(5): state, parent, ...
 		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(os.Getpid()) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 			pids = append(pids, pid)
@@ -172,7 +171,7 @@ func children() (pids []int) {
 	return pids
 }
 
-// newDirectory creates a directory and locks it by flock(2) while it is open.
+// newDirectory creates a directory and locks it by flock(2). The lock lasts as long as the directory is open.
 func newDirectory(in string) (*os.File, error) {
 	name, err := os.MkdirTemp(in, prefix+strconv.Itoa(os.Getpid())+"-")
 	if err != nil {
@@ -193,9 +192,9 @@ func remove(dir *os.File) error {
 	return os.RemoveAll(dir.Name())
 }
 
-// removeStale removes the directories whose process was killed, and kills the processes that it
-// started. A directory is stale if no process has the id in its name and nobody holds its lock:
-// the lock also shows a process in another container.
+// removeStale removes the directories whose process was killed, and kills the processes that it started. A directory
+// is stale if no process has the id in its name and no process holds its lock. The id alone is not enough: the
+// process may run in another container.
 func removeStale(in string) {
 	names, _ := filepath.Glob(filepath.Join(in, prefix+"[0-9]*-*"))
 	for _, name := range names {
@@ -225,6 +224,6 @@ func killUsers(dir string) {
 			continue
 		}
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		_ = syscall.Kill(pid, syscall.SIGKILL) // the process may have ended
 	}
 }

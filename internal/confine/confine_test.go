@@ -16,7 +16,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestMain confines the tests only in the process that mess starts.
+// TestMain confines the tests only in the process that the function mess starts.
 func TestMain(m *testing.M) {
 	if os.Getenv("MESHTLS_MESS") == "" {
 		os.Exit(m.Run())
@@ -24,7 +24,8 @@ func TestMain(m *testing.M) {
 	os.Exit(Main(m.Run, Options{Network: true}))
 }
 
-// TestMess runs in the process that mess starts. It leaves a directory and processes behind, and ends as MESHTLS_MESS says.
+// TestMess runs in the process that the function mess starts. It leaves a directory and processes, and ends in the
+// manner that the variable MESHTLS_MESS names.
 func TestMess(t *testing.T) {
 	how := os.Getenv("MESHTLS_MESS")
 	if how == "" {
@@ -36,7 +37,7 @@ func TestMess(t *testing.T) {
 	}
 	if os.Getuid() == 0 {
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-			t.Log(err) // some containers do not permit it to root
+			t.Log(err) // in some containers not even root may mount
 		}
 	}
 	if Network() {
@@ -48,7 +49,7 @@ func TestMess(t *testing.T) {
 			t.Fatalf("loopback: %v", err)
 		}
 	}
-	// One process is in another session, without its parent, and stopped.
+	// One of the processes is stopped, in another session, and its parent has ended.
 	out, err := exec.Command("sh", "-c", "setsid sh -c 'echo $$; exec >/dev/null; kill -STOP $$' 2>/dev/null & sleep 1000 >/dev/null 2>&1 &").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +61,7 @@ func TestMess(t *testing.T) {
 	case "panics":
 		panic("as it should")
 	case "waits":
-		time.Sleep(time.Hour) // the process is killed before
+		time.Sleep(time.Hour) // the process is killed before this time
 	}
 }
 
@@ -97,7 +98,8 @@ func TestConfined(t *testing.T) {
 	}
 }
 
-// TestStale: the next start removes everything that a parent ended by SIGKILL has left, and nothing of a parent that still runs.
+// TestStale: after a parent was ended by SIGKILL, the next start removes everything that it left, and nothing of a
+// parent that still runs.
 func TestStale(t *testing.T) {
 	tmp := t.TempDir()
 	alive, made := mess(t, tmp, "waits")
@@ -122,7 +124,8 @@ func TestStale(t *testing.T) {
 	gone(t, made)
 }
 
-// mess starts TestMess in a new process group, and returns the directory and the id of the process that it created.
+// mess starts TestMess in a new process group. It returns the directory that TestMess created and the id of the
+// process that it started.
 func mess(t *testing.T, tmp, how string) (cmd *exec.Cmd, made []string) {
 	t.Helper()
 	cmd = exec.Command(os.Args[0], "-test.run=^TestMess$", "-test.v")

@@ -3,8 +3,8 @@
 // Order of use: TestMain calls [Main] with m.Run.
 //
 // Cleanup functions do not run when a test binary is interrupted (Ctrl-C), exceeds
-// -timeout or panics. Then processes, mounts and temporary directories stay. Main
-// therefore runs the tests in a child process and cleans up after it, however it ends:
+// -timeout or panics. Processes, mounts and temporary directories would then remain. So Main
+// runs the tests in a child process and cleans up after the child, however it ends:
 //
 //   - Every descendant is killed, even in another session: the parent is the subreaper of all
 //     of them (prctl(2), PR_SET_CHILD_SUBREAPER).
@@ -12,6 +12,6 @@
 //   - As root the child has its own mount namespace, and on request its own network namespace;
 //     both end with it.
 //
-// Only if the parent ends by SIGKILL, the directory and the processes outside the child's
-// process group stay. The next Main removes both.
+// If the parent ends by SIGKILL, the directory remains, and so do processes outside the child's
+// process group. The next call of Main removes both.
 package confine

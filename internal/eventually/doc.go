@@ -1,5 +1,6 @@
-// Package eventually lets tests wait for a condition, never for a time.
+// Package eventually lets tests wait for a condition instead of a fixed time.
 //
-// [True] waits for a condition and fails the test after [Limit], naming what it waited for. [Holds] only reports the result. An [Output]
-// collects the output of a process for such conditions.
+// [True] waits for a condition. If it is still false after [Limit], True fails the test and prints the name of the
+// condition. [Holds] only reports the result. An [Output] collects the output of a process, so that conditions can
+// examine it.
 package eventually

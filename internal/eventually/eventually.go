@@ -8,17 +8,16 @@ import (
 	"time"
 )
 
-// Limit is how long a test waits for a condition that becomes true within seconds on an idle
-// machine. Only a failing test waits that long. A timeout of the product that must not expire
-// during a test is set to Limit or more.
+// Limit bounds how long a test waits for a condition that becomes true within seconds on an idle machine. Only a
+// failing test waits that long. If a timeout of the product must not expire during a test, the test sets it to Limit
+// or more.
 const Limit = 5 * time.Minute
 
 // pause is the time between two checks of a condition.
 const pause = 10 * time.Millisecond
 
-// True waits until condition returns true. After Limit it fails the test and prints what, the
-// name of the condition, and each state. If a state is a function without arguments, its
-// results are printed.
+// True waits until condition returns true. After Limit it fails the test and prints what, which names the condition,
+// and each state. If a state is a function without arguments, True prints the function's results.
 func True(t testing.TB, what string, condition func() bool, state ...any) {
 	t.Helper()
 	if !Holds(condition) {

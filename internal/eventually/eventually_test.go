@@ -28,7 +28,7 @@ func TestTrue(t *testing.T) {
 	})
 }
 
-// TestLimit: after Limit the test fails with the state at that time.
+// TestLimit: after Limit the test fails, and prints the state at that time.
 func TestLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		looks, r := 0, &recorder{TB: t}

@@ -8,17 +8,16 @@ import (
 	"testing"
 )
 
-// holders counts the callers in this process that have locked the machine. The first one locks
-// the file, the last one unlocks it.
+// holders counts the callers in this process that hold the lock of the machine. The first one locks the file, and the
+// last one unlocks it.
 var holders struct {
 	sync.Mutex
 	n    int
 	file *os.File
 }
 
-// Machine waits until no other process has locked the machine, and locks it until t and its
-// subtests have ended. A test that has locked it may call Machine again. Two parallel tests of
-// one process do not exclude each other.
+// Machine waits until no other process holds the lock of the machine, and holds it until t and its subtests have
+// ended. A test that holds the lock may call Machine again. Parallel tests of one process do not exclude each other.
 func Machine(t testing.TB) {
 	t.Helper()
 	release, err := Lock()
@@ -28,8 +27,8 @@ func Machine(t testing.TB) {
 	t.Cleanup(release)
 }
 
-// Lock locks the machine for a whole package: TestMain calls Lock before m.Run and release
-// after it. Lock waits without a limit of its own; `go test -timeout` bounds it.
+// Lock locks the machine for a whole package: TestMain calls Lock before m.Run, and release after it. Lock waits
+// without a time limit; `go test -timeout` bounds the wait.
 func Lock() (release func(), err error) {
 	holders.Lock()
 	defer holders.Unlock()
@@ -50,12 +49,12 @@ func unlock() {
 	holders.Lock()
 	defer holders.Unlock()
 	if holders.n--; holders.n == 0 {
-		holders.file.Close() // unlocks it
+		holders.file.Close() // closing the file unlocks it
 	}
 }
 
-// open opens the file. Nobody removes it: otherwise two processes could lock two files with
-// the same name.
+// open opens the file. The file is never removed: otherwise two processes could lock two different files of the same
+// name.
 func open() (*os.File, error) {
 	folder, err := os.UserCacheDir()
 	if err != nil {

@@ -28,7 +28,7 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	inner()
-	inner() // a second call changes nothing
+	inner() // a second call of inner changes nothing
 
 	second := exec.Command(os.Args[0], "-test.run=^TestLock$")
 	second.Env = append(os.Environ(), "MESHTLS_EXCLUSIVE=1")

@@ -27,7 +27,8 @@ var (
 	testFunc   = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w+)\(`)
 )
 
-// files returns the paths, relative to the root of the repository, of all files with a suffix outside hidden and generated folders.
+// files returns the paths of all files with a suffix, relative to the root of the repository. It leaves out hidden
+// and generated folders.
 func files(t *testing.T, suffix string) []string {
 	t.Helper()
 	var found []string
@@ -61,7 +62,8 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// anchors returns the anchors of a Markdown text: those that GitHub derives from headings, and those set by <a id> or <a name>.
+// anchors returns the anchors of a Markdown text: those that GitHub derives from headings, and those that <a id> or
+// <a name> set.
 func anchors(text string) map[string]bool {
 	set := map[string]bool{}
 	seen := map[string]int{}
@@ -89,7 +91,8 @@ func anchors(text string) map[string]bool {
 	return set
 }
 
-// brokenLinks returns the relative links of the Markdown file path that lead to no file or no heading.
+// brokenLinks returns the relative links in a Markdown file whose file or heading does not exist. path is the file's
+// path.
 func brokenLinks(path, text string, open func(string) (string, bool)) []string {
 	var broken []string
 	prose := codeSpan.ReplaceAllString(fence.ReplaceAllString(text, ""), "")
@@ -175,7 +178,7 @@ func expand(path string) []string {
 	return all
 }
 
-// TestNamesInDocuments: the files and tests that the documents for contributors name exist.
+// TestNamesInDocuments: files and tests that are named in the documents for contributors exist.
 func TestNamesInDocuments(t *testing.T) {
 	tests := map[string]bool{}
 	for _, path := range files(t, "_test.go") {
@@ -227,7 +230,8 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// TestArchitecture: the table of folders in ARCHITECTURE.md has every package of the variable table, with the same allowed imports.
+// TestArchitecture: the table of folders in ARCHITECTURE.md has every package of the variable table, and lists the
+// same allowed imports for it.
 func TestArchitecture(t *testing.T) {
 	listed := map[string][]string{}
 	_, text, _ := strings.Cut(read(t, "ARCHITECTURE.md"), "## The folders")
@@ -264,7 +268,8 @@ func TestArchitecture(t *testing.T) {
 	}
 }
 
-// TestPackageComments: every package in internal, webhook and schema has a doc.go, and only there a package comment.
+// TestPackageComments: every package in internal, webhook and schema has a doc.go, and its package comment is only
+// there.
 func TestPackageComments(t *testing.T) {
 	for _, path := range files(t, ".go") {
 		folder := filepath.ToSlash(filepath.Dir(path))

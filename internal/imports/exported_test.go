@@ -38,7 +38,7 @@ func TestExported(t *testing.T) {
 			continue
 		}
 		method := name[strings.LastIndex(name, ".")+1:]
-		called := strings.Count(name[strings.LastIndex(name, "/"):], ".") == 2 && used[method] // through an interface
+		called := strings.Count(name[strings.LastIndex(name, "/"):], ".") == 2 && used[method] // the method may be called through an interface
 		if !used[name] && !called {
 			unused = append(unused, fmt.Sprintf("%s: only tests use %s", position, strings.TrimPrefix(name, module)))
 		}
@@ -57,7 +57,7 @@ func TestExported(t *testing.T) {
 	}
 }
 
-// except lists names that are exported although only tests use them, each with its reason.
+// except lists names that are exported although only tests use them, each with the reason.
 var except = map[string]string{
 	"internal/afpacket.TypeHost": "one of the values of packet(7), which are listed completely",
 }
@@ -75,7 +75,8 @@ type checked struct {
 	files *token.FileSet
 }
 
-// uses adds the names of this module that p uses. A method called through an interface is added by its bare name.
+// uses adds the names of this module that p uses. For a method that is called through an interface it adds the
+// method's name without its type.
 func (p checked) uses(to map[string]bool) {
 	for _, o := range p.info.Uses {
 		if o.Pkg() == nil || !strings.HasPrefix(o.Pkg().Path(), module) {
@@ -90,7 +91,8 @@ func (p checked) uses(to map[string]bool) {
 	}
 }
 
-// exports adds the exported names of p and where they are declared: its top-level names, and the methods of its types.
+// exports adds the exported names of p and the places of their declarations. These are the top-level names of the
+// package and the methods of its types.
 func (p checked) exports(to map[string]string) {
 	add := func(o types.Object) {
 		position := p.files.Position(o.Pos())
@@ -119,7 +121,8 @@ var interfaceMethods = map[string]bool{
 	"MarshalJSON": true, "UnmarshalText": true, "MarshalText": true, "UnmarshalJSON": true,
 }
 
-// fullName returns PATH.Name or PATH.Type.Method. It is the same for a package checked from source and for an imported one.
+// fullName returns PATH.Name or PATH.Type.Method. The result is the same whether the package was checked from source
+// or imported.
 func fullName(o types.Object) string {
 	name := o.Name()
 	if f, ok := o.(*types.Func); ok {

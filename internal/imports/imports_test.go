@@ -28,7 +28,7 @@ type rule struct {
 	planned bool // the package does not exist yet
 }
 
-// table has the rule of every package under internal/. A package that is not in it may not import internal/.
+// table has the rule of every package under internal/. A package that is not in the table may not import internal/.
 // Imports by tests are not checked.
 var table = map[string]rule{
 	tap: {may: []string{
@@ -68,10 +68,10 @@ var table = map[string]rule{
 
 	"internal/record/generate": {}, // run by hand: writes the encoder
 
-	"internal/capturetest":           {}, // for tests; other users are only the benchmarks and a stand-in for a mesh
+	"internal/capturetest":           {}, // for tests; apart from them only the benchmarks and a stand-in for a mesh use it
 	"bench":                          {may: []string{"internal/capturetest", "internal/flow", "internal/pipeline", "internal/verdict", "internal/wire"}},
 	"demo/answer":                    {may: []string{"internal/record"}},
-	"internal/confine":               {}, // for tests, as are the next three
+	"internal/confine":               {}, // this package and the next three are for tests
 	"internal/eventually":            {},
 	"internal/exclusive":             {},
 	"internal/pcapfilter/kerneltest": {},
@@ -82,17 +82,18 @@ var table = map[string]rule{
 	"schema":                         {},
 }
 
-// impure are packages that a pure package must not import. (net/netip is allowed: it only has address types.)
+// impure lists packages that a pure package must not import. net/netip is allowed, because it only has address types.
 var impure = []string{"log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "syscall", "golang.org/x/sys/unix"}
 
-// unwanted are packages that the tap must not link: it stays small, never talks to the Kubernetes API, and contains no test helpers.
+// unwanted lists packages that must not be linked into the tap: it stays small, never calls the Kubernetes API, and
+// contains no test helpers.
 var unwanted = []string{"k8s.io/", "sigs.k8s.io/", "testing"}
 
 // A listed package is a package as printed by `go list -json`.
 type listed struct {
 	ImportPath string
-	Imports    []string // without imports of its tests
-	Deps       []string // direct and indirect imports
+	Imports    []string // packages that it imports directly, without those that its tests import
+	Deps       []string // packages that it imports directly or indirectly
 }
 
 // violations returns a sentence for each import that breaks a rule.
@@ -179,7 +180,7 @@ func TestViolations(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		packages []listed
-		want     string // part of the only violation; empty: there is none
+		want     string // part of the only violation; empty if none is expected
 	}{
 		"down the stream":       {graph("internal/verdict", "time", module+"internal/flow"), ""},
 		"up the stream":         {graph("internal/flow", module+"internal/verdict"), "internal/flow imports internal/verdict: it may import internal/wire"},

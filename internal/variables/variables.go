@@ -11,7 +11,7 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// Of returns the variables of an environment, in the form of os.Environ, by name.
+// Of converts an environment in the form of os.Environ to a map from names to values.
 func Of(environ []string) map[string]string { return env.ToMap(environ) }
 
 // Unusable is the error for a variable with an invalid value.
@@ -25,8 +25,8 @@ func (u *Unusable) Error() string { return fmt.Sprintf("%s=%s: %v", u.Name, u.Va
 // Unwrap returns u.Expected.
 func (u *Unusable) Unwrap() error { return u.Expected }
 
-// Parse fills in the struct that into points to. It returns an *Unusable for each invalid
-// value, whose field is not set. Other errors are about the type or the tags of a field.
+// Parse fills in the struct that into points to. For each invalid value it returns an *Unusable and leaves the field
+// unset. All other errors are about the type or the tags of a field.
 func Parse(into any, vars map[string]string) []error {
 	err := env.ParseWithOptions(into, env.Options{Environment: vars})
 	if err == nil {
@@ -56,7 +56,8 @@ func expected(tag reflect.StructTag) string {
 	return tag.Get("about")
 }
 
-// Defaults returns the default of each variable of a struct type, by name; "" if there is none.
+// Defaults returns the default of each variable of a struct type, by name. The default is "" if the variable has
+// none.
 func Defaults[T any]() map[string]string {
 	all := map[string]string{}
 	for field := range reflect.TypeFor[T]().Fields() {

@@ -45,7 +45,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A field of an unsupported type is an error of the program, and not of a variable.
+// A field of an unsupported type is an error in the program. It is not reported as an invalid variable.
 func TestParseOfAnUnknownType(t *testing.T) {
 	var s struct {
 		C chan int `env:"C"`

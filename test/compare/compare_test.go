@@ -14,16 +14,16 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden file")
 
-// TestExample compares both programs' output for the same connections with the table: one on which both agree, one of
-// TLS 1.3 with a client certificate that only the tap infers, one where they differ, one that only tshark has, one
-// without TLS.
+// TestExample compares the output of both programs for the same connections with the table. There are five
+// connections: one on which both programs agree, one of TLS 1.3 with a client certificate that only the tap infers,
+// one about which they differ, one that only tshark reports, and one without TLS.
 func TestExample(t *testing.T) {
 	names := suites{0xc02b: "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", 0x1301: "TLS_AES_128_GCM_SHA256"}
 	ours, err := parseTap(read(t, "tap.jsonl"), names)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// tshark's separator is not printable, so the file has semicolons
+	// the file has semicolons, because tshark's separator is not printable
 	theirs := parseTshark(string(bytes.ReplaceAll(read(t, "tshark.tsv"), []byte(";"), []byte(separator))), names)
 	var got bytes.Buffer
 	var total table
@@ -60,7 +60,7 @@ func TestJoin(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		ours, theirs []*connection
-		want         []int // index of the partner of each of ours, -1 if none
+		want         []int // for each of ours, the index of its partner, or -1 if it has none
 	}{
 		"one":               {[]*connection{conn("tcp", a, b, 1, 2, "")}, []*connection{conn("tcp", a, b, 1, 2, "")}, []int{0}},
 		"ends exchanged":    {[]*connection{conn("tcp", a, b, 1, 2, "")}, []*connection{conn("tcp", b, a, 1, 2, "")}, []int{0}},
@@ -102,7 +102,8 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestCompareValues checks that each kind of difference is detected: otherwise the comparison proves nothing.
+// TestCompareValues checks that each kind of difference is detected. Otherwise an agreement of the programs would
+// prove nothing.
 func TestCompareValues(t *testing.T) {
 	for _, c := range []struct {
 		ours, theirs string
@@ -145,7 +146,7 @@ func TestTshark(t *testing.T) {
 		t.Fatalf("%d connections, want 1", len(found))
 	}
 	got := found[0].values
-	for _, f := range []field{ja3, ja3s} { // they depend on the versions in the lab
+	for _, f := range []field{ja3, ja3s} { // these values depend on the versions of the stacks in the lab
 		if len(got[f]) != 32 {
 			t.Errorf("%s is %q, want a digest", fieldNames[f], got[f])
 		}

@@ -35,7 +35,7 @@ type connection struct {
 
 func (c *connection) hasValues() bool { return c.values != [fields]string{} }
 
-// ends identifies a connection in both programs, regardless of which end they call the client.
+// ends identifies a connection in both programs, whichever end they call the client.
 type ends struct {
 	transport string
 	low, high netip.AddrPort
@@ -56,7 +56,7 @@ func (p pair) name() string {
 	return fmt.Sprintf("%s %s > %s", c.transport, c.from, c.to)
 }
 
-// spoken returns how many of the two have a value.
+// withValues returns how many of the two connections have a value.
 func (p pair) withValues() int {
 	n := 0
 	for _, c := range []*connection{p.ours, p.theirs} {
@@ -79,10 +79,10 @@ func (c *connection) overlap(other *connection) time.Duration {
 	return max(0, end.Sub(start))
 }
 
-// join pairs the connections of one capture, each at most once. Candidates have the same ends. Those that overlap
-// longest are paired first, then (if clocks are broken) those where both programs have values, then those that start
-// closest together. The pairs are in the order of the tap's connections, followed by connections that only tshark
-// has.
+// join pairs the connections of one capture that have the same ends. Each connection is paired at most once.
+// Connections that overlap longest are paired first. If overlaps are equal, as with broken clocks, those come first
+// for which both programs have values, then those that start closest together. The pairs are in the order of the
+// tap's connections, followed by connections that only tshark has.
 func join(ours, theirs []*connection) []pair {
 	byEnds := map[ends][]*connection{}
 	for _, c := range theirs {

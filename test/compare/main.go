@@ -48,7 +48,7 @@ func main() {
 	}
 }
 
-// compare writes the table for the captures in the folders; if verbose, each difference before it.
+// compare writes the table for the captures in the folders. If verbose, it writes each difference before the table.
 func compare(w io.Writer, tap, tshark string, folders []string, verbose bool) error {
 	files, err := captures(folders)
 	if err != nil {
@@ -109,7 +109,7 @@ func captures(folders []string) ([]string, error) {
 	return files, nil
 }
 
-// run returns a command's output. If the command fails, it returns the output until then, and the error.
+// run returns a command's output. If the command fails, run returns the error and the output that came before it.
 func run(command string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -19,8 +19,8 @@ const (
 // retryRandom is the random of a HelloRetryRequest, which is a ServerHello (RFC 8446, section 4.1.3).
 const retryRandom = "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
 
-// stream collects the facts from tshark's packets of one connection: from the first ClientHello, and from the
-// ServerHello, or a HelloRetryRequest if there is no other.
+// stream collects the facts from tshark's packets of one connection. They come from the first ClientHello and from
+// the ServerHello. If there is no ServerHello, they come from a HelloRetryRequest.
 type stream struct {
 	connection
 	client       netip.AddrPort // the end that sent the ClientHello or received the ServerHello
@@ -69,7 +69,7 @@ func (s *stream) serverHello(p packet, prefix string, from netip.AddrPort, names
 	}
 }
 
-// finish returns the connection, after all of its packets.
+// finish returns the connection. It is called after all packets of the connection.
 func (s *stream) finish() *connection {
 	if !s.client.IsValid() {
 		s.client = s.from

@@ -35,7 +35,7 @@ func compareValues(ours, theirs string) outcome {
 // table counts the outcomes of each field over pairs of connections.
 type table struct {
 	counts                    [fields][outcomes]int
-	both, onlyTap, onlyTshark int // connections with values from both, only from the tap, only from tshark
+	both, onlyTap, onlyTshark int // number of connections for which both programs, only the tap, or only tshark have values
 }
 
 // add counts one pair and returns its differences, a line for each field.

@@ -52,8 +52,8 @@ type end struct {
 
 func (e end) address() netip.AddrPort { return netip.AddrPortFrom(e.IP, e.Port) }
 
-// readTap returns the connections that the tap finds in a capture. If the capture has an error, it returns the
-// connections before it, and the error.
+// readTap returns the connections that the tap finds in a capture. If the capture is broken, readTap returns the
+// connections before the error, and the error.
 func readTap(tap, file string, names suites) ([]*connection, error) {
 	out, err := run(tap, "read", "--output=json", "--emit=flows", file)
 	if err != nil {

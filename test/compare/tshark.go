@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// settings make tshark identify protocols by content before ports, put segments in order, and read a capture twice,
-// so that facts from later packets are known at earlier ones.
+// settings make tshark identify protocols by content before it considers ports, put segments in order, and read a
+// capture twice. So facts from later packets are known at earlier ones.
 var settings = []string{
 	"-n", "-2",
 	"-o", "tcp.try_heuristic_first:TRUE", "-o", "udp.try_heuristic_first:TRUE",
@@ -25,7 +25,7 @@ var columns = []string{
 	"ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport",
 }
 
-// handshakeColumns are the fields after columns, for TLS and for DTLS.
+// handshakeColumns are printed after columns: one set for TLS and one for DTLS.
 var handshakeColumns = []string{
 	"type", "version", "extensions.supported_version", "ciphersuite", "random",
 	"extensions_server_name", "extensions_alpn_str", "ja3", "ja3s", "certificate",
@@ -36,7 +36,8 @@ const separator = "\x1f"
 // packet has the values of the columns, by name.
 type packet map[string][]string
 
-// last returns the value of the innermost layer: of the packet in a tunnel, not of the tunnel.
+// last returns the value of the innermost layer. For a packet in a tunnel this is the packet's own value, not the
+// tunnel's.
 func (p packet) last(column string) string {
 	if v := p[column]; len(v) > 0 {
 		return v[len(v)-1]
@@ -51,8 +52,8 @@ func (p packet) first(column string) string {
 	return ""
 }
 
-// readTshark returns the connections that tshark finds in a capture. If the capture has an error, it returns the
-// connections before it, and the error.
+// readTshark returns the connections that tshark finds in a capture. If the capture is broken, readTshark returns the
+// connections before the error, and the error.
 func readTshark(tshark, file string, names suites) ([]*connection, error) {
 	args := append(slices.Clone(settings), "-r", file, "-T", "fields", "-E", "aggregator="+separator)
 	for _, name := range allColumns() {
@@ -109,7 +110,7 @@ func parseTshark(out string, names suites) []*connection {
 	return connections
 }
 
-// addresses returns the innermost transport and its ends. Packets quoted in ICMP messages do not count.
+// addresses returns the innermost transport protocol and its two ends. It ignores packets that ICMP messages quote.
 func (p packet) addresses() (transport string, from, to netip.AddrPort, ok bool) {
 	var network string
 	for protocol := range strings.SplitSeq(p.first("frame.protocols"), ":") {
@@ -144,7 +145,7 @@ func (p packet) time() time.Time {
 	return time.Unix(s, n)
 }
 
-// vocabulary returns tshark's own names of the cipher suites, by number, and its version.
+// suiteNames returns tshark's names of the cipher suites, by number, and tshark's version.
 func suiteNames(tshark string) (suites, string, error) {
 	out, err := run(tshark, "--version")
 	if err != nil {

@@ -18,7 +18,8 @@ type chart struct {
 	Annotations map[string]string
 }
 
-// TestVersionsAgree: changelog, chart and images name one version: the next release, or the last one if nothing has changed since.
+// TestVersionsAgree: changelog, chart and images name the same version. It is the next release, or the last one if
+// nothing has changed since.
 func TestVersionsAgree(t *testing.T) {
 	var c chart
 	parse(t, "charts/tap/Chart.yaml", &c)
@@ -50,8 +51,8 @@ func TestVersionsAgree(t *testing.T) {
 	}
 }
 
-// TestTag runs in the release workflow, with RELEASE_TAG set to the tag: changelog and chart are at its version, and the changelog dates
-// it. A candidate (v1.2.3-rc.1) needs no date.
+// TestTag runs in the release workflow, with RELEASE_TAG set to the tag. Changelog and chart must have the version of
+// the tag, and the changelog must have the release's date. A candidate (v1.2.3-rc.1) needs no date.
 func TestTag(t *testing.T) {
 	tag := os.Getenv("RELEASE_TAG")
 	if tag == "" {
@@ -62,7 +63,8 @@ func TestTag(t *testing.T) {
 	}
 }
 
-// checkTag returns an error unless the chart has the version of the tag and the changelog a heading with that version and a date.
+// checkTag returns an error unless the chart has the version of the tag, and the changelog has a heading with that
+// version and a date.
 func checkTag(tag, chartFile, changelog string) error {
 	m := regexp.MustCompile(`^v(\d+\.\d+\.\d+)(-[0-9A-Za-z.-]+)?$`).FindStringSubmatch(tag)
 	if m == nil {
@@ -102,7 +104,7 @@ func TestCheckTag(t *testing.T) {
 	}
 }
 
-// TestReleaseTools: wherever the workflow installs a tool, it is the version that tools/rehearse.sh uses.
+// TestReleaseTools: the version of each tool that the workflow installs is the one that tools/rehearse.sh uses.
 func TestReleaseTools(t *testing.T) {
 	script, modules, workflow := read(t, "tools/rehearse.sh"), read(t, "test/cluster/go.mod"), read(t, ".github/workflows/release.yml")
 	for _, c := range []struct{ tool, pin, in, installed string }{
@@ -129,7 +131,8 @@ func TestReleaseTools(t *testing.T) {
 	}
 }
 
-// TestArchivesAreReproducible: all times in an archive are the commit's and its owner is root, or two builds of one commit differ.
+// TestArchivesAreReproducible: all times in an archive are the commit's, and the owner of all files is root.
+// Otherwise two builds of one commit would differ.
 func TestArchivesAreReproducible(t *testing.T) {
 	type info struct{ Owner, Group, Mtime string }
 	var c struct {
@@ -166,7 +169,8 @@ func TestArchivesAreReproducible(t *testing.T) {
 	}
 }
 
-// TestVersionInTheBinaries: Makefile, Dockerfile and GoReleaser set version and commit by the same flags, and the programs print both.
+// TestVersionInTheBinaries: Makefile, Dockerfile and GoReleaser set version and commit with the same linker flags,
+// and the programs print both.
 func TestVersionInTheBinaries(t *testing.T) {
 	const set, commit = "-s -w -X main.version=", " -X main.commit="
 	for _, name := range []string{"Makefile", "Dockerfile", ".goreleaser.yaml"} {
@@ -176,7 +180,7 @@ func TestVersionInTheBinaries(t *testing.T) {
 	}
 	for _, program := range []string{"tap", "tap-webhook"} {
 		if program == "tap-webhook" && testing.Short() {
-			continue // slow: it compiles Kubernetes' client
+			continue // this takes long, because it compiles the Kubernetes client
 		}
 		file := filepath.Join(t.TempDir(), program)
 		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", set+"v9.8.7"+commit+"0123abc", "-o", file, "./cmd/"+program)

@@ -1,4 +1,5 @@
-// Package repository_test checks the files around the code against each other and against the code: workflows, dependabot's list, issue forms.
+// Package repository_test checks the files around the code, such as workflows, dependabot's list and issue forms.
+// They must agree with each other and with the code.
 package repository_test
 
 import (
@@ -46,7 +47,8 @@ func workflows(t *testing.T) []string {
 	return names
 }
 
-// TestActionsArePinned: workflows use actions by commit, because a tag can be moved. A comment after it has the version, which dependabot reads.
+// TestActionsArePinned: workflows name an action's commit, because a tag can be moved. A comment after the commit has
+// the version; dependabot reads it.
 func TestActionsArePinned(t *testing.T) {
 	uses := regexp.MustCompile(`(?m)^\s*(?:- )?uses:\s*(.*)$`)
 	pinned := regexp.MustCompile(`^([a-z0-9./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$`)
@@ -87,7 +89,7 @@ func TestWorkflowsRunEachStep(t *testing.T) {
 	quick := regexp.MustCompile(`(?m)^quick:.*\n((?:\t.*\n)+)`).FindString(read(t, "Makefile"))
 	var steps []string
 	for _, m := range regexp.MustCompile(`(?m)^step (\S+)`).FindAllStringSubmatch(read(t, ".ci/run"), -1) {
-		if m[1] != "tools" { // tools is not a step of its own: the others need it
+		if m[1] != "tools" { // the step tools only prepares the other steps
 			steps = append(steps, m[1])
 		}
 	}
@@ -106,12 +108,13 @@ func TestWorkflowsRunEachStep(t *testing.T) {
 	}
 }
 
-// manifests maps the files that dependabot reads to its names of their ecosystems.
+// manifests maps each file name that dependabot reads to dependabot's name of its ecosystem.
 var manifests = map[string]string{
 	"go.mod": "gomod", "Cargo.toml": "cargo", "Dockerfile": "docker", "pom.xml": "maven", "requirements.txt": "pip", "package.json": "npm",
 }
 
-// TestDependabotKnowsEachModule: dependabot's list has each module. It does not update others.
+// TestDependabotKnowsEachModule: dependabot's list has each module. Dependabot does not update modules that are not
+// in the list.
 func TestDependabotKnowsEachModule(t *testing.T) {
 	var conf struct {
 		Updates []struct {
