@@ -37,7 +37,7 @@ type bulkPath struct {
 	name       string
 	client     string // network namespace of the client
 	to         string // the server's address
-	interfaces string // that are captured
+	interfaces string // the interfaces that are captured
 	gigabits   int    // rate in Gbit/s; 0: full speed
 }
 
@@ -82,10 +82,10 @@ func (b *bench) bulkOver(n *pods, watchers []watcher, path bulkPath) ([]result, 
 // transfer is the result of one run of iperf3.
 type transfer struct {
 	bytes, seconds float64
-	cpu            float64 // of client and server, seconds
+	cpu            float64 // CPU time of client and server, in seconds
 }
 
-// iperf sends to the pod for that many seconds.
+// iperf sends to the pod for the given number of seconds.
 func iperf(n *pods, path bulkPath, seconds int) (t transfer, err error) {
 	ready := newOutput("Server listening")
 	server, err := start(n.pod, nil, ready, nil, nil, "iperf3", "-s", "-1", "--forceflush")

@@ -17,12 +17,14 @@ const (
 	limitMemory = 128 << 20
 )
 
-// group is a control group with a limit of CPU, memory or both: one directory with cgroup v2, one in each hierarchy with v1.
+// group is a control group with a limit of CPU, memory or both. It is one directory with cgroup v2, and one directory
+// in each hierarchy with v1.
 type group struct {
 	dirs []string
 }
 
-// newGroup creates a group with limits: cpu in cores, memory in bytes, 0 for no limit. The caller removes it.
+// newGroup creates a group with limits: cpu in cores, memory in bytes. A limit of 0 means no limit. The caller
+// removes the group.
 func newGroup(name string, cpu float64, memory int64) (*group, error) {
 	const root, period = "/sys/fs/cgroup", 100000
 	name = fmt.Sprintf("meshtls-bench-%d-%s", os.Getpid(), name)

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// flooded sends small frames of 5,000 connections past the tap and its peers. It measures how many each one drops, the CPU time of the
-// sender, and the CPU time of the watcher.
+// flooded sends small frames of 5,000 connections to the pod while the tap or another program captures. It measures
+// how many frames each of them drops, the CPU time of the sender, and the CPU time of the program.
 func (b *bench) flooded() (results []result, err error) {
 	watchers := b.watchers(noTap, noTapAgain, ourTap, limitedTap, tcpdump, ethernet)
 	return results, inDeafPods(func(n *pods) error {
@@ -47,7 +47,7 @@ func (b *bench) floodAt(n *pods, watchers []watcher, rate int) ([]result, error)
 			}
 			packets := float64(s.Packets)
 			cost[k] = append(cost[k], s.CPU/packets*1e9)
-			taken[k] = append(taken[k], m.cpu/(packets-m.dropped)*1e9) // for each packet that it received
+			taken[k] = append(taken[k], m.cpu/(packets-m.dropped)*1e9) // the time for each packet that was not dropped
 			lost[k] = append(lost[k], 100*m.dropped/packets)
 			speed[k] = append(speed[k], packets/s.Seconds/1000)
 		}

@@ -12,19 +12,19 @@ import (
 // mss is the payload of a full segment at an MTU of 1500, with 12 bytes of timestamps.
 const mss = 1448
 
-// connection turns a conversation into frames. A receiver acknowledges every second segment, and the last one of a burst with its
-// answer or separately.
+// connection turns a conversation into frames. A receiver acknowledges every second segment. It acknowledges the last
+// segment of a burst with its answer or separately.
 type connection struct {
 	client, server netip.AddrPort
 	talk           *capturetest.Conversation
-	seq            [2]uint32 // next sequence number, of client and server
-	acked          [2]uint32 // last acknowledgement number, sent by client and server
+	seq            [2]uint32 // next sequence numbers of client and server
+	acked          [2]uint32 // last acknowledgement numbers that client and server sent
 	delay          int64     // from a packet to its answer, µs
 	at             int64     // time of the next packet, µs
 	stage          int
-	chunk, from    int  // position in the conversation: chunk and byte
+	chunk, from    int  // position in the conversation: number of the chunk, and byte in the chunk
 	unacked        int  // segments of the current sender since the last acknowledgement
-	open           bool // without FINs at the end
+	open           bool // the connection stays open: no FINs are sent at the end
 	done           bool // all frames were made
 	id             uint16
 }
@@ -71,7 +71,7 @@ func (c *connection) frame(b []byte) []byte {
 	return b
 }
 
-// data appends the acknowledgement that is due, or else the next segment of data.
+// data appends an acknowledgement if one is due, otherwise the next segment of data.
 func (c *connection) data(b []byte) []byte {
 	chunk := c.talk.Chunks[c.chunk]
 	side := 0
@@ -91,7 +91,7 @@ func (c *connection) data(b []byte) []byte {
 	}
 	b = c.segment(b, side, flags, rest[:n])
 	c.from, c.unacked = c.from+n, c.unacked+1
-	c.at += 12 // a segment at 1 Gbit/s
+	c.at += 12 // the time that a segment takes at 1 Gbit/s
 	for c.from == len(c.talk.Chunks[c.chunk].Data) {
 		c.chunk, c.from = c.chunk+1, 0
 		if c.chunk == len(c.talk.Chunks) {
@@ -134,11 +134,12 @@ type segment struct {
 	seq, ack uint32
 	flags    byte
 	id       uint16
-	stamp    uint32 // of the timestamps option
+	stamp    uint32 // value of the timestamps option
 	data     []byte
 }
 
-// append appends the segment's frame, with valid checksums: a live tap drops a segment with an invalid one, as the receiver does.
+// append appends the segment's frame to b, with valid checksums: like the receiver, a live tap drops a segment whose
+// checksum is invalid.
 func (s *segment) append(b []byte) []byte {
 	const ethernet, ip, tcp = 14, 20, 32
 	b = append(b, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00)
@@ -155,7 +156,7 @@ func (s *segment) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, s.seq)
 	b = binary.BigEndian.AppendUint32(b, s.ack)
 	b = append(b, tcp/4<<4, s.flags, 0xff, 0xff, 0, 0, 0, 0)
-	b = append(b, 1, 1, 8, 10) // two no-operations, timestamps (RFC 7323)
+	b = append(b, 1, 1, 8, 10) // two no-operations, then the timestamps option (RFC 7323)
 	b = binary.BigEndian.AppendUint32(b, s.stamp)
 	b = binary.BigEndian.AppendUint32(b, s.stamp)
 	b = append(b, s.data...)

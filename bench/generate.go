@@ -17,14 +17,15 @@ import (
 	"time"
 )
 
-// The mixed capture: traffic between a pod and its peers, with TLS by crypto/tls. Sizes, times and ports come from a generator with a
-// fixed seed; keys and TLS randoms do not. So two captures have the same packets, except for the random bytes in them.
+// The mixed capture has traffic between a pod and its peers, with TLS by crypto/tls. Sizes, times and ports come from
+// a generator with a fixed seed, but keys and TLS randoms do not. So two captures have the same packets, apart from
+// random bytes in them.
 const (
 	mixConnections = 12000
 	mixBulk        = 16       // connections that transfer bulkBytes
 	bulkBytes      = 16 << 20 // bytes of one transfer
 	mixPeers       = 50
-	mixAtATime     = 200 // most connections open at a time
+	mixAtATime     = 200 // the most connections that are open at the same time
 	mixVersion     = 1   // increment it when the traffic changes: a capture of another version is not used
 )
 
@@ -69,7 +70,7 @@ func generate(w io.Writer) (packets int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		c.at = start + int64(i)*10_000 + random.Int64N(10_000) // one every 10 ms
+		c.at = start + int64(i)*10_000 + random.Int64N(10_000) // one connection every 10 ms
 		heap.Push(&open, c)
 		for len(open) >= mixAtATime || len(open) > 0 && open[0].at < c.at {
 			out.next(&open)
@@ -95,7 +96,8 @@ func (s *schedule) Pop() any {
 	return last
 }
 
-// pcapWriter writes a pcap file of Ethernet frames with times in microseconds, as tcpdump does. err is the first error of a write.
+// pcapWriter writes a pcap file of Ethernet frames with times in microseconds, as tcpdump does. err is the first
+// error that a write returned.
 type pcapWriter struct {
 	w       io.Writer
 	buf     []byte
@@ -112,7 +114,8 @@ func (p *pcapWriter) header() {
 	_, p.err = p.w.Write(b)
 }
 
-// next writes the earliest packet of the open connections, and removes its connection from open if it was the last one.
+// next writes the packet of the open connections that comes first in time. If it was the last packet of its
+// connection, next removes the connection from open.
 func (p *pcapWriter) next(open *schedule) {
 	c := (*open)[0]
 	p.last = max(p.last, c.at)

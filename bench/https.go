@@ -43,14 +43,14 @@ func serve(args []string) error {
 	return s.ListenAndServeTLS("", "")
 }
 
-// traffic is one kind of requests that wrk sends.
+// traffic is a kind of request that wrk sends.
 type traffic struct {
 	name, url string
-	secure    bool // by TLS
-	once      bool // a connection for each request, else connections are kept alive
+	secure    bool // use TLS
+	once      bool // open a connection for each request; otherwise connections are kept alive
 }
 
-// https measures requests to a server in the pod, from its peer, by TLS over eth0.
+// https measures requests over TLS from the peer to a server in the pod, over eth0.
 func (b *bench) https() ([]result, error) {
 	const url = "https://" + podIP + ":8443/"
 	return b.requests("eth0,lo",
@@ -66,7 +66,7 @@ func (b *bench) http() ([]result, error) {
 		traffic{"HTTP on lo, a connection for each request", url, false, true})
 }
 
-// requests measures each kind of traffic; the first of the interfaces carries it.
+// requests measures each kind of traffic. The first of the interfaces carries the traffic.
 func (b *bench) requests(interfaces string, kinds ...traffic) (results []result, err error) {
 	watchers := b.watchers(noTap, noTapAgain, ourTap, limitedTap, tcpdump)
 	return results, inPods(func(n *pods) error {
@@ -85,7 +85,8 @@ func (b *bench) requests(interfaces string, kinds ...traffic) (results []result,
 	})
 }
 
-// effect is the largest share by which the tap may change a figure, in addition to the difference of two measurements without a tap.
+// effect is the largest share by which the tap may change a figure. The difference of two measurements without a tap
+// is added to it.
 const effect = 0.03
 
 // requestsOver runs w under each watcher in turn.
@@ -123,7 +124,7 @@ func (b *bench) requestsOver(n *pods, watchers []watcher, w workload, name, inte
 			beyondNoise(name+": time a request under "+watchers[k].name, inverse(rate), k),
 			beyondNoise(name+": p99 under "+watchers[k].name, late, k))
 	}
-	const dump = 4 // index of tcpdump, for comparison: it captures and does not examine packets
+	const dump = 4 // index of the watcher tcpdump, which captures packets but does not examine them
 	for _, r := range []result{
 		beyondNoise(name+": CPU a request under tcpdump", cost, dump), beyondNoise(name+": time a request under tcpdump", inverse(rate), dump),
 	} {
@@ -146,8 +147,9 @@ func inverse(all []sample) []sample {
 	return out
 }
 
-// beyondNoise returns by how many percent the figures under watcher k exceed those without a tap, round by round. The goal allows
-// effect more than the noise: the difference of two measurements without a tap (all[0], all[1]).
+// beyondNoise returns by how many percent the figures under watcher k exceed those without a tap, round by round. The
+// noise is the difference of two measurements without a tap (all[0] and all[1]). The goal is met if the figures
+// exceed the noise by at most effect.
 func beyondNoise(what string, all []sample, k int) result {
 	more, noise := all[k].over(all[0]), all[1].over(all[0])
 	r := result{
@@ -162,8 +164,8 @@ func beyondNoise(what string, all []sample, k int) result {
 // workload is an HTTP server in the pod and wrk as its client.
 type workload struct {
 	n            *pods
-	client, url  string // client: the namespace that wrk runs in
-	secure, once bool   // see traffic
+	client, url  string // client: the namespace in which wrk runs
+	secure, once bool   // as in traffic
 	quick        bool
 }
 
@@ -171,7 +173,7 @@ type workload struct {
 type wrkReport struct {
 	requests, seconds float64
 	p99               float64 // ms
-	cpu               float64 // of server and wrk, seconds
+	cpu               float64 // CPU time of server and wrk, in seconds
 }
 
 // run starts the server, lets wrk send requests for one to four seconds, and stops the server.
@@ -188,7 +190,7 @@ func (w workload) run(b *bench) (a wrkReport, err error) {
 	time.Sleep(50 * time.Millisecond)
 	seconds := "2s"
 	if !w.once {
-		seconds = "4s" // long, so that the start of the connections hardly counts
+		seconds = "4s" // long enough that the start of the connections hardly matters
 	}
 	if w.quick {
 		seconds = "1s"

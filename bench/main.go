@@ -33,7 +33,8 @@ type bench struct {
 	quick  bool
 }
 
-// experiments are the measurements in the order in which they run. Those with asked set run only if -only names them.
+// experiments lists the measurements in the order in which they run. If asked is set, the experiment runs only if
+// -only names it.
 var experiments = []struct {
 	name  string
 	about string
@@ -83,7 +84,8 @@ func command(args []string) error {
 	return b.all(strings.FieldsFunc(*only, func(r rune) bool { return r == ',' || r == ' ' }))
 }
 
-// all runs the experiments that only names (empty: the default ones) and prints one table. A failed experiment does not stop the others.
+// all runs the experiments that only names, or the default ones if only is empty, and prints one table. If an
+// experiment fails, the others still run.
 func (b *bench) all(only []string) error {
 	for _, name := range only {
 		if !slices.Contains(names(), name) {
@@ -149,7 +151,8 @@ func names() []string {
 	return out
 }
 
-// roles are the parts that this program plays when it has started itself in a network namespace.
+// roles maps the name of each role to its function. This program plays a role if it was started for that in a network
+// namespace.
 var roles = map[string]func([]string) error{
 	"send":     send,
 	"ethernet": captureEthernet,

@@ -23,13 +23,13 @@ import (
 // usage is the CPU time, the memory and the duration of a process from its start to its end.
 type usage struct {
 	cpu  time.Duration // user and system time of all its threads (wait4(2))
-	rss  int64         // largest resident memory of the program itself, bytes (see peak)
+	rss  int64         // largest resident memory of the program itself, in bytes (see peak)
 	wall time.Duration
 }
 
-// peak samples the largest resident memory of a process (VmHWM, proc_pid_status(5)) until the process ends. ru_maxrss of getrusage(2)
-// does not serve: it survives exec, so a child has at least the memory of its parent at the fork. VmHWM restarts with each program.
-// Growth in the last sampleEvery before the end may be missed.
+// peak samples the largest resident memory of a process (VmHWM, proc_pid_status(5)) until the process ends. VmHWM
+// starts again with each program. ru_maxrss of getrusage(2) cannot be used: it survives exec, so a child's value is
+// at least the memory that its parent had at the fork. Growth in the last sampleEvery before the end may be missed.
 type peak struct {
 	pid  int
 	most atomic.Int64
@@ -39,7 +39,7 @@ type peak struct {
 
 const sampleEvery = 5 * time.Millisecond
 
-// follow starts to sample the process pid. The caller ends it by stop.
+// follow starts to sample the process pid. The caller calls stop.
 func follow(pid int) *peak {
 	m := &peak{pid: pid, end: make(chan struct{})}
 	m.over.Go(func() {
@@ -57,8 +57,8 @@ func follow(pid int) *peak {
 	return m
 }
 
-// update takes a sample. The newest one counts, not the largest: before it executes the program, a wrapper such as sh has a peak of its
-// own. A process that has ended gives no sample.
+// update takes a sample. Only the newest sample counts, not the largest: a wrapper such as sh has its own peak before
+// it executes the program. A process that has ended gives no sample.
 func (m *peak) update() {
 	if n := status(m.pid, "VmHWM"); n > 0 {
 		m.most.Store(n)
@@ -81,8 +81,9 @@ type process struct {
 	memory *peak
 }
 
-// start starts a program in the network namespace ns (empty: the current one) and in the control group limits (nil: the current one).
-// environ is its environment in addition to PATH (nil: this program's environment). The caller ends it by wait or stop.
+// start starts a program in the network namespace ns (empty: the current one) and in the control group limits (nil:
+// the current one). environ has its environment variables in addition to PATH (nil: it gets this program's
+// environment). The caller calls wait or stop.
 func start(ns string, limits *group, stdout io.Writer, stderr io.Writer, environ []string, args ...string) (*process, error) {
 	return startReading(nil, ns, limits, stdout, stderr, environ, args...)
 }
@@ -114,7 +115,8 @@ func startReading(stdin io.Reader, ns string, limits *group, stdout io.Writer, s
 	return p, nil
 }
 
-// wait waits until the process ends and returns its usage. An exit status other than 0 is an error unless it is in fine.
+// wait waits until the process ends and returns its usage. An exit status other than 0 is an error, unless fine lists
+// it.
 func (p *process) wait(fine ...int) (usage, error) {
 	err := p.cmd.Wait()
 	u := usage{wall: time.Since(p.begun)}
@@ -131,18 +133,19 @@ func (p *process) wait(fine ...int) (usage, error) {
 	return u, err
 }
 
-// stop sends the process a signal, waits until it ends, and returns its usage. After 20 seconds it kills the process.
+// stop sends the process a signal, waits until it ends, and returns its usage. If it does not end within 20 seconds,
+// stop kills it.
 func (p *process) stop(s os.Signal) (usage, error) {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return usage{}, err
 	}
-	kill := time.AfterFunc(20*time.Second, func() { p.cmd.Process.Kill() }) // wait returns the error
+	kill := time.AfterFunc(20*time.Second, func() { p.cmd.Process.Kill() }) // wait then returns an error
 	defer kill.Stop()
 	u, err := p.wait(0, -1)
 	return u, err
 }
 
-// cpu returns the CPU time of the process so far, of all its threads, including those that have ended.
+// cpu returns the CPU time that all threads of the process have used so far, including threads that have ended.
 func (p *process) cpu() time.Duration {
 	var t unix.Timespec
 	clock := int32(^p.cmd.Process.Pid)<<3 | 2 // clock_getcpuclockid(3)
@@ -152,10 +155,11 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// status returns a field of proc_pid_status(5) that is in kB, as bytes.
+// status returns a field of proc_pid_status(5) in bytes. The field must be in kB.
 func (p *process) status(field string) int64 { return status(p.cmd.Process.Pid, field) }
 
-// status returns a field of the process pid as bytes, or 0 if it has no such field or has ended.
+// status returns a field of the process pid in bytes. It returns 0 if there is no such field or the process has
+// ended.
 func status(pid int, field string) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

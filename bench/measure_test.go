@@ -12,8 +12,8 @@ import (
 
 const megabytes = "MESHTLS_BENCH_MEGABYTES"
 
-// TestMain lets the test binary be a program, too: it allocates as many megabytes as the variable has bytes, prints "ready", and exits
-// when its standard input ends.
+// TestMain lets the test binary also be the measured program: it then allocates as many megabytes as the variable has
+// bytes, prints "ready", and exits when its standard input ends.
 func TestMain(m *testing.M) {
 	if n := os.Getenv(megabytes); n != "" {
 		b := occupy(len(n) << 20)
@@ -33,13 +33,14 @@ func occupy(n int) []byte {
 	return b
 }
 
-// TestMemoryIsTheProgramsOwn: the measured memory of a program includes all of its own and none of the harness's.
+// TestMemoryIsTheProgramsOwn: the measured memory of a program includes all memory of the program and none of the
+// harness.
 func TestMemoryIsTheProgramsOwn(t *testing.T) {
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip(err)
 	}
 	harness := occupy(250 << 20)
-	most := status(os.Getpid(), "VmHWM") / 2 // the race detector multiplies both
+	most := status(os.Getpid(), "VmHWM") / 2 // the race detector multiplies the memory of harness and program
 	for _, units := range []int{1, 80} {     // MB
 		in, out, err := os.Pipe()
 		if err != nil {

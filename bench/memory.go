@@ -15,7 +15,7 @@ func (b *bench) memory() (results []result, err error) {
 	return results, inDeafPods(func(n *pods) error {
 		rows := []struct {
 			connections int
-			goal        float64 // MB in all for the first row (idle), MB more than idle for the others
+			goal        float64 // MB: in all for the first row (idle), more than idle for the others
 		}{{0, 32}, {10_000, 10}, {100_000, 64}}
 		if b.quick {
 			rows = rows[:2]
@@ -65,8 +65,8 @@ func (b *bench) memory() (results []result, err error) {
 	})
 }
 
-// bounded opens more connections than the tap has memory for under the chart's limit: connections with a complete handshake, and ones
-// whose client stops within a long ClientHello.
+// bounded opens more connections than the tap has memory for under the chart's limit. Some have a complete handshake;
+// for others the client stops within a long ClientHello.
 func (b *bench) bounded(n *pods) (results []result, err error) {
 	connections, half := 300_000, 100_000
 	if b.quick {
@@ -94,7 +94,7 @@ func (b *bench) bounded(n *pods) (results []result, err error) {
 	return results, nil
 }
 
-// limited is like openFootprint, under the chart's memory limit.
+// limited is like openFootprint, but the tap runs under the chart's memory limit.
 func (b *bench) limited(n *pods, args []string) (h footprint, err error) {
 	limits, err := newGroup("memory", 0, limitMemory)
 	if err != nil {
@@ -108,16 +108,17 @@ func (b *bench) limited(n *pods, args []string) (h footprint, err error) {
 
 // footprint is the memory and CPU time of a tap with open connections.
 type footprint struct {
-	rss, anonymous, ring, program float64 // MB, once the tap was idle again
+	rss, anonymous, ring, program float64 // MB, measured after the tap became idle again
 	most, group                   float64 // MB, the peaks of the process and of its control group
-	cpu                           float64 // seconds, from when the tap was ready
+	cpu                           float64 // seconds of CPU time since the tap was ready
 	finalCounts
 }
 
 // quietAfter is the time after which an idle tap has returned unused memory to the kernel.
 const quietAfter = 12 * time.Second
 
-// openFootprint starts a tap, lets the sender open connections (args are the sender's; no args: no connections), and measures the tap.
+// openFootprint starts a tap, lets the sender open connections, and measures the tap. args are the sender's
+// arguments; without arguments no connections are opened.
 func (b *bench) openFootprint(n *pods, limits *group, args ...string) (h footprint, err error) {
 	r, err := b.startTap(n, "eth0,lo", limits, "findings,posture")
 	if err != nil {
@@ -127,7 +128,7 @@ func (b *bench) openFootprint(n *pods, limits *group, args ...string) (h footpri
 		_, err = b.sender(n, args...)
 	}
 	h.cpu = r.cpuOnceIdle().Seconds()
-	time.Sleep(quietAfter) // the peaks are from before
+	time.Sleep(quietAfter) // the peaks happened before this wait
 	h.rss, h.anonymous, h.program, h.ring = mb(r.status("VmRSS")), mb(r.status("RssAnon")), mb(r.status("RssFile")), mb(r.status("RssShmem"))
 	h.most = mb(r.status("VmHWM"))
 	var e error
@@ -174,11 +175,11 @@ func (b *bench) scale() (results []result, err error) {
 	})
 }
 
-// costAt opens connections, then returns the tap's CPU time in seconds for a packet (packets of all connections in turn) and for a
-// further connection with its handshake.
+// costAt opens connections and returns the tap's CPU time in seconds for a packet and for a further connection with
+// its handshake. The packets belong to all connections in turn.
 func (b *bench) costAt(n *pods, connections int) (packet, connection float64, err error) {
 	const more, packets = 3_000, 400_000
-	limits, err := newGroup("scale", 0, 512<<20) // enough for all of them
+	limits, err := newGroup("scale", 0, 512<<20) // enough memory for all connections
 	if err != nil {
 		return 0, 0, err
 	}
@@ -190,8 +191,9 @@ func (b *bench) costAt(n *pods, connections int) (packet, connection float64, er
 	phases := [3]time.Duration{}
 	var errs []error
 	for i, args := range [][]string{
-		// All first frames of a connection come in a row, so that it is recognized as TLS before the next one starts: the number of
-		// connections that are not yet recognized is bounded, and more of them would evict each other.
+		// The first frames of a connection are sent in a row, so that the tap recognizes TLS before the next
+		// connection starts. The number of connections that are not yet recognized is bounded, and more of them would
+		// evict each other.
 		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(exchanged * connections), "-row", strconv.Itoa(exchanged), "-rate", "200000"},
 		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(packets), "-sent", strconv.Itoa(exchanged), "-rate", "200000"},
 		{"-whole", "-flows", strconv.Itoa(more), "-first", "1000000", "-rate", "50000"},
@@ -208,10 +210,10 @@ func (b *bench) costAt(n *pods, connections int) (packet, connection float64, er
 }
 
 // soak opens and closes a million connections in ten minutes and watches the memory. With -quick it opens them as
-// fast as possible, which gives the same result for the memory.
+// fast as possible; the result for the memory is the same.
 func (b *bench) soak() (results []result, err error) {
 	const minutes, each = 10, 100_000
-	rate, pause, duration := "24200", time.Minute, "ten minutes" // 14.5 packets for a connection
+	rate, pause, duration := "24200", time.Minute, "ten minutes" // frames per second; a connection has 14.5 packets
 	if b.quick {
 		rate, pause, duration = "150000", 0, "a row"
 	}
@@ -225,7 +227,7 @@ func (b *bench) soak() (results []result, err error) {
 		if err != nil {
 			return err
 		}
-		defer r.stop(syscall.SIGTERM) // after an error
+		defer r.stop(syscall.SIGTERM) // ends the tap if there was an error
 		var rss sample
 		for minute := range minutes {
 			began := time.Now()

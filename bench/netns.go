@@ -22,7 +22,8 @@ const (
 	peerMAC = "02:00:00:00:00:06"
 )
 
-// newPods creates the namespaces, with an MTU of 1500 and the default offloads, as pods have. The caller removes them.
+// newPods creates the two namespaces. The MTU is 1500 and the offloads are the defaults, as in pods. The caller
+// removes the namespaces.
 func newPods() (*pods, error) {
 	n := &pods{pod: fmt.Sprintf("meshtls-bench-%d-pod", os.Getpid()), peer: fmt.Sprintf("meshtls-bench-%d-peer", os.Getpid())}
 	err := each(
@@ -79,8 +80,8 @@ func inPods(f func(*pods) error) error {
 	return f(n)
 }
 
-// inDeafPods is like inPods, but the pod's IP stack receives nothing from eth0: packet sockets get the packets, and then netfilter's
-// ingress hook drops them.
+// inDeafPods is like inPods, but the pod's IP stack receives nothing from eth0. Packet sockets get the packets before
+// netfilter's ingress hook drops them.
 func inDeafPods(f func(*pods) error) error {
 	return inPods(func(n *pods) error {
 		_, err := run(n.pod, "nft", `add table netdev bench; add chain netdev bench in { type filter hook ingress device "eth0" priority 0; policy drop; }`)

@@ -54,12 +54,12 @@ func (b *bench) offline() ([]result, error) {
 	cpu, rss, wall := make([]sample, len(readers)), make([]sample, len(readers)), make([]sample, len(readers))
 	for round := range b.rounds {
 		for i := range readers {
-			k := (i + round) % len(readers) // another one goes first in each round
+			k := (i + round) % len(readers) // in each round another reader is first
 			r := readers[k]
 			if _, err := exec.LookPath(r.args[0]); err != nil {
 				continue
 			}
-			if err := warm(file); err != nil { // the previous program may have displaced it
+			if err := warm(file); err != nil { // the previous program may have displaced the file from the page cache
 				return nil, err
 			}
 			u, err := b.read(r, file)
@@ -103,7 +103,7 @@ func (b *bench) read(r reader, file string) (usage, error) {
 	return p.wait()
 }
 
-// warm reads a file once, so that the page cache has it.
+// warm reads a file once, so that it is in the page cache.
 func warm(file string) error {
 	f, err := os.Open(file)
 	if err != nil {

@@ -25,14 +25,15 @@ type sent struct {
 	Packets     int
 	Connections int
 	Seconds     float64
-	CPU         float64 // seconds: the sender's own, and the kernel's while it sent, including the copies for the tap
+	CPU         float64 // seconds: CPU time of the sender, and of the kernel while it sent, including the copies for the tap
 }
 
-// source appends the next frame to b. At the end it appends nothing.
+// source appends the next frame to b. If there are no more frames, it appends nothing.
 type source func(b []byte) []byte
 
-// send is the role of the sender. It writes frames to eth0 by a packet socket. The pod does not answer them (inDeafPods), so send also
-// makes the pod's own frames and writes them to the pod's eth0: the tap refuses frames from the pod's address that arrive.
+// send is the role of the sender. It writes the peer's frames to the peer's eth0 with a packet socket. The pod does
+// not answer them (inDeafPods), so send also creates the pod's frames. It writes them to the pod's eth0, because the
+// tap refuses incoming frames whose source is the pod's address.
 func send(args []string) error {
 	f := flag.NewFlagSet("send", flag.ContinueOnError)
 	flows := f.Int("flows", 5000, "number of connections")
@@ -88,13 +89,13 @@ const (
 	// exchanged is the number of frames that client and server send alternately at the start of each flooded connection. They are
 	// enough for the tap to recognize TLS mid-stream.
 	exchanged = 8
-	// ackInterval: later frames are the client's, except that every ackInterval-th one is an acknowledgement by the pod, as its kernel
-	// would send.
+	// ackInterval is the distance between acknowledgements by the pod. After the first exchanged frames, every
+	// ackInterval-th frame is an acknowledgement such as the pod's kernel would send. All others are the client's.
 	ackInterval = 16
 )
 
-// floodFrames returns how many of the first n frames of a connection are the client's and how many
-// of them are the pod's data, and reports whether frame n is the pod's.
+// floodFrames counts the first n frames of a connection: client is the number of the client's frames, server the
+// number of the pod's frames with data. fromPod reports whether the next frame is the pod's.
 func floodFrames(n int) (client, server int, fromPod bool) {
 	if n < exchanged {
 		return (n + 1) / 2, n / 2, n%2 == 1
@@ -103,8 +104,9 @@ func floodFrames(n int) (client, server int, fromPod bool) {
 	return exchanged/2 + later - later/ackInterval, exchanged / 2, later%ackInterval == ackInterval-1
 }
 
-// flood returns a source of count frames of floodBytes (the pod's acknowledgements are shorter), for the connections in turn, row frames
-// of each. The frames continue TLS streams whose first sent frames an earlier source has made.
+// flood returns a source of count frames. They have floodBytes each, apart from the pod's acknowledgements, which are
+// shorter. The source takes the connections in turn and sends row frames of each. The frames continue TLS streams: an
+// earlier source has sent the first frames of each, and sent is their number.
 func flood(flows, count, row, sent int) source {
 	random := rand.New(rand.NewPCG(5, 6))
 	payload := make([]byte, floodBytes-14-20-32)
@@ -113,7 +115,7 @@ func flood(flows, count, row, sent int) source {
 	}
 	copy(payload, []byte{23, 3, 3, 0, byte(len(payload) - 5)})
 	server := netip.AddrPortFrom(netip.MustParseAddr(podIP), 8443)
-	before := make([]int, flows) // frames of each connection so far
+	before := make([]int, flows) // number of frames that each connection has sent
 	for i := range before {
 		before[i] = sent
 	}
@@ -148,8 +150,9 @@ func floodClient(i int) netip.AddrPort {
 // handshakeKinds is the number of different conversations that complete connections repeat.
 const handshakeKinds = 50
 
-// handshakes returns a source of count complete connections to the pod: TLS 1.3 and 1.2, mutual and not, with one answer of 500 bytes.
-// first is the number of the first connection, which selects its client. With open they are not closed.
+// handshakes returns a source of count complete connections to the pod: TLS 1.3 and 1.2, mutual and not, with one
+// answer of 500 bytes. first is the number of the first connection; each connection's number selects its client. If
+// open is true, the connections are not closed.
 func handshakes(first, count int, open bool) (source, error) {
 	random := rand.New(rand.NewPCG(3, 4))
 	t, err := newTalker(random)
@@ -173,7 +176,8 @@ func halfHello() *capturetest.Conversation {
 	return &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: hello}}}
 }
 
-// interleave returns a source of count connections to the pod, 16 of them at a time. Their conversations are those of talks, in turn.
+// interleave returns a source of count connections to the pod; 16 of them run at the same time. They repeat the
+// conversations in talks, in turn.
 func interleave(first, count int, talks []*connection) source {
 	random := rand.New(rand.NewPCG(5, 6))
 	var now []*connection

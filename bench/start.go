@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// startup measures how soon a tap captures its first packet, its CPU time while there are no packets, and the size of its file.
+// startup measures how soon a tap captures its first packet, its CPU time while there are no packets, and the size of
+// its executable.
 func (b *bench) startup() (results []result, err error) {
 	info, err := os.Stat(b.tap)
 	if err != nil {
@@ -51,7 +52,8 @@ func (b *bench) startup() (results []result, err error) {
 	})
 }
 
-// firstPacket returns the time from the start of a tap to its first packet. Packets arrive every half millisecond.
+// firstPacket returns the time from the start of a tap until it captures its first packet. A packet arrives every
+// half millisecond.
 func (b *bench) firstPacket(n *pods) (time.Duration, error) {
 	packets, err := start(n.peer, nil, nil, nil, nil, b.self, "send", "-flows", "1", "-count", "4000", "-rate", "2000")
 	if err != nil {
@@ -87,8 +89,8 @@ func (b *bench) firstPacket(n *pods) (time.Duration, error) {
 	return 0, fmt.Errorf("the tap reported no flow: %s %s", r.err, r.out)
 }
 
-// idle returns the share of a core that a tap uses while there are no packets, from when it has returned the memory of its start to the
-// kernel.
+// idle returns the share of a core that a tap uses while there are no packets. The measurement begins after the tap
+// has returned the memory of its start to the kernel.
 func (b *bench) idle(n *pods) (float64, error) {
 	wait := 10 * time.Second
 	quiet := quietAfter

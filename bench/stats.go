@@ -25,7 +25,7 @@ func (s sample) median() float64 {
 func (s sample) least() float64 { return slices.Min(append(sample{}, s...)) }
 func (s sample) most() float64  { return slices.Max(append(sample{}, s...)) }
 
-// spread returns "median (least..most)", each by format.
+// spread returns "median (least..most)". format formats each of the three numbers.
 func (s sample) spread(format string) string {
 	if len(s) == 0 {
 		return "-"
@@ -50,7 +50,7 @@ type result struct {
 	measured string
 	goal     string
 	met      bool
-	noGoal   bool // goal and met do not apply
+	noGoal   bool // the result has no goal: the fields goal and met are not used
 }
 
 // atMost returns a result whose median should be at most limit.
@@ -80,7 +80,7 @@ func table(results []result) {
 	w.Flush()
 }
 
-// columns prints lines as a table to standard error, where the details go.
+// columns prints lines as a table to standard error, where all details are printed.
 func columns(lines ...[]string) {
 	w := tabwriter.NewWriter(os.Stderr, 0, 0, 2, ' ', 0)
 	for _, l := range lines {

@@ -29,9 +29,9 @@ import (
 type kind struct {
 	name    string
 	share   int    // percent of the connections
-	version uint16 // of TLS, 0: HTTP in plaintext
+	version uint16 // version of TLS; 0 means HTTP in plaintext
 	mutual  bool
-	rsa     bool // the server's key is RSA, else ECDSA
+	rsa     bool // the server's key is RSA; otherwise it is ECDSA
 }
 
 var kinds = []kind{
@@ -42,13 +42,13 @@ var kinds = []kind{
 	{"HTTP", 30, 0, false, false},
 }
 
-// talker records conversations between a client and a server, with certificates of its own authority.
+// talker records conversations between a client and a server. Its own authority signs their certificates.
 type talker struct {
 	random  *rand.Rand
 	pool    *x509.CertPool
 	servers [2]tls.Certificate // with an ECDSA and an RSA key
 	client  tls.Certificate
-	body    []byte // an answer is a prefix of it
+	body    []byte // each answer is a prefix of body
 }
 
 func newTalker(random *rand.Rand) (*talker, error) {
@@ -102,7 +102,8 @@ func newTalker(random *rand.Rand) (*talker, error) {
 	return t, err
 }
 
-// connection returns the i-th connection of the mixed capture. The pod is the client of those with an even number, a peer of the others.
+// connection returns the i-th connection of the mixed capture. If i is even, the pod is the client; otherwise a peer
+// is.
 func (t *talker) connection(i int) (*connection, error) {
 	k, answers := t.kind(), t.answers()
 	if every := mixConnections / mixBulk; i%every == every/2 {
@@ -135,7 +136,7 @@ func (t *talker) kind() kind {
 	return kinds[0]
 }
 
-// answers draws the sizes in bytes of a connection's answers, 1 to 4 of them.
+// answers draws the number of a connection's answers, 1 to 4, and the size of each in bytes.
 func (t *talker) answers() []int {
 	out := make([]int, 1+t.random.IntN(4))
 	for i := range out {
@@ -144,7 +145,7 @@ func (t *talker) answers() []int {
 	return out
 }
 
-// talk records a connection on which a client requests answers of these sizes.
+// talk records a connection of kind k. answers has the sizes of the answers that the client requests.
 func (t *talker) talk(k kind, answers []int) (*capturetest.Conversation, error) {
 	client := func(c net.Conn) error { return ask(c, len(answers)) }
 	server := func(c net.Conn) error { return t.answer(c, answers) }
@@ -187,7 +188,7 @@ func drained(c net.Conn) error {
 	return err
 }
 
-// ask sends n requests, each after the answer to the one before.
+// ask sends n requests. It waits for the answer to each before it sends the next.
 func ask(c net.Conn, n int) error {
 	in := bufio.NewReader(c)
 	for i := range n {

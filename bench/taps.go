@@ -19,7 +19,7 @@ import (
 type output struct {
 	mu   sync.Mutex
 	buf  bytes.Buffer
-	word string // empty: wait for nothing
+	word string // the word to wait for; empty if wait is not called
 	seen chan struct{}
 }
 
@@ -55,7 +55,7 @@ func (w *output) String() string {
 // watcher is a program that captures while a workload runs.
 type watcher struct {
 	name    string
-	limited bool // under the chart's limits of CPU and memory
+	limited bool // run it under the chart's limits of CPU and memory
 	start   func(b *bench, n *pods, interfaces string, limits *group) (*running, error)
 	result  func(r *running) (packets, dropped float64, err error)
 }
@@ -65,13 +65,13 @@ type running struct {
 	*process
 	out, err *output
 	limits   *group
-	before   time.Duration // its CPU time when it was ready
+	before   time.Duration // CPU time that it had used when it was ready
 }
 
 // The watchers.
 var (
 	noTap      = watcher{name: "no tap"}
-	noTapAgain = watcher{name: "no tap again"} // shows the noise
+	noTapAgain = watcher{name: "no tap again"} // the difference from noTap is the noise
 	ourTap     = watcher{name: "tap", start: startTap, result: tapResult}
 	limitedTap = watcher{name: "tap, limited", limited: true, start: startTap, result: tapResult}
 	tcpdump    = watcher{name: "tcpdump -w", start: startTcpdump, result: tcpdumpResult}
@@ -88,7 +88,7 @@ var baseTap = watcher{name: baseName, result: tapResult, start: func(b *bench, n
 	return b.startProgram(b.base, n, interfaces, limits, "findings,posture")
 }}
 
-// watchers returns all, followed by the other build of the tap if there is one.
+// watchers returns all. If there is another build of the tap, watchers appends it.
 func (b *bench) watchers(all ...watcher) []watcher {
 	if b.base != "" {
 		all = append(all, baseTap)
@@ -96,7 +96,7 @@ func (b *bench) watchers(all ...watcher) []watcher {
 	return all
 }
 
-// builds returns b, followed by a copy of b for the other build of the tap if there is one.
+// builds returns b. If there is another build of the tap, builds also returns a copy of b for it.
 func (b *bench) builds() []*bench {
 	if b.base == "" {
 		return []*bench{b}
@@ -106,8 +106,8 @@ func (b *bench) builds() []*bench {
 	return []*bench{b, &base}
 }
 
-// toBase returns the ratio of the tap's figures (the first sample) to those of the other build (the second one), or nothing if there is
-// no other build.
+// toBase returns the ratio of the tap's figures (the first sample) to those of the other build (the second sample).
+// It returns nothing if there is no other build.
 func toBase(what string, all []sample) (out []result) {
 	for _, base := range all[1:] {
 		out = append(out, atMost(what+" to that of the base tap", all[0].over(base), "%.3f", 1+effect))
@@ -115,8 +115,8 @@ func toBase(what string, all []sample) (out []result) {
 	return out
 }
 
-// underBase returns the ratio of the figures under the tap (the third watcher) to those under the other build (the last one), or
-// nothing if there is no other build.
+// underBase returns the ratio of the figures under the tap (the third watcher) to those under the other build (the
+// last watcher). It returns nothing if there is no other build.
 func (b *bench) underBase(what string, all []sample) (out []result) {
 	if b.base == "" {
 		return nil
@@ -124,7 +124,7 @@ func (b *bench) underBase(what string, all []sample) (out []result) {
 	return []result{atMost(what+" under the tap to that under the base tap", all[2].over(all[len(all)-1]), "%.3f", 1+effect)}
 }
 
-// startTap starts the tap with the setting TAP_EMIT.
+// startTap starts the tap; emit is its setting TAP_EMIT.
 func (b *bench) startTap(n *pods, interfaces string, limits *group, emit string) (*running, error) {
 	return b.startProgram(b.tap, n, interfaces, limits, emit)
 }
@@ -153,7 +153,7 @@ func startEthernet(b *bench, n *pods, interfaces string, limits *group) (*runnin
 	return r.launch(n.pod, nil, r.err, b.self, "ethernet", first)
 }
 
-// launch starts the program and waits until its output ready has the word that shows that it captures.
+// launch starts the program and waits until its output ready contains the word which shows that the program captures.
 func (r *running) launch(ns string, environ []string, ready *output, args ...string) (*running, error) {
 	var err error
 	if r.process, err = start(ns, r.limits, r.out, r.err, environ, args...); err != nil {
@@ -177,8 +177,8 @@ func (r *running) cpuOnceIdle() time.Duration {
 // finalCounts are the counts in the tap's last record.
 type finalCounts struct{ packets, dropped, evicted, shed float64 }
 
-// stopTap stops the tap and reads its last record (event.action stopped). It returns an error if the tap refused more than 1% of the
-// packets as foreign, since then its work was not measured.
+// stopTap stops the tap and reads its last record (event.action stopped). If the tap refused more than 1% of the
+// packets as foreign, stopTap returns an error, because the tap's work was then not measured.
 func stopTap(r *running) (s finalCounts, err error) {
 	if _, err := r.stop(syscall.SIGTERM); err != nil {
 		return s, err
@@ -238,12 +238,12 @@ func tcpdumpResult(r *running) (packets, dropped float64, err error) {
 
 // measurement is the result of one run under a watcher.
 type measurement struct {
-	cpu              float64 // of the watcher, seconds
+	cpu              float64 // CPU time of the watcher, in seconds
 	packets, dropped float64 // as the watcher counts them
 	rss              float64 // MB, the watcher's peak
 }
 
-// under runs f while w captures. Without a program (no tap) it only runs f.
+// under runs f while w captures. If w has no program (no tap), it only runs f.
 func (b *bench) under(w watcher, n *pods, interfaces string, f func() error) (m measurement, err error) {
 	if w.start == nil {
 		return m, f()

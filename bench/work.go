@@ -17,16 +17,18 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// worker processes frames with the tap's packages, or as similarly as possible with gopacket.
+// worker processes frames, either with the tap's packages or, as similarly as possible, with gopacket.
 type worker struct {
 	name string
-	// processor returns a function that processes one frame. Frames stay valid until the last one was processed.
+	// processor returns a function that processes one frame. Frames stay valid until the last frame has been
+	// processed.
 	processor func() func(frame []byte)
-	peer      bool // it uses gopacket
+	peer      bool // the worker uses gopacket, and the tap is compared with it
 }
 
-// The workers, in two groups: those that decode headers and those that go on to TLS. gopacket's layers parse a TLS record and the type
-// of its message, and keep no state. The tap reassembles streams, parses handshakes and certificates, and judges connections.
+// The workers form two groups: those that decode headers, and those that also process TLS. gopacket's layers parse a
+// TLS record and the type of its message, and keep no state. The tap reassembles streams, parses handshakes and
+// certificates, and judges connections.
 var decoders = []worker{
 	{"decoded", decodeOurs, false},
 	{"DecodingLayerParser", decodeParser, true},
@@ -39,7 +41,8 @@ var judges = []worker{
 	{"NewPacket and layers.TLS", judgeNewPacket, true},
 }
 
-// work measures the CPU time and the allocations of all workers for each packet and for each connection, in this process.
+// work measures the CPU time and the allocations of all workers, for each packet and for each connection. The workers
+// run in this process.
 func (b *bench) work() ([]result, error) {
 	connections, packets := 2000, 200_000
 	if b.quick {
@@ -66,7 +69,8 @@ func all(next source) (frames [][]byte) {
 	}
 }
 
-// compare lets the workers process the frames in turn, and compares the first worker with the others. The figures are for each of units.
+// compare lets the workers process the frames in turn, and compares the first worker with the others. The figures are
+// totals divided by units; unit names what is counted, such as "a packet".
 func (b *bench) compare(unit string, workers []worker, frames [][]byte, units int) (out []result) {
 	spent, allocations := make([]sample, len(workers)), make([]sample, len(workers))
 	for round := range b.rounds {
@@ -155,7 +159,7 @@ func judgeParser() func([]byte) {
 	var tls layers.TLS
 	return func(frame []byte) {
 		if l.parser.DecodeLayers(frame, &l.decoded) == nil && len(l.tcp.Payload) > 0 {
-			_ = tls.DecodeFromBytes(l.tcp.Payload, gopacket.NilDecodeFeedback) // mid-record payload is an error
+			_ = tls.DecodeFromBytes(l.tcp.Payload, gopacket.NilDecodeFeedback) // the payload may start within a record, which causes an error
 		}
 	}
 }

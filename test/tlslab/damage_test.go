@@ -11,7 +11,8 @@ import (
 
 var pairs = flag.Int("pairs", 0, "number of `pairs` of packets of each capture that TestPartOfACapture removes; -1: all")
 
-// contradicts reports whether a judgement claims something untrue. Missing packets excuse only what is not claimed.
+// contradicts reports whether a judgement claims something untrue. If packets are missing, the judgement may claim
+// less than the truth, but nothing untrue.
 func contradicts(r row, j *verdict.Judged) bool {
 	if j.Verdict == verdict.MTLS && (r["client_auth"] != verdict.AuthPresented || r["outcome"] != "established") {
 		return true
@@ -26,14 +27,15 @@ func contradicts(r row, j *verdict.Judged) bool {
 }
 
 // TestPartOfACapture checks that no part of a capture leads to an untrue claim about a certificate, a refusal or
-// plaintext. The parts are: without each packet, at the capture's speed and at two others; with -pairs, without each
-// two packets; from each packet on, or up to it; one direction only; and a short snap length.
+// plaintext. The parts are: all packets but one, at the capture's speed and at two others; all packets but two (with
+// -pairs); the packets from each one on, and those up to it; one direction only; and all packets with a short snap
+// length.
 func TestPartOfACapture(t *testing.T) {
 	files, rows := manifest(t)
 	parts, claims := 0, 0
 	for _, file := range files {
 		if file == "openssl/old-renegotiated.pcap.gz" {
-			continue // before its renegotiation no certificate was requested, and the judgement is so
+			continue // this part is judged correctly: no certificate was requested before the renegotiation
 		}
 		frames := load(t, capturePath(file))
 		truth := map[pair]row{}
@@ -47,7 +49,7 @@ func TestPartOfACapture(t *testing.T) {
 					claims++
 				}
 				r, known := truth[pairOf(&j)]
-				if !known { // in mid-stream the ends may be exchanged
+				if !known { // client and server may be exchanged if the capture starts mid-stream
 					p := pairOf(&j)
 					r = truth[pair{p.to, p.from}]
 				}
@@ -96,7 +98,7 @@ func TestPartOfACapture(t *testing.T) {
 	}
 }
 
-// paced returns a copy of a capture with equal times between all packets, in ns.
+// paced returns a copy of a capture in which the time between two packets is always step, in ns.
 func paced(frames []frame, step int64) []frame {
 	out := slices.Clone(frames)
 	for i := range out {
@@ -111,8 +113,8 @@ func bulk(f frame) bool {
 	return ok && len(f.data) > payload
 }
 
-// TestPortsUsedAgain checks that a connection on the ports of an earlier, mutual one is judged only by its own
-// packets.
+// TestPortsUsedAgain checks that a connection is judged only by its own packets, even if an earlier, mutual
+// connection used the same ports.
 func TestPortsUsedAgain(t *testing.T) {
 	files, _ := manifest(t)
 	var mutual, oneWay []frame

@@ -15,13 +15,14 @@ const (
 	flagRST = 4
 )
 
-// direction is the latest packet of one end of a connection.
+// direction has the state from which the next packet of one end of a connection is made.
 type direction struct {
-	last frame  // its headers are those of the next packet
-	next uint32 // sequence number
+	last frame  // the end's latest packet; the next packet gets its headers
+	next uint32 // sequence number of the next packet
 }
 
-// goneOn returns a capture whose connections do not end, but continue with text of each end, in packets of their own.
+// goneOn returns a copy of a capture in which the connections do not end. Instead each end sends its text, in packets
+// of their own.
 func goneOn(frames []frame, client, server string) (out []frame) {
 	ends := map[uint16]*[2]direction{} // by the client's port
 	var order []uint16
@@ -74,8 +75,9 @@ func goneOn(frames []frame, client, server string) (out []frame) {
 	return out
 }
 
-// TestPlaintextAfterTLS checks connections of every stack that continue after TLS, however TLS ended. Plaintext makes
-// them plaintext, even if the packet before it is lost. Unknown bytes make them unknown, and never mutual.
+// TestPlaintextAfterTLS checks connections of every stack that continue after TLS, however TLS ended. If plaintext
+// follows, the verdict is plaintext, even if the packet before the plaintext is lost. If unknown bytes follow, the
+// verdict is unknown and never mutual.
 func TestPlaintextAfterTLS(t *testing.T) {
 	const request = "GET /payroll?year=2026 HTTP/1.1\r\nHost: cart:8080\r\nAuthorization: Basic dXNlcjpwYXNz\r\n\r\n"
 	const response = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 20\r\n\r\nname,salary\nbob,1234"

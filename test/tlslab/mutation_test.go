@@ -13,8 +13,8 @@ import (
 
 var mutations = flag.Int("mutations", 1000, "number of damaged captures that TestMutations judges")
 
-// damage returns a copy of a capture with a few segments flipped, dropped, repeated, moved or truncated. The frames
-// of the original stay unchanged.
+// damage returns a copy of a capture in which a few segments are changed: bits are flipped, or a segment is dropped,
+// repeated, moved or truncated. The frames of the original stay unchanged.
 func damage(frames []frame, r *rand.Rand) []frame {
 	out := slices.Clone(frames)
 	for range 1 + r.IntN(3) {
@@ -27,22 +27,22 @@ func damage(frames []frame, r *rand.Rand) []frame {
 			out[i].data = flip(out[i].data, r)
 		case 2:
 			out = slices.Delete(out, i, i+1)
-		case 3: // repeated later, possibly with other bytes
+		case 3: // repeat it later, possibly with other bytes
 			again := out[i]
 			if r.IntN(2) == 0 {
 				again.data = flip(again.data, r)
 			}
 			out = slices.Insert(out, i+r.IntN(len(out)-i+1), again)
-		case 4: // moved
+		case 4: // move it
 			moved := out[i]
 			out = slices.Delete(out, i, i+1)
 			out = slices.Insert(out, r.IntN(len(out)+1), moved)
-		case 5: // a short snap length
+		case 5: // truncate it, as a short snap length does
 			out[i].data = out[i].data[:r.IntN(len(out[i].data)+1)]
 		}
 	}
 
-	// the times of a capture do not decrease
+	// The times in a capture must not decrease.
 	last := int64(0)
 	for i := range out {
 		out[i].time = max(out[i].time, last)
@@ -68,7 +68,7 @@ func flip(data []byte, r *rand.Rand) []byte {
 		return out
 	}
 	at := from + r.IntN(to-from)
-	if r.IntN(2) == 0 { // near the start, where lengths are
+	if r.IntN(2) == 0 { // usually near the start, where the lengths are
 		at = from + r.IntN(min(to-from, 16))
 	}
 	for range 1 + r.IntN(3) {
@@ -84,15 +84,15 @@ func pairOf(j *verdict.Judged) pair {
 	return pair{netip.AddrPortFrom(j.Source.Addr, j.Source.Port), netip.AddrPortFrom(j.Destination.Addr, j.Destination.Port)}
 }
 
-// TestMutations checks that no damage to a capture makes the tap panic, or call a connection mutual that it does not
-// call mutual in the whole capture. Exception: damage may remove a reason to abstain; then the connection must truly
-// be mutual.
+// TestMutations checks that no damage to a capture makes the tap panic, or judge a connection as mutual that it does
+// not judge so in the whole capture. There is one exception: the damage may remove the tap's reason to abstain. The
+// connection must then truly be mutual.
 func TestMutations(t *testing.T) {
 	files, rows := manifest(t)
 	type known struct {
 		frames []frame
-		mutual map[pair]bool // connections that may be called mutual
-		doubt  map[pair]bool // connections that are mutual, and were not called so
+		mutual map[pair]bool // whether the whole connection is judged as mutual
+		doubt  map[pair]bool // connections that are mutual but were not judged so
 	}
 	captures := make([]known, len(files))
 	for i, file := range files {
@@ -112,7 +112,7 @@ func TestMutations(t *testing.T) {
 		damaged := damage(captures[i].frames, rand.New(rand.NewPCG(uint64(seed), 6)))
 		for _, j := range judge(damaged) {
 			p := pairOf(&j)
-			if _, known := captures[i].mutual[p]; !known { // without its SYN the ends may be exchanged
+			if _, known := captures[i].mutual[p]; !known { // if the SYN is missing, client and server may be exchanged
 				p = pair{p.to, p.from}
 			}
 			switch {

@@ -47,7 +47,7 @@ func (r *sizesOf) End(c *flow.Conn, _ flow.EndReason) {
 	r.all = append(r.all, l)
 }
 
-// finished returns the size of a Finished in a record of its own.
+// finished returns the size of a record that has only a Finished.
 func (l *lengths) finished() int {
 	if l.suite == 0x1302 {
 		return 69
@@ -64,14 +64,15 @@ func (l *lengths) first() int {
 
 func (l *lengths) blocks(n int) bool { return l.first() > 16 && (l.first()-16)%n == 0 }
 
-// TestPlayed checks that each case shows in its records: otherwise its capture proves nothing. The logs are not compared
-// here but in the lab: a server's has the certificate that it requested and received, a deceiving client's what it did.
+// TestPlayed checks that the records of each case show that it was played. Otherwise its capture would prove nothing.
+// The lab itself checks the logs: a server's log has the certificates that it requested and received, and the log of
+// a deceiving client has what it did.
 func TestPlayed(t *testing.T) {
 	context := func(n int) func(*lengths) bool {
 		return func(l *lengths) bool {
 			ignored := len(l.client) > 1 && l.client[0] == 32 && l.client[1] == l.finished()+11
 			return l.first() == 25+n || l.first() == 25+n+16 || l.first() == 19 || len(l.client) == 0 || ignored
-		} // the client echoes the context, refuses, or sends none (Mbed TLS)
+		} // some clients echo the context, some refuse, and Mbed TLS sends none
 	}
 	rules := []struct {
 		file   string // a pattern

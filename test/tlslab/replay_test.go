@@ -1,5 +1,5 @@
-// Package tlslab_test scores the judgement of TLS on captures of real stacks that talked to each other. The truth
-// comes from their own logs. Command lab creates testdata.
+// Package tlslab_test scores how the tap judges TLS. The captures are from real stacks that talked to each other, and
+// the truth comes from their own logs. The command in test/tlslab/lab creates testdata.
 package tlslab_test
 
 import (
@@ -68,8 +68,8 @@ func judge(frames []frame) []verdict.Judged {
 	return ended
 }
 
-// replay judges the connections of a capture with the tap's own pipeline. mutual has the connections that were called
-// mutual at any time.
+// replay judges the connections of a capture with the tap's own pipeline. mutual maps the ID of each connection to
+// whether it was judged as mutual at any time.
 func replay(frames []frame) (ended []verdict.Judged, mutual map[uint64]bool) {
 	mutual = map[uint64]bool{}
 	p := pipeline.New(pipeline.Config{Judged: func(j *verdict.Judged) {
@@ -90,7 +90,7 @@ func replay(frames []frame) (ended []verdict.Judged, mutual map[uint64]bool) {
 // row is a line of the manifest, by column name.
 type row map[string]string
 
-// manifest returns the captures, and the truth about the connections of each, in order.
+// manifest returns the files of all captures. rows has, for each file, the truth about its connections, in order.
 func manifest(t testing.TB) (files []string, rows map[string][]row) {
 	t.Helper()
 	b, err := os.ReadFile("testdata/manifest.tsv")
@@ -115,8 +115,8 @@ func manifest(t testing.TB) (files []string, rows map[string][]row) {
 
 func capturePath(file string) string { return filepath.Join("testdata", filepath.FromSlash(file)) }
 
-// tcpPayload returns the offsets of the TCP header and its payload in an Ethernet frame of IPv4. ok is false if it is
-// not such a frame, or is truncated.
+// tcpPayload returns the offsets of the TCP header and its payload in an Ethernet frame. ok is false if the frame
+// does not carry TCP over IPv4, or is truncated.
 func tcpPayload(b []byte) (header, payload int, ok bool) {
 	if len(b) < 54 || !bytes.Equal(b[12:14], []byte{8, 0}) || b[23] != 6 {
 		return 0, 0, false

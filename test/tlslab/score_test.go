@@ -13,15 +13,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/scores.tsv")
 
-// floor is the least share of correct judgements among the connections whose truth can be known from outside.
+// floor is the least share of correct judgements. Only connections count whose truth can be known from the packets.
 const floor = 0.97
 
-// result is how a judgement compares with the truth.
+// result classifies a judgement by comparison with the truth.
 type result string
 
 const (
 	right   result = "right"
-	abstain result = "abstain" // less is claimed than is true
+	abstain result = "abstain" // the judgement claims less than the truth
 	wrong   result = "wrong"
 )
 
@@ -56,7 +56,8 @@ func compare(r row, j *verdict.Judged) (result, string) {
 	return right, said
 }
 
-// chainFits allows for 5 bytes for each certificate except the first, since their number is unknown.
+// chainFits reports whether a judged size of a chain fits the true one. The judged size may exceed it by up to 15
+// bytes: 5 for each certificate after the first, whose number is unknown.
 func chainFits(truth string, said int) bool {
 	var n int
 	if _, err := fmt.Sscan(truth, &n); err != nil {
@@ -65,8 +66,8 @@ func chainFits(truth string, said int) bool {
 	return said >= n && said <= n+5*3
 }
 
-// TestScore judges every capture of the lab. None may be wrong, and each abstention needs its reason in
-// testdata/scores.tsv.
+// TestScore judges every capture of the lab. No judgement may be wrong, and testdata/scores.tsv must have a reason
+// for each abstention.
 func TestScore(t *testing.T) {
 	files, rows := manifest(t)
 

@@ -1,7 +1,7 @@
 package main
 
-// carried returns the cases of TLS stacks whose source comes in a package of another language: Mbed TLS 3, which pads
-// the records of TLS 1.3 to multiples of 16 bytes, and Botan 3. Neither signs with Ed25519 keys.
+// carried returns the cases of TLS stacks whose source comes in a package of another language. These are Mbed TLS 3,
+// which pads the records of TLS 1.3 to multiples of 16 bytes, and Botan 3. Neither of them signs with Ed25519 keys.
 func carried() []testCase {
 	var all []testCase
 	for _, s := range []string{"Mbed TLS 3", "Botan"} {
@@ -19,7 +19,7 @@ func carried() []testCase {
 	}
 	all = append(all, withRefused("Mbed TLS 3", "Botan")...)
 	all = append(all, withRefused("Botan", "Mbed TLS 3")...)
-	for _, c := range withRefused("OpenSSL", "Mbed TLS 3") { // the default hello, which resembles OpenSSL's
+	for _, c := range withRefused("OpenSSL", "Mbed TLS 3") { // the client's default hello, which resembles OpenSSL's
 		if !c.cli.old {
 			c.name, c.what, c.cli.options = "both-"+c.name, "a client that offers TLS 1.2 as well: "+c.name, []string{"both"}
 			if c.want.resumed {
@@ -32,11 +32,12 @@ func carried() []testCase {
 	return append(all, testCase{server: "Botan", client: "Botan", name: "stateless-resume-mutual", srv: stateless, cli: endpoint{cert: "cli", n: 2}, want: want{auth: "presented", resumed: true}})
 }
 
-// withRefused returns the cases of a pair, and two with certificates that the server refuses. A Go client sends no
-// certificate to a server that does not name its authority.
+// withRefused returns the usual cases of a pair and two more, in which the server refuses the client's certificate.
+// With a Go client only one is added: it sends no certificate to a server that does not name the certificate's
+// authority.
 func withRefused(server, client string) []testCase {
 	all := few(server, client)
-	if server == "Botan" && client == "Go" { // it does not resume by session id
+	if server == "Botan" && client == "Go" { // the pair does not resume by session id
 		all = without(all, "old-resume-mutual")
 	}
 	for _, c := range common(server, client) {

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// want is the result that a case must have. The outcome is that of its last connection.
+// want is the result that a case must have. outcome is the outcome of its last connection.
 type want struct {
 	auth    string
 	outcome string // default "established"
-	resumed bool   // of the last connection
-	early   bool   // of the last connection
+	resumed bool   // whether the last connection resumes a session
+	early   bool   // whether the last connection has early data
 }
 
 // testCase is a conversation of two stacks.
@@ -22,14 +22,14 @@ type testCase struct {
 	want           want
 	script         script
 	note           string
-	auth           []string // the truth for each connection, if it differs from the first one's
-	played         string   // a pattern that a peer's log must match to show that the case was played
-	older          int      // number of first connections that precede the capture
+	auth           []string // row.auth of each connection; nil if it follows from the server's log
+	played         string   // if set, a peer's log must match this pattern: it shows that the case was played
+	older          int      // number of connections that take place before the capture starts
 }
 
 func (c testCase) connections() int { return c.cli.count() }
 
-// file returns the capture's name without its ending.
+// file returns the name of the capture without its extension.
 func (c testCase) file() string {
 	tidy := func(s string) string {
 		return strings.ToLower(strings.NewReplacer(" ", "", "-ng", "", "-impersonate", "x", "-lc", "").Replace(s))
@@ -102,7 +102,7 @@ func common(server, client string) []testCase {
 	with := func(name string, srv, cli endpoint, w want) {
 		x := base
 		if client == "Go" {
-			cli.options = []string{"x25519"} // smaller hellos
+			cli.options = []string{"x25519"} // makes the client's hellos smaller
 		}
 		x.name, x.srv, x.cli, x.want = name, srv, cli, w
 		c = append(c, x)
@@ -124,7 +124,7 @@ func common(server, client string) []testCase {
 	with("old-missing", endpoint{old: true, auth: "required"}, endpoint{old: true}, want{outcome: "failed"})
 	with("old-expired", endpoint{old: true, auth: "required"}, endpoint{old: true, cert: "cli-expired"}, want{outcome: "failed"})
 	with("old-resume-oneway", endpoint{old: true, n: 2}, endpoint{old: true, n: 2}, want{auth: "not_requested", resumed: true})
-	if server == "tlslite-ng" { // it verifies nothing, and cannot require a certificate that it requests
+	if server == "tlslite-ng" { // tlslite-ng verifies nothing, and it cannot require a certificate that it requests
 		c = without(c, "expired", "wrong-ca", "old-expired", "mutual-p384", "mutual-chain3", "missing", "old-missing", "resume-oneway", "resume-mutual", "old-resume-oneway", "old-resume-mutual")
 	}
 	return c
@@ -171,14 +171,14 @@ func few(server, client string) []testCase {
 		with("old-resume-mutual", endpoint{old: true, auth: "required", n: 2}, endpoint{old: true, cert: "cli", n: 2}, want{auth: "presented", resumed: true})
 	}
 
-	switch { // clients that do not resume with that server
+	switch { // these clients do not resume sessions of that server
 	case server == "HAProxy" && client == "curl":
 		c = without(c, "resume-oneway", "resume-mutual", "old-resume-mutual")
 	case client == "curl" || client == "Mbed TLS" || server == "Go" && (client == "JSSE" || client == "wolfSSL"):
 		c = without(c, "old-resume-mutual")
 	}
 
-	if server == "nginx" { // it continues, and responds with status 400
+	if server == "nginx" { // nginx continues without a certificate, and responds with status 400
 		for i := range c {
 			if c[i].name == "missing" {
 				c[i].want = want{auth: "declined"}
@@ -224,7 +224,7 @@ func suites() []testCase {
 
 const mayAbstain = "may abstain: "
 
-// padding returns cases with padded records, from either end or both.
+// padding returns cases with padded records. One end pads them, or both.
 func padding() []testCase {
 	var all []testCase
 	for _, x := range [][2]string{{"both", "512"}, {"client", "512"}, {"client", "300"}, {"server", "512"}} {
@@ -260,8 +260,8 @@ func padding() []testCase {
 	return all
 }
 
-// limits returns cases with small records (RFC 8449, RFC 6066, section 4), and with compressed certificates (RFC
-// 8879).
+// limits returns cases with small records (RFC 8449; RFC 6066, section 4), and cases with compressed certificates
+// (RFC 8879).
 func limits() []testCase {
 	both := func(stack, name string, srv, cli []string, note string) []testCase {
 		var all []testCase
@@ -334,7 +334,8 @@ func early() []testCase {
 	return all
 }
 
-// later returns cases with a client certificate requested after the handshake, and with an external PSK.
+// later returns cases in which the server requests a client certificate after the handshake, and cases with an
+// external PSK.
 func later() []testCase {
 	const note = mayAbstain + "asked for after the handshake"
 	typed := []string{"s_server: typed to"}
@@ -352,7 +353,7 @@ func later() []testCase {
 	}
 }
 
-// keys returns cases with kinds of keys that only some stacks have.
+// keys returns cases with kinds of keys that only some stacks support.
 func keys() []testCase {
 	var all []testCase
 	for _, s := range []string{"Go"} {
@@ -363,10 +364,10 @@ func keys() []testCase {
 	return all
 }
 
-// sessions configures nginx to store sessions instead of sending tickets that contain them.
+// sessions makes nginx store sessions. Otherwise it would send tickets that contain them.
 var sessions = []string{"ssl_session_cache shared:lab:1m;", "ssl_session_tickets off;"}
 
-// odd returns the other cases.
+// odd returns cases that belong to no other group.
 func odd() []testCase {
 	return []testCase{
 		{server: "Go", client: "Go", name: "no-sni-mutual", srv: endpoint{auth: "required"}, cli: endpoint{cert: "cli", options: []string{"nosni"}}, want: want{auth: "presented"}},

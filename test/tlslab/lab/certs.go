@@ -37,7 +37,8 @@ type authority struct {
 	up   *authority
 }
 
-// identities lists the certificates: name, kind of key, authority, whether it has expired.
+// identities lists the certificates. The columns are its name, the kind of its key, its authority, and whether it has
+// expired.
 var identities = []struct {
 	name, key, issuer string
 	expired           bool
@@ -228,7 +229,8 @@ func (c *certificates) convert(name string) error {
 	return c.database(name)
 }
 
-// database creates an NSS database with the root and, if a name is given, its certificate.
+// database creates an NSS database with the root certificate. If a name is given, the database also has the
+// certificate of that name.
 func (c *certificates) database(name string) error {
 	if _, err := exec.LookPath("certutil"); err != nil {
 		return nil
@@ -246,7 +248,7 @@ func (c *certificates) database(name string) error {
 	if name == "" {
 		return nil
 	}
-	// NSS has no Ed25519 keys; no test needs one from it.
+	// This fails for Ed25519 keys, which NSS does not support. No case needs them from NSS.
 	_ = command("pk12util", "-i", c.path(name+".p12"), "-d", "sql:"+db, "-W", "changeit")
 	return nil
 }

@@ -60,7 +60,7 @@ func goPeer(args []string) int {
 			fmt.Fprintln(os.Stderr, "peer:", err)
 			return 1
 		}
-		if slices.Contains(options, "always") { // even if the server trusts other authorities
+		if slices.Contains(options, "always") { // the client then sends the certificate even if the server trusts only other authorities
 			cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &c, nil }
 		}
 		cfg.Certificates = []tls.Certificate{c}
@@ -115,7 +115,7 @@ func goServe(addr string, cfg *tls.Config, n int, options []string) error {
 	return nil
 }
 
-// number returns the value of an option NAME=NUMBER, and reports whether the option is present.
+// number returns the value of an option of the form NAME=NUMBER. found reports whether the option is present.
 func number(options []string, name string) (n int64, found bool) {
 	for _, o := range options {
 		if word, value, _ := strings.Cut(o, "="); word == name {
@@ -126,7 +126,7 @@ func number(options []string, name string) (n int64, found bool) {
 	return 0, false
 }
 
-// swallow reads at most most bytes, or to the end if most is 0, and sends nothing.
+// swallow reads at most most bytes; if most is 0, it reads to the end. It sends nothing.
 func swallow(c *tls.Conn, most int64) (int64, error) {
 	if most > 0 {
 		return io.CopyN(io.Discard, c, most)
@@ -146,8 +146,9 @@ func truthLine(certs int, resumed bool, err error) string {
 	return fmt.Sprintf("truth certs=%d resumed=%d early=0 error=%s", certs, n, why)
 }
 
-// goCall opens n connections. With the option "shared", those with an even index come from a client with a
-// certificate, the others from one without. With "older", only the second one has a certificate.
+// goCall opens n connections, one after the other. With the option "shared" there are two clients: one with a
+// certificate opens the connections with an even index, and one without a certificate opens the others. With "older",
+// only the second connection has a certificate.
 func goCall(addr string, cfg *tls.Config, n int, options []string) error {
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 
@@ -174,7 +175,7 @@ func goRequest(addr string, cfg *tls.Config, options []string) error {
 	if err := goSend(c, options); err != nil {
 		return err
 	}
-	if slices.Contains(options, "once") { // for a server that keeps the connection open
+	if slices.Contains(options, "once") { // this option is for servers that keep the connection open
 		_, err = c.Read(make([]byte, 4096))
 		return err
 	}
@@ -182,7 +183,8 @@ func goRequest(addr string, cfg *tls.Config, options []string) error {
 	return err
 }
 
-// goSend sends a request or, like a log shipper, N lines (lines=N) or N bytes (upload=N) and then its end.
+// goSend sends N lines like a log shipper (option lines=N), or N bytes and the end of the data (upload=N). Without
+// these options it sends a request.
 func goSend(c *tls.Conn, options []string) error {
 	lines, isLog := number(options, "lines")
 	upload, isUpload := number(options, "upload")
@@ -190,7 +192,7 @@ func goSend(c *tls.Conn, options []string) error {
 		if _, err := fmt.Fprintf(c, "<14>1 2026-11-29T12:00:00Z lab tap - - - line %d\n", i); err != nil {
 			return err
 		}
-		time.Sleep(5 * time.Millisecond) // so that they travel in separate packets
+		time.Sleep(5 * time.Millisecond) // the pause makes the lines travel in separate packets
 	}
 
 	if isUpload {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// liars returns cases with a client without a certificate that pads its Finished, and makes the server keep its
-// records small (RFC 6066, section 4, RFC 8449), so that the server's flight looks like one with a
-// CertificateRequest.
+// liars returns cases with a client that has no certificate and imitates one that has. It pads its Finished, and it
+// makes the server keep its records small (RFC 6066, section 4; RFC 8449), so that the server's flight looks like one
+// with a CertificateRequest.
 func liars() []testCase {
 	var all []testCase
 	for _, c := range []testCase{
@@ -25,8 +25,8 @@ func liars() []testCase {
 	return all
 }
 
-// contexts returns cases with a server that requests a certificate with a certificate_request_context, which must be
-// empty in the handshake (RFC 8446, section 4.3.2). Some clients echo it in their empty Certificate, Mbed TLS ignores
+// contexts returns cases with a server whose CertificateRequest has a certificate_request_context. In a handshake the
+// context must be empty (RFC 8446, section 4.3.2). Some clients echo it in their empty Certificate, Mbed TLS ignores
 // it, and others abort the handshake.
 func contexts() []testCase {
 	var all []testCase
@@ -49,13 +49,13 @@ func contexts() []testCase {
 	for _, client := range []string{"rustls", "Bouncy Castle", "Conscrypt", "s2n"} {
 		add(client, "255", refuses, "")
 	}
-	for _, client := range []string{"GnuTLS", "NSS", "Go", "wolfSSL", "Botan"} { // with the alert that the server received
+	for _, client := range []string{"GnuTLS", "NSS", "Go", "wolfSSL", "Botan"} { // these clients send an alert, which the server's log must show
 		add(client, "255", refuses, "\ntruth .*error=TLSRemoteAlert (decode_error|illegal_parameter)\n")
 	}
 	return all
 }
 
-// silent returns cases with a server that sends neither data nor tickets, like syslog's (RFC 5425).
+// silent returns cases with a server that sends neither data nor tickets, like a syslog server (RFC 5425).
 func silent() []testCase {
 	const note = mayAbstain + "the server sends nothing"
 	mutual, oneWay := want{auth: "presented"}, want{auth: "not_requested"}
@@ -77,8 +77,8 @@ func silent() []testCase {
 	return all
 }
 
-// newer returns cases with OpenSSL from current Python wheels and from Node, and with the padding that OpenSSL has
-// since 3.4: also of the handshake only, to any block.
+// newer returns cases with OpenSSL as current Python wheels and Node have it, and with other recent stacks. Some
+// cases use the padding that OpenSSL has since 3.4. It can also pad only the handshake, and to blocks of any size.
 func newer() []testCase {
 	var all []testCase
 	for _, s := range []string{"OpenSSL 4", "Node"} {
@@ -92,9 +92,9 @@ func newer() []testCase {
 	for _, pair := range [][2]string{{"Bouncy Castle", "Bouncy Castle"}, {"Conscrypt", "Conscrypt"}, {"s2n", "s2n"}, {"rustls aws-lc", "rustls aws-lc"}, {"s2n", "rustls aws-lc"}, {"s2n", "Conscrypt"}, {"s2n", "OpenSSL 4"}, {"OpenSSL 4", "s2n"}, {"Conscrypt", "rustls aws-lc"}} {
 		list := without(few(pair[0], pair[1]), "old-resume-mutual")
 		switch {
-		case pair[0] != pair[1] || pair[0] == "Bouncy Castle" || pair[0] == "Conscrypt": // other clients' resumptions are not reported
+		case pair[0] != pair[1] || pair[0] == "Bouncy Castle" || pair[0] == "Conscrypt": // in these pairs the server's log does not report resumptions
 			list = without(list, "resume-oneway", "resume-mutual")
-		case pair[0] == "s2n": // it does not resume mutual sessions
+		case pair[0] == "s2n": // s2n does not resume mutual sessions
 			list = without(list, "resume-mutual")
 		}
 		all = append(all, list...)
@@ -117,8 +117,9 @@ func newer() []testCase {
 	return all
 }
 
-// older returns cases with two clients behind one address. One has no certificate, and its full handshake precedes
-// the capture; the other has one. Then the first one resumes.
+// older returns cases with two clients that have the same address. The first one has no certificate, and its full
+// handshake takes place before the capture starts. The second one has a certificate. Then the first one resumes its
+// session.
 func older() []testCase {
 	var all []testCase
 	for _, c := range []testCase{
@@ -139,8 +140,8 @@ func older() []testCase {
 	return all
 }
 
-// cutOlder returns a capture without its first connections. The capture has Ethernet frames with TCP over IPv4, and
-// tcpdump's format in little endian.
+// cutOlder returns a capture without its first connections; without is their number. The capture must be a pcap file
+// in little endian with Ethernet frames that carry TCP over IPv4.
 func cutOlder(b []byte, without int) ([]byte, error) {
 	const fileHeader, packetHeader, ethernet = 24, 16, 14
 	if without == 0 {

@@ -20,7 +20,7 @@ import (
 // lab is one run of the program.
 type lab struct {
 	out   string // captures and manifest
-	work  string // certificates, logs, programs that were built
+	work  string // for certificates, logs, and programs that the lab builds
 	peers string // sources of the lab's own peer programs
 	certs *certificates
 	which string // the file name of the current case
@@ -93,7 +93,7 @@ func (l *lab) run(filter string) error {
 			fmt.Printf("FAIL %s: %v\n", c.file(), err)
 			continue
 		case rows == nil:
-			continue // skipped, the reason is printed
+			continue // the case is skipped, and the reason was printed
 		}
 		manifest.replace(c.file(), rows)
 		for _, r := range rows {

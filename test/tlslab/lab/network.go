@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// The lab's network: a namespace for the client and one for the server, connected by a veth pair.
+// The lab's network has two namespaces, one for the client and one for the server. A veth pair connects them.
 const (
 	clientNS   = "tlslab-c"
 	serverNS   = "tlslab-s"

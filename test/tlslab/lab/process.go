@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	startWait = 15 * time.Second // for a server to listen
-	talkWait  = 6 * time.Second  // for a client to finish
+	startWait = 15 * time.Second // bounds the time until a server listens
+	talkWait  = 6 * time.Second  // bounds the time until a client has finished
 	stopWait  = 3 * time.Second
-	maxLog    = 1 << 20 // bytes kept of a peer's output
+	maxLog    = 1 << 20 // bounds the bytes of a peer's output that are kept
 )
 
 // process is a running peer, with its output.
@@ -90,7 +90,7 @@ func (p *process) stop(s os.Signal) {
 	}
 }
 
-// until waits until ok returns true, at most as long as limit, and returns ok's last result.
+// until waits until ok returns true, but not longer than limit. It returns ok's last result.
 func until(limit time.Duration, ok func() bool) bool {
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if ok() {
@@ -106,7 +106,8 @@ func listening(ns, port string) bool {
 	return len(bytes.TrimSpace(out)) > 0
 }
 
-// answered matches the beginning of every server's response: a page, an echo, an echo backwards.
+// answered matches the beginning of every server's response, which is a page, an echo, or an echo with its bytes
+// reversed.
 var answered = regexp.MustCompile(`HTTP/1\.|\.1/PTTH|lab-pong`)
 
 // talk runs a client until it has its response, or has ended.
@@ -134,17 +135,17 @@ func talk(argv []string, server *process, script script) (string, error) {
 	if !until(talkWait, func() bool { return p.over() || answered.MatchString(p.log()) }) {
 		return p.log(), nil
 	}
-	until(300*time.Millisecond, p.over) // for the tickets, and the server's end
+	until(300*time.Millisecond, p.over) // leaves time for tickets and for the end of the server's data
 	_ = p.in.Close()
 	until(700*time.Millisecond, p.over)
 	return p.log(), nil
 }
 
-// script is the input of a client and of an interactive server.
+// script has the lines that are typed into a client and into an interactive server.
 type script struct {
 	client []string
 	server []string
-	ready  *regexp.Regexp // in the server's log: it accepts input
+	ready  *regexp.Regexp // matches the server's log when the server accepts input
 }
 
 // capture is a running tcpdump.
@@ -188,7 +189,7 @@ func (c *capture) stop() {
 // ending is the file name extension of captures.
 const ending = ".pcap.gz"
 
-// compress writes a capture without its first connections, compressed by gzip.
+// compress compresses a capture with gzip and leaves out its first connections; without is their number.
 func compress(from, to string, without int) error {
 	b, err := os.ReadFile(from)
 	if err != nil {
@@ -246,7 +247,7 @@ func (l *lab) runCase(stacks map[string]*stack, c testCase) ([]row, error) {
 	return rows, nil
 }
 
-// record runs both ends of a case and returns the server's log, and the logs of both.
+// record runs both ends of a case. It returns the server's log, and the logs of both ends together.
 func (l *lab) record(server, client *stack, c testCase) (log, both string, err error) {
 	if listening(serverNS, port) {
 		return "", "", errors.New("a server of an earlier case still runs")

@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// configure writes a proxy's configuration into the work folder, and returns its path.
+// configure writes a proxy's configuration to a file in the work folder, and returns the path of the file.
 func (l *lab) configure(name, text string) string {
 	path := filepath.Join(l.work, name)
-	_ = os.WriteFile(path, []byte(text), 0o644) // on failure the proxy reports a missing file
+	_ = os.WriteFile(path, []byte(text), 0o644) // after an error the proxy reports that the file is missing
 	return path
 }
 
 func pick(s string, m map[string]string) string { return m[s] }
 
-// nginx returns nginx as a server. It completes a handshake with a certificate that it cannot verify, or without one
-// that it requires, and responds with status 400.
+// nginx returns nginx as a server. If it cannot verify the client's certificate, or requires one and gets none, it
+// completes the handshake and responds with status 400.
 func nginx() *stack {
 	return &stack{
 		name: "nginx", needs: []string{"nginx"}, release: output(`\d+\.\d+\.\d+`, "nginx", "-v"),
@@ -145,7 +145,7 @@ func stunnel() *stack {
 	}
 }
 
-// plainClient returns commands that send requests to a proxy in the client's namespace, in plaintext.
+// plainClient returns the commands that send plaintext requests to a proxy in the client's namespace.
 func plainClient(_ *lab, e endpoint) [][]string {
 	var all [][]string
 	for range e.count() {
@@ -156,7 +156,7 @@ func plainClient(_ *lab, e endpoint) [][]string {
 
 type object = map[string]any
 
-// envoy returns Envoy, which uses BoringSSL. The access log of its listener also has handshakes that were refused.
+// envoy returns Envoy, which uses BoringSSL. The access log of its listener includes handshakes that were refused.
 func envoy(venv string) *stack {
 	binary := ""
 	if found, _ := filepath.Glob(venv + "/lib/python3*/site-packages/envoy/_bin/envoy"); found != nil {

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// endpoint configures one end. The zero value is one connection of TLS 1.3, without a certificate; a server that does
-// not request one.
+// endpoint configures one end. The zero value opens one connection of TLS 1.3 without a certificate, or is a server
+// that does not request one.
 type endpoint struct {
 	old     bool     // TLS 1.2 instead of 1.3
 	cert    string   // name of its certificate; a server's default is "srv"
 	auth    string   // of a server: "" (no request), "optional", "required"
 	n       int      // number of connections, default 1
 	options []string // options of the stack: arguments of a program, options of a peer
-	refuses string   // of a client: why it refuses the server
+	refuses string   // for a client: why it refuses the server; "": it accepts it
 }
 
 func (e endpoint) version() string {
@@ -36,16 +36,16 @@ func (e endpoint) serverCert() string {
 	return e.cert
 }
 
-// stack is a TLS stack, as server and as client.
+// stack is a TLS stack that the lab uses as server, as client, or as both.
 type stack struct {
 	name    string
-	needs   []string                          // programs and files; without them the stack is skipped
+	needs   []string                          // the programs and files that it needs; if one is missing, the stack is skipped
 	release func(*lab) string                 // returns its version
 	server  func(*lab, endpoint) []string     // returns the server's command
 	said    func(log string) []seen           // reads the server's connections from its log
 	file    string                            // name of a log file in the lab's work folder, if it writes one
-	ask     []string                          // a command that queries the server before it is stopped
-	client  func(*lab, endpoint) [][]string   // returns the client's commands, one after the other
+	ask     []string                          // name of the log file that it writes into the lab's work folder, or ""
+	client  func(*lab, endpoint) [][]string   // returns the commands of the client, which run one after the other
 	proxy   func(l *lab, e endpoint) []string // returns the command of a client-side proxy that accepts plaintext on plainPort
 
 	label_ string
@@ -97,7 +97,7 @@ func saidByPeer(log string) []seen {
 	return all
 }
 
-// uncounted is like saidByPeer, for a peer that reports only that there was a certificate.
+// uncounted is like saidByPeer. It is for peers that report whether there was a certificate but not how many.
 func uncounted(log string) []seen {
 	all := saidByPeer(log)
 	for i := range all {
@@ -106,7 +106,8 @@ func uncounted(log string) []seen {
 	return all
 }
 
-// peer returns one of the lab's peer programs, with the arguments that gopeer.go describes.
+// peer returns one of the lab's peer programs as a stack. The comment of goPeer describes the arguments of the
+// program.
 func peer(name string, release func(*lab) string, argv func(l *lab) []string, certFile func(*lab, string) string, needs ...string) *stack {
 	call := func(l *lab, role string, e endpoint, cert string) []string {
 		auth := e.auth

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// split splits a log where its connections begin.
+// split splits a log into the parts of its connections; mark is the text with which each part begins.
 func split(log, mark string) []string {
 	return strings.Split(log, mark)[1:]
 }
 
-// first returns the first group of the first match of a pattern, empty if there is none.
+// first returns the first group of the first match of a pattern, or "" if nothing matches.
 func first(pattern, text string) string {
 	if m := regexp.MustCompile(pattern).FindStringSubmatch(text); m != nil {
 		return strings.TrimSpace(m[len(m)-1])
@@ -20,8 +20,8 @@ func first(pattern, text string) string {
 	return ""
 }
 
-// openssl returns s_server and s_client. The server sends lines back reversed, unless its options say that input is
-// typed to it.
+// openssl returns OpenSSL's s_server and s_client. The server sends each line back reversed, unless its options make
+// it interactive.
 func openssl() *stack {
 	const talk = "s_server: typed to"
 	return &stack{
@@ -76,7 +76,7 @@ func openssl() *stack {
 	}
 }
 
-// chainOf returns the arguments that name the intermediates, nil if there are none.
+// chainOf returns the arguments that name the intermediate certificates, or nil if there are none.
 func chainOf(l *lab, name string) []string {
 	if len(l.certs.sizes[name]) < 3 {
 		return nil
@@ -84,7 +84,7 @@ func chainOf(l *lab, name string) []string {
 	return []string{"-cert_chain", l.certs.above(name)}
 }
 
-// saidByOpenSSL reads the output of -msg, which has the messages before encryption and after decryption.
+// saidByOpenSSL reads the output of the option -msg, which shows the messages in plaintext.
 func saidByOpenSSL(log string) []seen {
 	var all []seen
 	log = regexp.MustCompile(`(?m)^ .*\n`).ReplaceAllString(log, "") // hex dumps
@@ -94,7 +94,7 @@ func saidByOpenSSL(log string) []seen {
 	parts := begin.Split(log, -1)[1:]
 	var whole []string
 	for i := range parts {
-		// the hello after a HelloRetryRequest, and one of a renegotiation, begin no new connection
+		// A hello after a HelloRetryRequest does not begin a new connection, nor does the hello of a renegotiation.
 		if i > 0 && (!strings.Contains(parts[i-1], "CONNECTION") && !strings.Contains(parts[i-1], "ACCEPT") && !strings.Contains(parts[i-1], "closed") && !strings.Contains(parts[i-1], "rror") || retry && i%2 == 1) {
 			whole[len(whole)-1] += parts[i]
 			continue
@@ -203,7 +203,7 @@ func nss() *stack {
 			before := 0
 			for _, p := range split(log, "About to call accept.") {
 				if p = strings.TrimSuffix(strings.TrimSpace(p), "selfserv:"); strings.TrimSpace(p) == "" {
-					continue // it waits for the next connection
+					continue // the server waits for the next connection
 				}
 				hits, _ := strconv.Atoi(first(`(\d+) cache hits`, p))
 				stateless, _ := strconv.Atoi(first(`(\d+) stateless resumes`, p))
@@ -223,7 +223,7 @@ func nss() *stack {
 			return all
 		},
 		client: func(l *lab, e endpoint) [][]string {
-			cert, db := e.cert, l.certs.nss(e.cert) // the database without a name has only the root
+			cert, db := e.cert, l.certs.nss(e.cert) // if the name is empty, the database has only the root certificate
 			if e.n > 1 {
 				a := []string{"strsclnt", "-d", db, "-p", port, "-V", version(e), "-c", strconv.Itoa(e.n), "-t", "1", "-u", "-o", "-a", serverName}
 				if cert != "" {

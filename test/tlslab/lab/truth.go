@@ -15,8 +15,8 @@ import (
 
 // seen is a server's report of one connection.
 type seen struct {
-	certs   int    // certificates that the client presented, -1 if unknown
-	counted bool   // certs is their number; otherwise it is 1 for any number
+	certs   int    // number of certificates that the client presented, -1 if unknown
+	counted bool   // whether certs is the number; otherwise certs is 1 if there was any certificate
 	size    int    // bytes of the client's Certificate message, 0 if unknown
 	err     string // why the handshake failed, empty if it did not
 	resumed bool
@@ -53,14 +53,14 @@ func (r row) fields() []string {
 // String returns the row as the lab prints it.
 func (r row) String() string { return strings.Join(r.fields(), " | ") }
 
-// badCertificate and noCertificate match the errors by which servers report that a client's certificate was wrong, or
-// missing.
+// badCertificate and noCertificate match errors that servers report. badCertificate is for a client certificate that
+// was not accepted, noCertificate for a missing one.
 var (
 	badCertificate = regexp.MustCompile(`(?i)verif\w* (failed|error)|unknown.?(authority|ca|issuer)|expired|untrusted|not trusted|unable to (get|find) (local )?issuer|self.?signed|path (building|validation)|certificate validation failure|bad.?certificate|error in the certificate|ASN (date|no signer)|invalid (peer )?certificate|certificate (is|was) (not|invalid)|signer`)
 	noCertificate  = regexp.MustCompile(`(?i)(did(n't| not)|does not) (provide|return|present|send)|send a certificate, but it did not|no (peer |client )?certificate|certificate.?required|NoCertificatesPresented|empty (client )?certificate|no cert|sent no cert`)
 )
 
-// truth returns the rows for what a server reported.
+// truth returns one row for each connection that a server reported.
 func (l *lab) truth(c testCase, server, client *stack, all []seen) ([]row, error) {
 	if len(all) != c.connections() {
 		return nil, fmt.Errorf("%d connections in the server's log, want %d", len(all), c.connections())
@@ -95,7 +95,7 @@ func (l *lab) truth(c testCase, server, client *stack, all []seen) ([]row, error
 		} else if i == 0 {
 			first = r
 		}
-		if c.auth != nil { // several clients, or a certificate that comes later
+		if c.auth != nil { // there are several clients, or a certificate comes later
 			r.auth = c.auth[i]
 		}
 		rows = append(rows, r)
@@ -108,7 +108,7 @@ func (l *lab) truth(c testCase, server, client *stack, all []seen) ([]row, error
 	return rows, c.check(rows)
 }
 
-// presented returns what the client did when asked for a certificate, as in row.auth.
+// presented returns the value of row.auth: what the client did when the server requested a certificate.
 func (c testCase) presented(s seen) string {
 	switch {
 	case s.certs > 0:
@@ -125,7 +125,7 @@ func (c testCase) presented(s seen) string {
 	return ""
 }
 
-// check compares the result with what the case is for: a case with another result proves nothing.
+// check compares the result with the one that the case is meant to have. A case with another result proves nothing.
 func (c testCase) check(rows []row) error {
 	last := rows[len(rows)-1]
 	switch {
@@ -148,8 +148,8 @@ func yes(b bool) string {
 	return "no"
 }
 
-// chain returns the size of the certificates that were presented, 0 if unknown: the server counts them, or reports
-// the size of their message.
+// chain returns the size in bytes of the certificates that the client presented, or 0 if it is unknown. It follows
+// from their number if the server counts them, otherwise from the size of the Certificate message.
 func (c *certificates) chain(name string, s seen, old bool) int {
 	sum, over, entry := 0, 8, 5
 	if old {
