@@ -57,7 +57,7 @@ type view struct {
 // other is the result for a link layer that carries no IP.
 var other = view{link: flow.LinkOther}
 
-// step returns the payload of a link layer, and false if the link type is not supported here.
+// step returns the payload of a link layer, and false if this package does not decode the link type.
 func step(link wire.LinkType, b []byte) (view, bool) {
 	switch link { //nolint:exhaustive // those that flow decodes are not asked for
 	case linkRawBSD, linkRawOpenBSD:
@@ -130,7 +130,7 @@ func ipAfter(b []byte, n int) view { return view{link: wire.LinkRaw, rest: from(
 
 func ethernetAfter(b []byte, n int) view { return view{link: wire.LinkEthernet, rest: from(b, n)} }
 
-// numbered returns v with the network that the 16 bits of b at an offset identify.
+// numbered returns v in the zone of the network whose number is in the 16 bits of b at an offset.
 func numbered(v view, link wire.LinkType, b []byte, at int) view {
 	if len(b) >= at+2 {
 		v.zone = v.zone.In(uint16(link), uint32(binary.BigEndian.Uint16(b[at:])))
@@ -265,7 +265,7 @@ func pktap(b []byte) (view, bool) {
 	return inside(wire.LinkType(dlt), b[n:])
 }
 
-// inside returns the view of a packet with another link type, inside a header that names the type.
+// inside returns the view of b, which follows a header that names its link type.
 func inside(link wire.LinkType, b []byte) (view, bool) {
 	if flow.DecodesLink(link) {
 		return view{link: link, rest: b}, true

@@ -117,7 +117,7 @@ func TestLinkTypes(t *testing.T) {
 func TestZonesOfLinkTypes(t *testing.T) {
 	ip := capturetest.TCPFrame(netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:80"), layers.TCP{ACK: true}, nil)[14:]
 	zoneOf := func(link wire.LinkType, header ...byte) flow.Zone {
-		p := flow.Packet{Zone: 99} // the previous packet's
+		p := flow.Packet{Zone: 99} // the zone of the previous packet must not remain
 		b := slices.Concat(header, ip)
 		fill(&p, 7, b, len(b), link)
 		var d flow.Decoded

@@ -33,7 +33,7 @@ type classic struct {
 	minor   uint16
 	swapped bool // the two lengths of a packet's header are swapped
 
-	common bool   // the format that tcpdump writes, with a link type that package flow decodes
+	common bool   // the file has the format that tcpdump writes, and a link type that package flow decodes
 	ahead  []byte // buffered bytes that nextBuffered has not consumed
 	passed int    // bytes before ahead that nextBuffered has consumed and in has not discarded
 }
@@ -121,7 +121,7 @@ func (c *classic) nextBuffered(p *flow.Packet) bool {
 	return false
 }
 
-// buffered is Reader.Buffered.
+// buffered implements Reader.Buffered.
 func (c *classic) buffered(yield func(packet []byte) bool) {
 	const header = 16
 	for b := c.ahead; len(b) >= header; {

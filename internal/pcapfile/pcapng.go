@@ -40,7 +40,7 @@ type ng struct {
 	skipped    *skips
 }
 
-// ngInterfaceInfo is the properties of an interface that decoding its packets needs.
+// ngInterfaceInfo holds the properties of an interface that are needed to decode its packets.
 type ngInterfaceInfo struct {
 	link   wire.LinkType
 	snap   uint32 // 0: no limit
@@ -132,7 +132,7 @@ func bodyLength(total uint32) (int64, error) {
 
 // leave skips the rest of a block's body and the total length at its end.
 func (n *ng) leave(left int64) error {
-	for left += 4; left > 0; { // an int may have 32 bits
+	for left += 4; left > 0; { // left may be too large for an int of 32 bits
 		k, err := n.in.Discard(int(min(left, 1<<30)))
 		if err != nil {
 			return err
@@ -311,7 +311,7 @@ func (n *ng) simple(left int64, p *flow.Packet) (_ int64, found bool, err error)
 // maxLength bounds the length on the wire that a packet claims.
 const maxLength = 1<<31 - 1
 
-// data reads a packet's bytes from a block with left bytes left.
+// data reads a packet's bytes from a block, of which left bytes are not read yet.
 func (n *ng) data(captured uint32, left int64) ([]byte, int64, error) {
 	switch {
 	case captured > maxPacket:

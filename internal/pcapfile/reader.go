@@ -19,7 +19,7 @@ import (
 // Reader reads a capture file.
 type Reader struct {
 	in      *bufio.Reader
-	raw     *counter // reads the file, before in
+	raw     *counter // counts the bytes that in reads from the file
 	packets int      // number of packets read so far
 	skips   skips
 	source  packetSource
