@@ -1,13 +1,14 @@
 package pcapfilter
 
-// precedence of the binary operators, the lowest first. % and ^ have none in libpcap's
-// grammar: they take everything on their right as an operand, whatever is on their left.
+// precedence of the binary operators, the lowest first. % and ^ have none in libpcap's grammar:
+// their left operand is only the value just before them, and their right operand is everything
+// that follows.
 var precedence = map[string]int{"|": 1, "&": 2, "<<": 3, ">>": 3, "+": 4, "-": 4, "*": 5, "/": 5}
 
 const precedenceSign = 6
 
-// arithmetic reads the operators after a value whose precedence is at least least, with their
-// right operands.
+// arithmetic reads the operators that follow a value, with their right operands. It stops before
+// an operator whose precedence is below least.
 func (p *parser) arithmetic(left *value, least int) *value {
 	for p.tok.kind == kindWord {
 		op, at := p.tok.word, p.tok.at

@@ -25,8 +25,8 @@ func (e *Error) Column() int {
 // shown is how many characters of a long expression Caret shows before and after the error.
 const shown = 60
 
-// Caret returns two lines: the expression, of which a long one is abbreviated around the error,
-// and a caret below the error.
+// Caret returns two lines: the expression, and a caret below the error. A long expression is
+// abbreviated to the part around the error.
 func (e *Error) Caret() string {
 	at := min(e.Offset, len(e.Text))
 	before, after := []rune(e.Text[:at]), []rune(e.Text[at:])

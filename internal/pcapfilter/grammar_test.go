@@ -157,8 +157,9 @@ func (g *grammar) value(depth int) string {
 	return left + " " + op + " " + right
 }
 
-// rightOf returns a value for the right of another. It reads only bytes of the protocol that
-// the left value begins with, because libpcap does not check that another one is present.
+// rightOf returns a value for the right side of an operator. It only reads bytes of the protocol
+// with which the left value begins, because libpcap does not check that another protocol is
+// present.
 func (g *grammar) rightOf(left string) string {
 	left = strings.TrimLeft(left, "(- ")
 	proto, _, ok := strings.Cut(left, "[")

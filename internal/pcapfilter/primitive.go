@@ -31,8 +31,8 @@ func (p *parser) primitive() thing {
 	return thing{}
 }
 
-// protocol reads the rest after the name of a protocol. The name can be a condition by itself,
-// the first qualifier, or the start of an access to its bytes.
+// protocol reads the rest of a primitive that begins with the name of a protocol. The name can be
+// a condition by itself, the first qualifier, or the start of an access to its bytes.
 func (p *parser) protocol(proto *protocol, t token) thing {
 	if p.tok.kind == kindWord {
 		switch p.tok.word {
@@ -54,7 +54,8 @@ func (p *parser) protocol(proto *protocol, t token) thing {
 	return thing{}
 }
 
-// qualified reads the other qualifiers and the addresses or numbers that they apply to.
+// qualified reads the qualifiers after proto (nil: none was read), and the addresses or numbers
+// that they apply to.
 func (p *parser) qualified(proto *protocol) thing {
 	q := qualifiers{set: true, proto: proto}
 	directed := p.direction(&q)

@@ -147,10 +147,10 @@ var known = func() map[uint16]bool {
 	return m
 }()
 
-// checkScratch refuses a read of memory that is not written on every path to it.
+// checkScratch refuses a program that reads a word of memory that is not written on every path to the read.
 func (p Program) checkScratch() error {
 	const all = 1<<scratch - 1
-	written := make([]uint16, len(p)) // bits of the words that every jump to an instruction has written
+	written := make([]uint16, len(p)) // for each instruction, one bit for each word that is written before every jump to it
 	for i := range written {
 		written[i] = all
 	}

@@ -67,7 +67,7 @@ func (g *generator) require(v *value, seen map[*protocol]bool, no Label) {
 	g.Bind(there)
 }
 
-// requireEther continues after itself if the packet has the EtherType, else at no.
+// requireEther jumps to no unless the packet has the EtherType.
 func (g *generator) requireEther(number uint32, no Label) {
 	there := g.Label()
 	g.etherProto(number, there, no)

@@ -7,7 +7,7 @@ type Packet struct {
 	Data    []byte // the captured bytes
 	Length  int    // length on the wire, the value of len; at least len(Data)
 	HasVLAN bool   // live: the kernel removed a VLAN tag from Data
-	VLAN    uint16 // live: its control information
+	VLAN    uint16 // live: the removed tag's control information
 	Type    uint8  // live: sll_pkttype of packet(7)
 }
 
