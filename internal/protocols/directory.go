@@ -110,8 +110,8 @@ func kerberosMessage(b []byte) Match {
 	return No
 }
 
-// radiusMessage recognizes a packet that fills the datagram and whose attributes fill the packet (RFC 2865 section 3). It takes three
-// attributes, or a readable User-Name; otherwise the result is Maybe.
+// radiusMessage recognizes a packet that fills the datagram and whose attributes fill the packet (RFC 2865 section 3). Yes needs three
+// attributes or a readable User-Name; otherwise the result is Maybe.
 func radiusMessage(b []byte) Match {
 	if len(b) < 20 || int(binary.BigEndian.Uint16(b[2:])) != len(b) || b[0] == 0 || b[0] > 13 && (b[0] < 40 || b[0] > 45) {
 		return No

@@ -102,8 +102,8 @@ func http2Settings(b []byte) Match {
 	return Yes
 }
 
-// http2Frames recognizes consecutive frames in the middle of a stream. It takes three frames, or two of which one has a type with a fixed
-// size.
+// http2Frames recognizes consecutive frames in the middle of a stream. Yes needs three frames, or two if the size of one of them is fixed
+// by its type.
 func http2Frames(b []byte) Match {
 	frames, sized := 0, false
 	for len(b) >= FrameHeaderSize {
@@ -126,8 +126,8 @@ func http2Frames(b []byte) Match {
 	return No
 }
 
-// plausibleFrame returns the payload size of the frame whose header b begins with. own reports whether all frames of its type have this
-// size.
+// plausibleFrame parses the frame header at the start of b and returns the frame's payload size. own reports whether that size is the only
+// one of its type, or the frame is an empty SETTINGS.
 func plausibleFrame(b []byte) (size int, own, ok bool) {
 	size = int(b[0])<<16 | int(b[1])<<8 | int(b[2])
 	flags, stream := b[4], binary.BigEndian.Uint32(b[5:])

@@ -36,7 +36,7 @@ func prefix(b []byte, want string) Match {
 	return Yes
 }
 
-// begins returns More instead of a match of a prefix, since other bytes must follow it.
+// begins returns More if a prefix matches or may still match, since other bytes must follow the prefix. Otherwise it returns No.
 func begins(a Match) Match {
 	if a == No {
 		return No
@@ -135,7 +135,7 @@ func isNumber(b []byte) bool {
 	return len(b) > 0 && len(b) <= 10
 }
 
-// identifier recognizes a name of n bytes, in the characters that names of programs consist of.
+// identifier recognizes a name of n bytes: letters, digits and punctuation that occurs in the names of programs.
 func identifier(b []byte, n int) Match {
 	for _, c := range b[:min(n, len(b))] {
 		if !isAlphanumeric(c) && c != '_' && c != '.' && c != ':' && c != '$' && c != '-' && c != '/' {

@@ -115,7 +115,7 @@ func oncHeader(b []byte, typ uint32) Match {
 	return Yes
 }
 
-// oncPacket returns a recognizer of ONC RPC over UDP, where messages have no record mark, for a recognizer of messages over TCP.
+// oncPacket turns a recognizer of ONC RPC over TCP into one for UDP, where messages have no record mark.
 func oncPacket(message func([]byte) Match) func([]byte) Match {
 	return func(b []byte) Match {
 		if len(b) < 24 || len(b) > 1<<16-4 {

@@ -55,10 +55,10 @@ func LinesStartingWith(c byte) *Set { return &linesByFirst[c] }
 // byFirst holds the recognizers of TCP by the first byte of their matches.
 var byFirst = indexByFirst(TCP, func(*Recognizer) bool { return true })
 
-// middleByFirst holds those that can match at the start of any segment.
+// middleByFirst holds the recognizers of TCP that can match at the start of any segment.
 var middleByFirst = indexByFirst(TCP, func(r *Recognizer) bool { return r.middle })
 
-// linesByFirst holds those of lines of text.
+// linesByFirst holds the recognizers of TCP for protocols that consist of lines of text.
 var linesByFirst = indexByFirst(TCP, func(r *Recognizer) bool { return r.lines })
 
 // indexByFirst returns the wanted recognizers of a table, by the first byte of their matches.

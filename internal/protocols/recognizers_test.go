@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// samples are first bytes of protocols, besides those of capturetest.ProtocolSamples.
+// samples are first bytes of protocols, in addition to capturetest.ProtocolSamples.
 var samples = []string{
 	"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", HTTP2Preface, "SSH-2.0-x\r\n",
 	"\x00\x00\x00\x08\x04\xd2\x16\x2f", "S", "G", "R\x00\x00\x00\x08\x00\x00\x00\x00", "Q\x00\x00\x00\x0dSELECT 1\x00",

@@ -66,8 +66,8 @@ func tnsEncrypts(b []byte) bool {
 	return at >= len(service)+4 && at+5 <= len(b) && string(b[at:at+4]) == "\x00\x01\x00\x02" && b[at+4] != 0
 }
 
-// Evident reports whether a sealed message of a protocol can be recognized by itself. In other protocols it is only a buffer after its
-// length, so both ends must have sent one.
+// Evident reports whether a sealed message of a protocol can be recognized by itself. In other protocols a sealed message is only a buffer
+// after its length, so both ends must have sent one.
 func Evident(protocol string) bool {
 	switch protocol {
 	case "smb", "dcerpc", "oncrpc", "tns", "rdp", "rfb", "telnet":

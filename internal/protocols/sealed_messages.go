@@ -87,8 +87,8 @@ func rpcKind(b []byte) (size int, m Message) {
 	return size, MessagePlain
 }
 
-// oncKind classifies messages of ONC RPC. A call in plaintext is one of a procedure other than 0, without RPCSEC_GSS. Calls of RPCSEC_GSS
-// that are only integrity-protected count as negotiation: a client of NFS with encryption renews its lease by such calls.
+// oncKind classifies messages of ONC RPC. Only a call of a procedure other than 0 without RPCSEC_GSS counts as plaintext. Calls of
+// RPCSEC_GSS that are only integrity-protected count as negotiation: a client of NFS with encryption renews its lease by such calls.
 func oncKind(b []byte) (size int, m Message) {
 	if len(b) < 28 {
 		return 0, MessageUnknown
