@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// maxNames bounds the alternative names that are stored of a certificate, and maxNameBytes their total length in bytes.
+	// maxNames bounds the alternative names that are stored for each certificate, and maxNameBytes their total length in bytes.
 	maxNames     = 64
 	maxNameBytes = 2 << 10
 )
@@ -47,7 +47,7 @@ func ParseCertificate(der []byte) (leaf *Leaf, subject, issuer string) {
 	return readLeaf(der), subject, issuer
 }
 
-// readNames is subjectAndIssuer; a panic counts as an error.
+// readNames calls subjectAndIssuer. A panic counts as an error.
 func readNames(der []byte) (subject, issuer string) {
 	defer func() {
 		if recover() != nil {

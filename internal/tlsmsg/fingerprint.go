@@ -178,7 +178,7 @@ func greased(values []uint16) int {
 	return n
 }
 
-// sortedBut appends values in ascending order, without GREASE values (RFC 8701) and without others.
+// sortedBut appends values in ascending order, without GREASE values (RFC 8701) and without the values in others.
 func sortedBut(out, values []uint16, others ...uint16) []uint16 {
 	for _, v := range values {
 		if !grease(v) && !slices.Contains(others, v) {

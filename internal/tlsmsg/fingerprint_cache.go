@@ -2,7 +2,7 @@ package tlsmsg
 
 import "slices"
 
-// fingerprints are those of one ClientHello.
+// fingerprints holds the fingerprints of one ClientHello.
 type fingerprints struct {
 	ja3, ja4, shape string
 	transport       byte // the argument of JA4

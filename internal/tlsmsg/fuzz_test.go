@@ -61,7 +61,7 @@ func FuzzHello(f *testing.F) {
 	})
 }
 
-// FuzzCertificate checks that what ParseCertificate returns is within its bounds.
+// FuzzCertificate checks that the results of ParseCertificate are within their bounds.
 func FuzzCertificate(f *testing.F) {
 	authority, err := capturetest.NewAuthority()
 	if err != nil {

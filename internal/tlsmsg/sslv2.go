@@ -42,7 +42,7 @@ func ParseV2ClientHello(b []byte) (hello *ClientHello, wireSize int, truncated b
 	}
 	copy(h.Random[32-len(rest):], rest)
 	for ; len(list) >= 3; list = list[3:] {
-		if list[0] == 0 { // three-byte kinds of SSL 2.0 itself have no TLS number
+		if list[0] == 0 { // the other kinds are ciphers of SSL 2.0, which have no TLS number
 			h.CipherSuites = append(h.CipherSuites, uint16(list[1])<<8|uint16(list[2]))
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// maxIdentities bounds the pre-shared keys that are stored of a ClientHello.
+// maxIdentities bounds the pre-shared keys that are stored for each ClientHello.
 const maxIdentities = 8
 
 // TicketHash identifies a session ticket of TLS 1.2 (RFC 5077) by the first half of its SHA-256. The zero value stands for no ticket.
