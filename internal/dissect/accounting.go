@@ -4,13 +4,13 @@ package dissect
 const (
 	pendingBytes  = 2 << 10 // a session that is not finished
 	finishedBytes = 768     // a finished session with a conclusion
-	helloBytes    = 512     // a ClientHello, in addition to its length, of which at most ...
-	maxHelloBytes = 8 << 10 // ... are accounted
+	helloBytes    = 512     // a ClientHello, in addition to its length
+	maxHelloBytes = 8 << 10 // the most that is counted of a ClientHello's length
 	chainBytes    = 1 << 10 // a chain of certificates
 	chunkBytes    = 40      // a chunk in a reorderBuffer
 )
 
-// BytesInUse returns an upper estimate of the memory that the sessions of m use, in bytes, without dropped ones.
+// BytesInUse returns an upper estimate of the memory that the sessions of m use, in bytes. Dropped sessions do not count.
 func (m *Pool) BytesInUse() int { return m.bytesInUse }
 
 // Drop returns the session to its Pool. The session must not be used any more.

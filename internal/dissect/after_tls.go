@@ -10,19 +10,19 @@ import (
 // unrecognized. The session is judged like a connection, and can have an After itself.
 func (s *Session) After() *Session { return s.after }
 
-// Unsure reports whether After was started because of its contents only, since bytes before it are missing. Then only recognized contents
-// count.
+// Unsure reports whether only the contents of After show that TLS has ended, because bytes before them are missing. In that case only
+// recognized contents count.
 func (s *Session) Unsure() bool { return s.unsure }
 
-// Parted reports whether another handshake may have been in the bytes that are missing from both sides, where TLS may have ended. Later
-// bytes belong to After.
+// Parted reports whether bytes are missing from both sides that may contain the end of TLS and another handshake. Later bytes belong to
+// After.
 func (s *Session) Parted() bool { return s.parted }
 
 // Tail returns the follower of the TLS records of a finished session.
 func (s *Session) Tail() Tail { return s.tail }
 
-// Resume turns s, a new session, into a finished one with a conclusion. missed is the number of earlier bytes that are missing, the only
-// fact known about the earlier bytes. f follows the TLS records.
+// Resume turns s, a new session, into a finished one with a conclusion. missed is the number of earlier bytes that are missing; nothing
+// else is known about earlier bytes. f follows the TLS records.
 func (s *Session) Resume(conclusion any, f Tail, missed int64) {
 	s.SetConclusion(conclusion)
 	s.finished, s.tail = true, f
@@ -50,8 +50,8 @@ func (s *Session) Skip(side Side, offset, n int64) {
 // maxAfter bounds how often TLS can end in one connection. After that the connection is not examined further.
 const maxAfter = 3
 
-// endsAt reports whether the next bytes of a side, where a header was expected, are not a record of the same handshake. had bytes of the
-// header came before data.
+// endsAt reports whether the next bytes of a side, where a header was expected, are not a record of the same handshake. had is how many
+// bytes of the header came before data.
 func (s *Session) endsAt(side Side, had int, data []byte) bool {
 	t := s.tls
 	l, r := &t.layers[side], &s.sides[side].p.rec
@@ -65,8 +65,8 @@ func (s *Session) endsAt(side Side, had int, data []byte) bool {
 	return done && had == 0 && anyHello(data)
 }
 
-// endTLS notes that a side's TLS has ended at an offset. head, which came before, and data follow. sure reports whether a record was
-// expected at that offset.
+// endTLS notes that a side's TLS has ended at an offset. head and then data are the bytes from that offset on; head came in earlier calls.
+// sure reports whether a record was expected at that offset.
 func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, sure bool) {
 	st := &s.sides[side]
 	st.ended = true
@@ -85,7 +85,7 @@ func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, 
 	}
 	s.after.Data(side, offset+int64(len(head)), data, ack, 0)
 	if a := &s.after.sides[side]; !sure && (a.kind == KindNone || a.kind == KindUnreadable) && a.p != nil {
-		a.kind = KindStructured // like all bytes since the gap
+		a.kind = KindStructured // the bytes since the gap cannot be ciphertext (tailSide.legible)
 		if allText(data[:min(len(data), minLostText)]) {
 			a.kind = KindText
 		}
@@ -173,8 +173,8 @@ func (s *Session) dataAfterFinish(side Side, offset int64, data []byte, ack, gap
 	}
 }
 
-// endInText notes that a side's record contains text up to offset, so it is not ciphertext, whatever the rest of the record is. data is at
-// offset.
+// endInText notes that a record of a side is not ciphertext, because it contains text that ends at offset. The rest of the record does not
+// matter. data begins at offset.
 func (s *Session) endInText(side Side, offset int64, data []byte, ack int64) {
 	left := int(s.tail.sides[side].left)
 	s.endTLS(side, offset, nil, nil, ack, true)
@@ -193,7 +193,8 @@ func (s *Session) endInText(side Side, offset int64, data []byte, ack int64) {
 	a.Data(side, offset, data, ack, 0)
 }
 
-// endUnseen notes that another handshake may be missing (see Tail.parted). Both sides are then examined as in mid-stream.
+// endUnseen notes that another handshake may be missing (see Tail.parted). Both sides are then examined like a connection that is captured
+// from the middle on.
 func (s *Session) endUnseen(side Side, offset int64, data []byte, ack, gap int64) {
 	if s.after == nil {
 		s.startAfter()
@@ -206,20 +207,20 @@ func (s *Session) endUnseen(side Side, offset int64, data []byte, ack, gap int64
 	s.after.Data(side, offset, data, ack, gap)
 }
 
-// lostBefore notes in After that bytes of a side are missing that may belong to it.
+// lostBefore notes in After that missing bytes of a side may belong to After.
 func (s *Session) lostBefore(side Side) {
 	if s.tail.sides[side].end >= endLost {
 		s.after.unseen(side)
 	}
 }
 
-// unseen notes that bytes of a side are missing that may belong to this session.
+// unseen notes that missing bytes of a side may belong to this session.
 func (s *Session) unseen(side Side) {
 	s.sides[side].missed += minLostHello
 	s.revision++
 }
 
-// decided reports whether more bytes will probably not change what After is.
+// decided reports whether more bytes are unlikely to change the kind of this session, which is an After.
 func (s *Session) decided() bool {
 	known := false
 	for i := range s.sides {
@@ -232,5 +233,5 @@ func (s *Session) decided() bool {
 // allText reports whether b is text only. It returns early for ciphertext.
 func allText(b []byte) bool {
 	const look = 16
-	return protocols.CountNonText(b[:min(len(b), look)]) <= 1 && protocols.CountNonText(b) == 0 // the last byte may be a part of a character
+	return protocols.CountNonText(b[:min(len(b), look)]) <= 1 && protocols.CountNonText(b) == 0 // the first bytes may end within a character
 }

@@ -7,8 +7,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// Preceded returns the kind of the bytes before TLS, and their protocol if it is known: KindPlain, KindText, KindStructured, KindUnreadable
-// for unrecognized bytes, or KindNone. KindNone means no bytes, or so few that they may be a preface of TLS.
+// Preceded returns the kind of the bytes before TLS, and the name of their protocol if it is known. The kind is KindPlain, KindText,
+// KindStructured, KindUnreadable (unrecognized bytes), or KindNone. KindNone means that there were no such bytes, or so few that they may
+// be a preface of TLS.
 func (s *Session) Preceded() (Kind, string) {
 	if s.preceding == KindPlain {
 		return KindPlain, s.upgraded
@@ -16,7 +17,7 @@ func (s *Session) Preceded() (Kind, string) {
 	return s.preceding, ""
 }
 
-// Negotiated reports whether the client sent nothing before TLS but the negotiation of TLS in a known protocol.
+// Negotiated reports whether all that the client sent before TLS was the negotiation of TLS in a known protocol.
 func (s *Session) Negotiated() bool {
 	return s.preceding == KindPlain && (s.upgraded == "http" || !s.saidMore)
 }
@@ -71,7 +72,7 @@ func rank(k Kind) int {
 	return 0
 }
 
-// negotiates reports whether a client's segment only asks for TLS or contains commands that come before that. It must contain neither
+// negotiates reports whether a client's segment contains only a request for TLS, or commands that come before such a request, and neither
 // credentials nor content. Commands that are split over segments are not recognized.
 func negotiates(b []byte) bool {
 	const least, most = 4, 512
@@ -84,7 +85,7 @@ func negotiates(b []byte) bool {
 		return bytes.Contains(b, []byte("1.3.6.1.4.1.1466.20037"))
 	case b[0] == '<': // XMPP (RFC 6120 section 5.4)
 		return !bytes.Contains(b, []byte("<auth")) && (bytes.Contains(b, []byte("<stream:stream")) || bytes.Contains(b, []byte("<starttls")))
-	case b[0] == 0x12, b[0] == 0x03: // TDS's PRELOGIN, the request of RDP
+	case b[0] == 0x12, b[0] == 0x03: // PRELOGIN of TDS, connection request of RDP
 		return true
 	case b[0] == 0xff && len(b) <= 64: // options of Telnet
 		return true

@@ -18,7 +18,7 @@ import (
 // maxPending bounds the memory of one session, in bytes.
 const maxPending = 24 << 10
 
-// weigh returns how many bytes of heap one of the sessions that fresh returns uses.
+// weigh returns how many bytes of heap a session uses. fresh returns a session.
 func weigh(t *testing.T, fresh func(i int) *Session) int {
 	t.Helper()
 	const n = 500
@@ -45,7 +45,7 @@ func drip(s *Session, side Side, b []byte, size int) {
 	}
 }
 
-// hugeHello is a ClientHello of a size that consists of ALPN names, groups, suites and extensions, without its last bytes.
+// hugeHello returns a ClientHello of size bytes without its last bytes. It consists of suites, extensions, groups and ALPN names.
 func hugeHello(size int) []byte {
 	body := append([]byte{3, 3}, make([]byte, 32)...)
 	body = append(body, 0)
@@ -87,7 +87,8 @@ func inRecords(b []byte) []byte {
 	return out
 }
 
-// counted checks that a Pool counts the memory of its sessions, not much less than they use, and nothing for dropped ones.
+// counted checks that a Pool counts about held bytes for each session, and 0 once the sessions are dropped. held is the memory that a
+// session uses.
 func counted(t *testing.T, name string, held int, fill func(*Session)) {
 	t.Helper()
 	m := &Pool{}
@@ -187,8 +188,8 @@ func TestPendingSessionIsBounded(t *testing.T) {
 	}
 }
 
-// TestLargeCertificateMessage checks that a Certificate message of any size is counted and hashed, and that one too large to be parsed is
-// Broken.
+// TestLargeCertificateMessage checks that a Certificate message of any size is counted and hashed, and that the chain is Broken if its leaf
+// is too large to be parsed.
 func TestLargeCertificateMessage(t *testing.T) {
 	leaf := make([]byte, 100<<10)
 	for i := range leaf {

@@ -1,7 +1,7 @@
 package dissect
 
-// bufferBytes appends b to a buffer of at most limit bytes, as far as limit and the bound of the session allow. whole reports whether all
-// of b was appended.
+// bufferBytes appends as much of b to buf as limit, the maximum size of buf in bytes, and the bound of the session allow. whole reports
+// whether all of b was appended.
 func (s *Session) bufferBytes(buf, b []byte, limit int) (out []byte, whole bool) {
 	n := min(len(b), limit-len(buf))
 	if need := len(buf) + n; need > cap(buf) {
@@ -44,7 +44,7 @@ func (s *Session) stopReading(p *parser) {
 	p.http, p.http2, p.after.next = nil, nil, nil
 }
 
-// release frees a buffer of bufferBytes and sets it to nil.
+// release frees a buffer that bufferBytes returned, and sets it to nil.
 func (s *Session) release(buf *[]byte) {
 	s.account(-cap(*buf))
 	*buf = nil

@@ -24,8 +24,8 @@ func (k Kind) claims() bool { return k == KindTLS || k == KindGreeting || k == K
 // answered reports whether both hellos of a handshake were seen. t may be nil.
 func (t *TLS) answered() bool { return t != nil && t.Hello != nil && t.Server != nil }
 
-// recognizeAnew recognizes a direction again, whose earlier bytes were taken for another protocol. held are the bytes before data; data is
-// at offset.
+// recognizeAnew recognizes a direction again, after its earlier bytes were taken for the wrong protocol. The bytes of held come directly
+// before data, which is at offset.
 func (s *Session) recognizeAnew(side Side, offset int64, held, data []byte, ack int64) {
 	st := &s.sides[side]
 	st.kind, st.protocol, st.upgrades = KindNone, "", false
@@ -38,8 +38,8 @@ func (s *Session) recognizeAnew(side Side, offset int64, held, data []byte, ack 
 	s.recognize(side, offset, data, ack)
 }
 
-// concludeReplies decides the kind of a few bytes that answer a hello, records or a banner in another protocol. Ciphertext could only be of
-// the same protocol, so text needs no minimum length.
+// concludeReplies decides the kind of a few bytes that answer a hello, records or a banner of the other side, but are not of that protocol.
+// An answer in ciphertext would be of that protocol, so text needs no minimum length.
 func (s *Session) concludeReplies() {
 	for i := range s.sides {
 		st, other := &s.sides[i], &s.sides[Side(i).Other()]

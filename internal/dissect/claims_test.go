@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// TestPlaintextAfterAClaim checks that plaintext is found after records or a hello of the same end that the other end did not answer, for
-// any segments.
+// TestPlaintextAfterAClaim checks that plaintext is found after TLS records or a hello of the same end, if the other end answered nothing,
+// however the bytes are split into segments.
 func TestPlaintextAfterAClaim(t *testing.T) {
 	rec := func(typ byte, body []byte) []byte {
 		return append([]byte{typ, 3, 3, byte(len(body) >> 8), byte(len(body))}, body...)
@@ -50,7 +50,7 @@ func TestPlaintextAfterAClaim(t *testing.T) {
 	}
 }
 
-// TestAGapRefutesNoClaim checks that records after a gap do not refute TLS: the next ones are found.
+// TestAGapRefutesNoClaim checks that a gap between records does not refute TLS: later records are found.
 func TestAGapRefutesNoClaim(t *testing.T) {
 	rec := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, noise(n)...) }
 	s := dissect.New()

@@ -53,7 +53,7 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 	case st.protocol == "dns":
 		return
 	case s.spokePlaintext():
-		// plaintext stays plaintext: DTLS or QUIC do not follow another protocol here
+		// plaintext stays plaintext: neither DTLS nor QUIC is expected after it
 		s.recognizePlaintext(side, b)
 	case s.udp.looked > 1 && quicPacket(b), quicBegins(b):
 		s.udp.quic = &quic{}
@@ -68,7 +68,7 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 	}
 }
 
-// spokePlaintext reports whether the datagrams of a side are plaintext.
+// spokePlaintext reports whether the datagrams of at least one side are plaintext.
 func (s *Session) spokePlaintext() bool {
 	for i := range s.sides {
 		if k := s.sides[i].kind; k == KindPlain || k == KindText || k == KindStructured {
@@ -115,9 +115,9 @@ func (s *Session) startDatagramTLS(side Side, over tlsmsg.Over, protocol string)
 	s.revision++
 }
 
-// contradicts reports whether a datagram is not of QUIC or DTLS although the other end, or an earlier datagram, looked like that. An end
-// must begin with a packet with a long header or with records, and encrypted data is not text. Such a datagram is plaintext that answers
-// the other end's hello.
+// contradicts reports whether a datagram belongs to neither QUIC nor DTLS, although an earlier datagram of either end did. The first
+// datagram of an end must have a long header of QUIC or consist of DTLS records, and encrypted data is not text. Any other datagram is
+// examined as a plaintext answer to the other end's hello.
 func (s *Session) contradicts(side Side, b []byte) bool {
 	st := &s.sides[side]
 	text := len(b) >= protocols.MinText && protocols.CountNonText(b[:min(len(b), protocols.SampleSize)]) == 0
@@ -147,8 +147,8 @@ func (s *Session) contradicts(side Side, b []byte) bool {
 	return true
 }
 
-// textDatagram makes a direction text if all its datagrams were text, and long enough together, or if so much text followed other datagrams
-// that it cannot be ciphertext.
+// textDatagram changes the kind of a direction to text in two cases: all its datagrams were text and are long enough together, or so much
+// text followed other datagrams that it cannot be ciphertext.
 func (s *Session) textDatagram(side Side, b []byte) {
 	const least, afterOthers = 16, 64 // bytes
 	st, n, opaque := &s.sides[side], &s.udp.text[side], &s.udp.opaque[side]

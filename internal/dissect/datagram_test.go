@@ -50,7 +50,7 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-// TestPlaintextDatagramsStaySo checks that plaintext stays plaintext after a packet that looks like TLS.
+// TestPlaintextDatagramsStaySo checks that a connection stays plaintext if a packet that looks like TLS follows plaintext.
 func TestPlaintextDatagramsStaySo(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
 	hello := capturetest.DTLSRecord(wire.ContentHandshake, 0, capturetest.DTLSFragment(tlsmsg.TypeClientHello, 100, 0, 0, make([]byte, 100)))
@@ -65,8 +65,8 @@ func TestPlaintextDatagramsStaySo(t *testing.T) {
 	}
 }
 
-// TestPlaintextDatagramsAfterAHello checks that a first packet that is or looks like TLS does not make plaintext TLS, whichever end sends
-// plaintext, from its first datagram or later.
+// TestPlaintextDatagramsAfterAHello checks that plaintext is not called TLS because the first packet is TLS or looks like it. Either end
+// may send the plaintext, from its first datagram on or later.
 func TestPlaintextDatagramsAfterAHello(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
 	header := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)

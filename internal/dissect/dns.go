@@ -19,10 +19,11 @@ type Answer struct {
 const (
 	// maxQuestions bounds the questions of a connection that wait for an answer. A new one replaces the oldest.
 	maxQuestions = 8
-	// maxAnswers bounds the addresses that wait for Answers. maxRecords bounds the records of a message that are read.
+	// maxAnswers bounds the addresses that wait for a call of Answers. maxRecords bounds the records of a message that are read.
 	maxAnswers = 32
 	maxRecords = 64
-	// maxDNS bounds a message over TCP that is reassembled, in bytes. Longer messages are skipped unless they are in one segment.
+	// maxDNS bounds the size of a message that is reassembled over TCP, in bytes. Longer messages are skipped unless they are in one
+	// segment.
 	maxDNS = 4 << 10
 	// maxPointers bounds the compression pointers that are followed in one name (RFC 1035 section 4.1.4).
 	maxPointers = 16
@@ -35,8 +36,8 @@ const (
 	dnsHeader = 12
 )
 
-// dns matches the answers of a connection with its questions. It continues after Finish: a question can settle what the connection is
-// before its answer comes.
+// dns matches the answers of a connection with its questions. It continues after Finish, because the verdict can settle after the question
+// and before the answer.
 type dns struct {
 	asked   [maxQuestions]question
 	next    int // index of the next question

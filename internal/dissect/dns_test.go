@@ -216,7 +216,8 @@ func isHostname(s string) bool {
 	return ok && host == s
 }
 
-// FuzzDNS checks that a question and any answer give the same result over UDP and, in pieces, over TCP, and only answers to the question.
+// FuzzDNS checks that a question and any answer give the same result over UDP and, in pieces, over TCP, and that only answers to the
+// question are returned.
 func FuzzDNS(f *testing.F) {
 	f.Add(dnsText(7, "cart.shop", typeA, -1), dnsText(7, "cart.shop", typeA, 0, dnsRR{"", "b.example", 20}, dnsRR{"b.example", "10.0.0.3", 30}), uint8(5))
 	f.Add(dnsText(7, "cart.shop", typeAAAA, -1), dnsText(7, "cart.shop", typeAAAA, 0, dnsRR{"", "fd00::1", 1}), uint8(1))

@@ -18,8 +18,8 @@ const (
 // dtls reassembles the handshake messages of a DTLS connection.
 type dtls struct{ sides [2]dtlsSide }
 
-// dtlsSide is one direction. A position in its handshake has the number of a message in the upper bits, and an offset in the message in the
-// lower 24.
+// dtlsSide is one direction. A position in its handshake is one number: the upper bits are the sequence number of a message, the lower 24
+// bits are the offset in that message.
 type dtlsSide struct {
 	begun bool
 	at    uint64 // position of the next byte
@@ -33,8 +33,8 @@ type dtlsSide struct {
 	first [maxDTLSMessages]uint32 // type and size of each message, 0 if it was not seen
 }
 
-// contradicts reports whether a message came before with another type or size: it is unknown which one its receiver used. Hellos are
-// excluded, since they are sent again with a cookie and may be numbered anew.
+// contradicts reports whether a message with the same number came before with another type or size. Then it is unknown which of the two the
+// receiver used. Hellos are excluded: they are sent again with a cookie, and the numbers may start again.
 func (d *dtlsSide) contradicts(f *fragment) bool {
 	if int(f.seq) >= len(d.first) || f.typ <= tlsmsg.TypeHelloVerifyRequest {
 		return false
@@ -47,7 +47,7 @@ func (d *dtlsSide) contradicts(f *fragment) bool {
 // dtlsPosition returns the position of a message and an offset in it.
 func dtlsPosition(seq uint16, offset int) uint64 { return uint64(seq)<<24 | uint64(offset) }
 
-// dtlsBegins reports whether b is a datagram of DTLS records: of a handshake, or others whose lengths fill it.
+// dtlsBegins reports whether b is a datagram of DTLS records: their lengths fill b, or one of them contains a plaintext handshake message.
 func dtlsBegins(b []byte) bool {
 	handshakes, at := 0, 0
 	for at < len(b) {
@@ -73,13 +73,14 @@ func dtlsBegins(b []byte) bool {
 // fragment is a fragment of a handshake message.
 type fragment struct {
 	typ          uint8
-	size, offset int // size of the message, and offset in it
+	size, offset int // size of the message, and offset of the fragment in it
 	seq          uint16
 	length       int
 	data         []byte // the captured part
 }
 
-// readFragment parses the fragment at the start of b, which is the captured part of a record's remaining left bytes.
+// readFragment parses the fragment at the start of b. b is the captured part of the rest of a record; left is the size of that rest in
+// bytes.
 func readFragment(b []byte, left int) (f fragment, ok bool) {
 	if len(b) < dtlsFragment {
 		return f, false
@@ -169,7 +170,7 @@ func (s *Session) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 			t.layers[side].ccs = true
 			s.revision++
 		}
-		// messages before it that are still missing are lost, or late
+		// handshake messages that are still missing are lost, or come after the ChangeCipherSpec
 		if d := &s.udp.dtls.sides[side]; d.open || len(d.early.list) > 0 || d.stuck || !d.begun {
 			t.LostHandshake[side] = true
 		}

@@ -12,8 +12,8 @@ const (
 	smallMessage = 64
 )
 
-// bodyLimit returns how many bytes of the body of a handshake message are buffered to be parsed. A Certificate is parsed as it comes, and
-// of other messages only the type matters.
+// bodyLimit returns how many bytes of the body of a handshake message are buffered to be parsed. It is 0 for a Certificate, which is parsed
+// piece by piece, and for messages of which only the type is used.
 func bodyLimit(typ uint8) int {
 	switch typ {
 	case tlsmsg.TypeClientHello, tlsmsg.TypeNewSessionTicket:
@@ -93,7 +93,7 @@ func (s *Session) startMessage(side Side) bool {
 	h.left = int(h.hdr[1])<<16 | int(h.hdr[2])<<8 | int(h.hdr[3])
 	h.short = false
 	if r.peek {
-		// A handshake record follows a ChangeCipherSpec, and the version is not known yet: it is a hello after a HelloRetryRequest (TLS
+		// The version is unknown, and this handshake record follows a ChangeCipherSpec. It contains a hello after a HelloRetryRequest (TLS
 		// 1.3), or an encrypted Finished.
 		r.peek = false
 		if h.typ() != tlsmsg.TypeClientHello && h.typ() != tlsmsg.TypeServerHello || h.left < 38 || h.left+4 < r.length() {
@@ -148,8 +148,8 @@ func (s *Session) messageBytes(side Side, b []byte) {
 	}
 }
 
-// endMessage parses a complete handshake message. body is as much of it as bodyLimit allows; offset is the stream offset right after the
-// message.
+// endMessage parses a complete handshake message. body is as much of the message's body as bodyLimit allows; offset is the stream offset
+// right after the message.
 func (s *Session) endMessage(side Side, offset int64, body []byte) {
 	h, t := &s.sides[side].p.hs, s.tls
 	h.hdrN = 0

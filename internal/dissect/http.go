@@ -8,18 +8,18 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// HTTP is the first request and response of plaintext HTTP: of HTTP/1, or of HTTP/2 by their first header blocks.
+// HTTP describes the first request and response of plaintext HTTP/1 or HTTP/2. In HTTP/2 they are each side's first header block.
 type HTTP struct {
 	Version   string // such as "1.1" or "2"
 	Method    string
 	Host      string // from the target, the Host header or :authority, without port: a valid host name or an address, or ""
-	Misnamed  bool   // the host was invalid, or there were different ones
+	Misnamed  bool   // the host was invalid, or the request named several different hosts
 	Path      string // without the query
 	UserAgent string
 	Upgrade   string // first protocol of the Upgrade header, in lower case
 	Status    int    // of the first final response, or 101
 
-	absolute bool // the target has the host
+	absolute bool // the request target contains the host
 }
 
 const (
@@ -28,14 +28,14 @@ const (
 	maxHTTPHeader = 64 << 10
 )
 
-// httpReader parses the header of a direction's first message line by line. It stores only the header fields in wanted, and of each line
-// only what is needed.
+// httpReader parses the header of a direction's first message line by line. It stores only the header fields in wanted, and only the needed
+// part of each line.
 type httpReader struct {
 	line    []byte
 	seen    int  // bytes of the header so far
 	first   bool // the first line was read
 	request bool // the message is a request
-	again   bool // the message is not the first one
+	again   bool // the message is not the first one of its direction
 	skip    bool // the line is not needed, or too long
 	interim bool // the message is a 1xx response
 }
@@ -212,7 +212,7 @@ func (s *Session) rename(protocol string) {
 // statusLine is how many bytes of a status line are parsed: "HTTP/1.1 200".
 const statusLine = 12
 
-// response parses a status line. It reports whether it is of an interim response.
+// response parses a status line and reports whether the response is an interim one (1xx).
 func (h *HTTP) response(line string) (interim bool) {
 	if len(line) < statusLine {
 		return false
@@ -234,7 +234,7 @@ func (h *HTTP) response(line string) (interim bool) {
 	return false
 }
 
-// request parses a request line. The first call counts.
+// request parses a request line. Only the first call has an effect.
 func (h *HTTP) request(line []byte) {
 	if h.Method != "" {
 		return

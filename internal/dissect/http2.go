@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// maxBlock bounds a header block that is parsed, in bytes, and maxFrames the frames up to its end.
+	// maxBlock bounds the size of a header block that is parsed, in bytes. maxFrames bounds the number of frames up to its end.
 	maxBlock  = 8 << 10
 	maxFrames = 64
 	// maxTable bounds the HPACK table, in bytes. Its entries come from the parsed block and from interim responses before it. At most
@@ -155,8 +155,8 @@ type fields struct {
 	method, authority, host, path, agent, content, status string
 }
 
-// add stores a field. The first one of a name counts. It allocates at most once for each name: a block of 8 KiB can refer to a long entry
-// of the HPACK table eight thousand times.
+// add stores a field. Only the first field of a name counts. It allocates at most once for each name: a block of 8 KiB can refer to a long
+// entry of the HPACK table eight thousand times.
 func (f *fields) add(h hpack.HeaderField) {
 	switch h.Name {
 	case ":method":
@@ -217,7 +217,7 @@ func (s *Session) headers(side Side, f *fields) (again bool) {
 	return again
 }
 
-// isMethod reports whether a method is one that would be recognized in a request of HTTP/1.
+// isMethod reports whether a method would be recognized in a request of HTTP/1.
 func isMethod(method string) bool {
 	for _, c := range []byte(method) {
 		if (c < 'A' || c > 'Z') && c != '-' && c != '_' {

@@ -63,7 +63,7 @@ func plaintextHTTP2() *http.Protocols {
 	return p
 }
 
-// oneConn is a listener of one connection, which ends when the connection is closed.
+// oneConn is a listener that accepts one connection. It ends when that connection is closed.
 type oneConn struct {
 	conn chan net.Conn
 	over chan struct{}
@@ -80,7 +80,7 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Close() error   { return nil }
 func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
-// closing reports when it is closed.
+// closing is a connection that closes over when it is closed.
 type closing struct {
 	net.Conn
 	once sync.Once
@@ -198,7 +198,7 @@ func TestHTTP2InTheMiddle(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNotKept checks that only the fields of HTTP are stored of a request: neither secrets nor bodies.
+// TestSecretsAreNotKept checks that a session stores a request only in the fields of HTTP, and stores neither secrets nor bodies.
 func TestSecretsAreNotKept(t *testing.T) {
 	s := dissect.New()
 	request := "POST /login?password=hunter2#x HTTP/1.1\r\nHost: h\r\nAuthorization: Basic aHVudGVyMg==\r\nCookie: id=hunter2\r\n\r\nuser=me&password=hunter2"

@@ -6,10 +6,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// follower reads what a client sends after its first HTTP request, as long as it is the same request again. It parses requests of HTTP/1
-// like the first one, and only the headers of frames of HTTP/2.
+// follower reads what a client sends after its first HTTP request, as long as the client only repeats that request. In HTTP/1 it parses
+// later requests like the first one. In HTTP/2 it parses only the headers of frames.
 type follower struct {
-	next *httpReader // HTTP/1: of the next request; nil before its first byte
+	next *httpReader // HTTP/1: reads the next request; nil before its first byte
 
 	hdr  [protocols.FrameHeaderSize]byte // HTTP/2
 	n    int                             // bytes of hdr
@@ -18,7 +18,7 @@ type follower struct {
 	on   bool                            // the connection is HTTP/2
 }
 
-// maxCall bounds the DATA of the one HTTP/2 request, in bytes. A health check of gRPC sends the name of a service
+// maxCall bounds the DATA of an HTTP/2 request that OneRequest accepts, in bytes. A health check of gRPC sends the name of a service
 // (grpc.health.v1.HealthCheckRequest).
 const maxCall = 300
 
@@ -47,8 +47,8 @@ func (s *Session) Asking() bool {
 	return protocols.StartsHTTPRequest(st.p.head)
 }
 
-// OnlyDNS reports whether both sides speak DNS and send nothing else. asked reports whether at least one side does, and
-// the other one has sent nothing else either.
+// OnlyDNS reports whether the connection carries only DNS. both means that both sides have sent DNS, asked that at least one side has. If a
+// side has sent anything else, both results are false.
 func (s *Session) OnlyDNS() (both, asked bool) {
 	if s.dns == nil || s.strayed || s.failed {
 		return false, false
@@ -96,7 +96,7 @@ func (s *Session) followHTTP(side Side, data []byte) {
 	}
 }
 
-// compareRequest compares the first line of a later request with that of the first one.
+// compareRequest compares the first line of a later request with the first line of the first request.
 func (s *Session) compareRequest(line []byte) {
 	var h HTTP
 	h.request(line)

@@ -24,7 +24,7 @@ func call2(stream uint32, path string) []byte {
 	return frame2(protocols.FrameHeaders, protocols.FlagEndHeaders, stream, b.Bytes())
 }
 
-// TestOneRequest checks that a client sends one request as long as it repeats the same one, for any segments.
+// TestOneRequest checks that OneRequest stays true as long as a client repeats the same request, however the bytes are split into segments.
 func TestOneRequest(t *testing.T) {
 	const scrape = "GET /metrics HTTP/1.1\r\nHost: a\r\nUser-Agent: Prometheus/3\r\n\r\n"
 	join := func(parts ...[]byte) string { return string(bytes.Join(parts, nil)) }

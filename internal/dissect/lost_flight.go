@@ -1,8 +1,9 @@
 package dissect
 
 // Up to TLS 1.2, and in SSL 2.0, handshake messages are plaintext, such as a Certificate with many names, a CertificateRequest or a
-// CertificateStatus. The padding of a ClientHello is, too. If the start of such a flight is missing, its remainder is text or structured
-// binary without a record's header, and does not show what the connection carries. A flight ends when its sender has received the answer.
+// CertificateStatus. The padding of a ClientHello is plaintext, too. If the start of such a flight is missing, its remainder is text or
+// structured binary without a record's header, and does not show what the connection carries. A flight ends when its sender has received
+// the answer.
 
 // maxFlight bounds the length of a flight, in bytes of the stream. It equals the range in which TLS is looked for after other bytes.
 const maxFlight = maxUpgrade
@@ -37,7 +38,8 @@ func (s *Session) trackFlight(side Side, offset, ack int64) {
 	}
 }
 
-// inFlight reports whether the bytes of a side may be the remainder of a plaintext flight, if the connection speaks TLS.
+// inFlight reports whether the bytes of a side may be the remainder of a plaintext flight, on the assumption that the connection speaks
+// TLS.
 func (s *Session) inFlight(side Side) bool {
 	st := &s.sides[side]
 	return st.startLost && st.p != nil && !st.p.flight.over && (s.tls == nil || s.tls.Server == nil || !s.tls.Server.TLS13())
@@ -60,7 +62,8 @@ func (s *Session) startUnseen(side Side) bool {
 	return s.sides[side].startLost && !s.sides[side].kind.known() && !s.sides[side.Other()].kind.known()
 }
 
-// passOver reverts that a side is text, when the other one speaks TLS: the text may be the remainder of its handshake.
+// passOver changes the kind of a side from text to unreadable, because the other side speaks TLS. The text may be the remainder of a
+// handshake.
 func (s *Session) passOver(side Side) {
 	if st := &s.sides[side]; st.kind == KindText && st.protocol == "" && s.inFlight(side) {
 		st.kind, st.upgrades = KindUnreadable, false

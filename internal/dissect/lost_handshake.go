@@ -5,25 +5,25 @@ import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 // In TLS 1.3 a close_notify looks like a record with two bytes of data. If such a record came last and the next records of both sides are
 // missing, another handshake may have been among them. Later records may be protected by its keys.
 
-// tailEnd describes the latest records of a side, as far as they may be the last ones of a handshake's keys.
+// tailEnd describes whether the latest records of a side may be the last ones that the keys of a handshake protect.
 type tailEnd uint8
 
 const (
 	endNone    tailEnd = iota
 	endAlert           // the latest record has the size of an alert
 	endLost            // so many bytes are missing that they may contain a hello
-	endParting         // the same, directly after a record with the size of an alert
+	endParting         // like endLost, and the record before the missing bytes has the size of an alert
 )
 
 const (
 	// minLostHello is the least number of missing bytes that may contain a hello with its record's header.
 	minLostHello = 64
-	// lostRecently is how many records of a side after its gap that gap still counts together with a gap of the other side.
+	// lostRecently is for how many records after a gap of one side the gap still counts together with a gap of the other side.
 	lostRecently = 16
 )
 
-// alertSized reports whether a protected record may be an alert. In TLS 1.2 and older its type shows it. In TLS 1.3 its length is that of
-// two bytes, the inner type, and a tag of 16 bytes, or of 8 with CCM_8.
+// alertSized reports whether a protected record may be an alert. In TLS 1.2 and older the record's type shows an alert. In TLS 1.3 an alert
+// has two bytes, the inner type and a tag of 16 bytes, or of 8 with CCM_8.
 func alertSized(typ byte, size int) bool {
 	return typ == wire.ContentAlert || typ == wire.ContentApplicationData && (size == 3+16 || size == 3+8)
 }
@@ -54,7 +54,7 @@ func (e tailEnd) startRecord(alert bool, since *uint8) tailEnd {
 	return endNone
 }
 
-// parted reports whether the records of both sides may be protected by the keys of a handshake that is missing.
+// parted reports whether the records of both sides may be protected by the keys of a handshake that was not seen.
 func (f *Tail) parted() bool {
 	a, b := &f.sides[Originator], &f.sides[Responder]
 	lost := a.end >= endLost && b.end >= endLost && (a.end == endParting || b.end == endParting)

@@ -2,8 +2,8 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 
-// match tries the recognizers on the first bytes of a direction. It sets the direction's protocol if one returns Yes, or Maybe for this
-// side and for the other one.
+// match tries the recognizers on the first bytes of a direction. It sets the direction's protocol if a recognizer returns Yes, or if it
+// returns Maybe for both sides.
 func (s *Session) match(side Side, b []byte) protocols.Match {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	var theirs maybes
@@ -50,11 +50,11 @@ func (s *Session) setProtocol(side Side, r *protocols.Recognizer, both bool) {
 	}
 }
 
-// maybes holds the recognizers that returned Maybe: as a client, and as a server.
+// maybes holds the recognizers that returned Maybe for the bytes as a client's, and as a server's.
 type maybes struct{ client, server protocols.Set }
 
-// matchLines tries the recognizers of text protocols on a later segment of text whose start none of them recognized: a command can identify
-// the protocol where the greeting did not.
+// matchLines tries the recognizers of text protocols on a later segment of a direction that began with unrecognized text. A command can
+// identify the protocol where the greeting did not.
 func (s *Session) matchLines(side Side, b []byte) protocols.Match {
 	other := &s.sides[side.Other()]
 	if s.plainDecided || other.p == nil {
@@ -73,8 +73,7 @@ func (s *Session) matchLines(side Side, b []byte) protocols.Match {
 	return protocols.No
 }
 
-// matchDatagram tries the recognizers of protocols over UDP. It reports whether one returns Yes, or Maybe for this end and for the other
-// one.
+// matchDatagram tries the recognizers of protocols over UDP. It reports whether a recognizer returns Yes, or returns Maybe for both ends.
 func (s *Session) matchDatagram(side Side, b []byte) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	var theirs maybes

@@ -54,8 +54,8 @@ func segmentSize(r *rand.Rand) int {
 	}
 }
 
-// headed returns messages of ciphertext, each after a plaintext header. The ciphertext is at least least bytes long, the size of an
-// authentication tag and a byte.
+// headed returns messages of ciphertext, each after a plaintext header. The ciphertext has at least least bytes: an authentication tag and
+// one byte.
 func headed(least int, header func(r *rand.Rand, i, n int) []byte) opaque {
 	return func(r *rand.Rand, n int) (out []segment) {
 		split := r.IntN(8) == 0 // header and body in separate segments

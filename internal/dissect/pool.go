@@ -2,8 +2,8 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 
-// Pool has what sessions share: parsed certificates, since a pod sees the same few on all its connections, fingerprints of hellos, and
-// spare buffers and parsers. The zero value is ready for use. A Pool and its sessions are not safe for concurrent use.
+// Pool stores objects that sessions share: parsed certificates (a pod sees the same few on all its connections), fingerprints of hellos,
+// and spare buffers and parsers. The zero value is ready for use. A Pool and its sessions are not safe for concurrent use.
 type Pool struct {
 	leaves     map[[32]byte]*knownLeaf // by the SHA-256 of the DER
 	bytesInUse int                     // see BytesInUse
@@ -43,7 +43,7 @@ func (m *Pool) New() *Session {
 	return accountNew(s)
 }
 
-// putSession takes a session that is not used any more.
+// putSession stores a session that is not used any more, to be used again by New.
 func (m *Pool) putSession(s *Session) {
 	if m != nil && len(m.old) < maxSpare {
 		*s = Session{}
@@ -78,7 +78,7 @@ func (m *Pool) cache() *tlsmsg.FingerprintCache {
 	return &m.fingerprints
 }
 
-// recycle takes the parsers of a finished session. It takes the facts, too, if a conclusion was stored.
+// recycle stores the parsers of a finished session to be used again. If a conclusion was stored, it also stores the session's facts.
 func (m *Pool) recycle(s *Session) {
 	if m == nil {
 		return
@@ -133,7 +133,7 @@ func (m *Pool) lineReader(again bool) *httpReader {
 	return r
 }
 
-// putLineReader takes a reader that is not used any more.
+// putLineReader stores a reader that is not used any more, to be used again.
 func (m *Pool) putLineReader(r *httpReader) {
 	if m != nil && len(m.readers) < maxSpare {
 		m.readers = append(m.readers, r)
@@ -162,7 +162,7 @@ func (m *Pool) buffer(n int) []byte {
 	return b
 }
 
-// putBuffer takes a buffer that is not used any more.
+// putBuffer stores a buffer that is not used any more, to be used again.
 func (m *Pool) putBuffer(b []byte) {
 	if m != nil && cap(b) == firstRoom && len(m.buffers) < maxSpare {
 		m.buffers = append(m.buffers, b[:0])

@@ -13,14 +13,14 @@ const (
 	// into characters.
 	readableUTF8 = 64
 	// readableTail is the least number of text bytes at the end of a record that the next record can continue to a run. Fewer are nearly
-	// always there by chance, and would cost time.
+	// always there by chance, and following them would cost time.
 	readableTail = 16
 	// readableHead is how many bytes of each record are examined.
 	readableHead = 512
 )
 
 // textRun follows text through the records of a direction. An explicit nonce, an initialization vector or a message authentication code
-// only ends a run.
+// ends a run; the next run can begin after it.
 type textRun struct {
 	ascii, all int // bytes of the run so far: of ASCII, and of any text
 	rune       [utf8.UTFMax]byte
@@ -78,7 +78,7 @@ var endsRun = func() (ends [256]bool) {
 	return ends
 }()
 
-// each is add, byte by byte.
+// each does the same as add, but examines every byte.
 func (r *textRun) each(b []byte) bool {
 	for _, c := range b {
 		switch {
@@ -139,8 +139,8 @@ func (s *Session) examineProtected(side Side, b []byte, offset int) {
 	}
 }
 
-// sealedHandshake reports whether a handshake record that is not marked as opaque cannot contain a plaintext message: in TLS 1.3 after
-// application data, or after the end of another handshake if no hello has begun a new one.
+// sealedHandshake reports whether a handshake record must be protected although recordReader.opaq is not set: in TLS 1.3 after application
+// data, and in a session that follows the end of TLS while no hello has begun a new handshake.
 func (s *Session) sealedHandshake(side Side) bool {
 	t := s.tls
 	return t.answered() && t.Server.TLS13() && t.AppRecords[side] > 0 || s.depth > 0 && !t.HelloBegun && t.Hello == nil && t.Server == nil
@@ -185,8 +185,9 @@ func ascii(b []byte) bool {
 // vector of 16 bytes.
 const textHead = 16 + readableRun
 
-// read examines the first n bytes of b, which are the next ones of the current record, within the part of the record to be examined. It
-// returns how many it processed: fewer than n if a run of text is long enough (see readText). A run may continue in the next record.
+// read looks for text in the first n bytes of b, which continue the current record. It ignores bytes after the part of the record that is
+// to be examined. It returns how many bytes it processed: n, or fewer if a run of text became long enough (see readText). A run may
+// continue in the next record.
 func (d *tailSide) read(b []byte, n int) int {
 	for i, c := range b[:min(n, int(d.unexamined))] {
 		if c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
@@ -204,5 +205,5 @@ func (d *tailSide) read(b []byte, n int) int {
 	return n
 }
 
-// readText reports whether a record contains a run of text.
+// readText reports whether the current record contains a run of text that is long enough.
 func (d *tailSide) readText() bool { return d.state > tailLost && d.text >= readableRun }

@@ -123,7 +123,7 @@ func TestCiphertextIsNoText(t *testing.T) {
 	t.Logf("the longest run of text in 20000 records has %d bytes", longest)
 }
 
-// TestTextInALaterRecord checks that text at the start of a record ends a judged connection, and that ciphertext does not.
+// TestTextInALaterRecord checks that text at the start of a record ends the TLS of a judged connection, and that ciphertext does not.
 func TestTextInALaterRecord(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	record := func(content string) string {

@@ -78,8 +78,8 @@ type longHeader struct {
 	end      int // offset right after the packet
 }
 
-// readLongHeader parses the header of a packet. ok is false if it is not one of a known version. The end of a truncated packet is after the
-// end of b.
+// readLongHeader parses the header of a packet. ok is false if it is not a long header of a known version. If the packet is truncated,
+// h.end is beyond the end of b.
 func readLongHeader(b []byte) (h longHeader, ok bool) {
 	s := cryptobyte.String(b)
 	var first, n uint8
@@ -193,7 +193,7 @@ func (s *Session) quicInitial(side Side, packet []byte, h longHeader) {
 	}
 }
 
-// guessFrom assumes that the connection ID of an Initial that cannot be read is the client's first one, if none is known.
+// guessFrom assumes that an Initial that cannot be read has the client's first connection ID, if that ID is neither known nor guessed.
 func (q *quic) guessFrom(side Side, h longHeader) {
 	if q.dcid == nil && q.guess == nil {
 		q.guess, q.guessed = bytes.Clone(h.dcid), side
@@ -217,7 +217,7 @@ func (q *quic) open(side Side, packet []byte, h longHeader) []byte {
 		}
 	}
 
-	// a client's first packet, or its first one after a Retry
+	// The packet may be the client's first one, or its first one after a Retry.
 	client := newInitialKeys(h.version, h.dcid, "client in")
 	if payload := client.open(packet, h); payload != nil {
 		q.client = side
@@ -227,7 +227,7 @@ func (q *quic) open(side Side, packet []byte, h longHeader) []byte {
 	if q.dcid != nil || q.guess == nil || side == q.guessed {
 		return nil
 	}
-	// the server's answer to a client's first packet, which was truncated
+	// The packet may be the server's answer to the client's first packet, which could not be read.
 	payload := newInitialKeys(h.version, q.guess, "server in").open(packet, h)
 	if payload != nil {
 		q.client = q.guessed

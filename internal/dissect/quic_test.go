@@ -163,7 +163,7 @@ func TestQUICDetours(t *testing.T) {
 	check(t, s)
 }
 
-// TestQUICHelloRetry checks a HelloRetryRequest: both hellos of both ends in one stream each.
+// TestQUICHelloRetry checks a HelloRetryRequest: each end sends two hellos in its CRYPTO stream.
 func TestQUICHelloRetry(t *testing.T) {
 	hello, again, answer := quicClientHello(), quicServerHello(true), quicServerHello(false)
 	s := New()

@@ -130,7 +130,7 @@ func (p *parser) askAgain(buf []byte) bool {
 	return true
 }
 
-// bufferHead buffers the first bytes of a direction until more of them have come.
+// bufferHead buffers the first bytes of a direction until more bytes come.
 func (s *Session) bufferHead(side Side, offset int64, buf []byte, ack int64) {
 	p := s.sides[side].p
 	if len(p.head) == 0 {
@@ -139,8 +139,8 @@ func (s *Session) bufferHead(side Side, offset int64, buf []byte, ack int64) {
 	}
 }
 
-// acknowledges notes how many bytes of the other direction are acknowledged by plaintext of a side. If the packet does not show it, the
-// order of the capture is used instead.
+// acknowledges notes how many bytes of the other direction a side acknowledged when it sent plaintext. If the packet does not show the
+// number, the order of the capture is used instead.
 func (s *Session) acknowledges(side Side, ack int64) {
 	if ack < 0 {
 		ack = 0

@@ -2,7 +2,7 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 
-// sealsWithin is mayUpgradeWithin for protocols that seal, except mail: their negotiation takes some kilobytes.
+// sealsWithin replaces mayUpgradeWithin for protocols that seal, except mail. Their negotiation takes several kilobytes.
 const sealsWithin = 8 << 10
 
 // sealing looks for a sealed message at the start of a direction's segment. The connection is encrypted once both ends have sent one.
@@ -25,7 +25,7 @@ func (s *Session) sealing(side Side, data []byte) {
 // MayTurn reports whether TLS or the protocol's own encryption may follow the plaintext.
 func (s *Session) MayTurn() bool {
 	if s.MayUpgrade() {
-		return true // LDAP, PostgreSQL and mail can do so where they can seal
+		return true // this covers LDAP, PostgreSQL and mail, which can seal only where TLS may follow
 	}
 	for i := range s.sides {
 		if p := s.sides[i].protocol; protocols.Seals(p) && protocols.Evident(p) {

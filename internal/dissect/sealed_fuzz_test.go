@@ -46,7 +46,8 @@ func sealedStream(protocol string) stream {
 	return stream{kind: KindEncrypted, protocol: protocol, sealed: true, p: &parser{}}
 }
 
-// FuzzStray checks that the stray part of any datagram is its end, and that a quiet datagram has none.
+// FuzzStray checks that the stray part of a datagram extends to the datagram's end, and that there is none if QuietDatagram accepts the
+// datagram.
 func FuzzStray(f *testing.F) {
 	f.Add([]byte("\x17\xfe\xfd\x00\x01\x00\x00\x00\x00\x00\x01\x00\x04abcdGET coap://cart/items?key=hunter2 in the clear, and more"))
 	f.Add([]byte("\x2f\x01\x02\x00\x03abc\x2c\x01\x00\x01a0"))

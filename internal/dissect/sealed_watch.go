@@ -21,7 +21,7 @@ type watch struct {
 // addGap notes that bytes of a direction were not seen.
 func (w *watch) addGap() { *w = watch{blind: true} }
 
-// watchSealed looks for plaintext of an application in a direction's next bytes. It reports whether there was any, also in earlier bytes.
+// watchSealed looks for plaintext of an application in a direction's next bytes. It reports whether these or earlier bytes contained any.
 func (s *Session) watchSealed(side Side, data []byte) bool {
 	st := &s.sides[side]
 	w := &st.p.watch
@@ -59,7 +59,7 @@ func (s *Session) nextMessage(side Side, data []byte) {
 	}
 }
 
-// unseal reverts that the directions are encrypted.
+// unseal changes encrypted directions back to plaintext.
 func (s *Session) unseal() {
 	for i := range s.sides {
 		st := &s.sides[i]

@@ -24,9 +24,9 @@ const (
 	KindPlain                  // plaintext of a known protocol
 	KindText                   // text of an unknown protocol
 	KindEncrypted              // encrypted and not TLS, such as SSH
-	KindGreeting               // the greeting of such a protocol; nothing is encrypted yet
+	KindGreeting               // the greeting of a protocol such as SSH; nothing is encrypted yet
 	KindUnreadable             // binary, perhaps ciphertext
-	KindStructured             // binary plaintext of an unknown protocol: ciphertext does not look so
+	KindStructured             // binary plaintext of an unknown protocol, which does not look like ciphertext
 )
 
 const (
@@ -69,7 +69,7 @@ type Session struct {
 
 	tail   Tail     // follows the TLS records of a finished session
 	after  *Session // the session of the bytes after the end of TLS, or nil
-	depth  uint8    // how many sessions this one comes after
+	depth  uint8    // how often TLS ended before this session
 	unsure bool     // see Unsure
 	parted bool     // see Parted
 	strays uint8    // datagrams that were passed to after, at most enoughStray
@@ -86,7 +86,7 @@ func (s *Session) Revision() uint32 {
 	return s.revision
 }
 
-// Failed reports whether the dissector gave up on this connection because it panicked.
+// Failed reports whether the examination of this connection ended because the dissector panicked.
 func (s *Session) Failed() bool { return s.failed || s.after != nil && s.after.Failed() }
 
 // TLS returns what was seen of TLS, or nil if nothing was seen or Finish has released it. It is valid until the next call of Data.

@@ -70,7 +70,7 @@ func TestProtectedRecordsCarryTheirAcknowledgement(t *testing.T) {
 	}
 }
 
-// TestPrefixesOfHelloAreIncomplete checks that every strict prefix of a hello is incomplete, and nothing else.
+// TestPrefixesOfHelloAreIncomplete checks that every strict prefix of a hello is an incomplete hello, and not another protocol.
 func TestPrefixesOfHelloAreIncomplete(t *testing.T) {
 	talk := record(t, tls.VersionTLS13, capturetest.NotRequested)
 	hello := talk.Chunks[0].Data

@@ -68,8 +68,8 @@ const (
 )
 
 // readSSH processes bytes of a direction that began with an identification string. Once its SSH_MSG_KEXINIT is parsed the direction is
-// KindEncrypted, and is examined further. Bytes before that which are malformed are not SSH: they are recognized like the start of a
-// direction.
+// KindEncrypted, and is examined further. If bytes before that are malformed, the direction is not SSH, and these bytes are recognized like
+// the start of a direction.
 func (s *Session) readSSH(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	r := st.p.ssh
@@ -115,7 +115,7 @@ func (s *Session) showSSH(side Side) {
 	}
 }
 
-// notSSH reverts the recognition as SSH: held and data, which is at offset, are not a packet of SSH.
+// notSSH reverts the recognition as SSH, because held and the bytes after it, data, are not a packet of SSH. data is at offset.
 func (s *Session) notSSH(side Side, offset int64, held, data []byte, ack int64) {
 	s.sides[side].p.ssh = nil
 	s.recognizeAnew(side, offset, held, data, ack)
@@ -141,7 +141,7 @@ func (s *Session) unseenSSH(side Side) {
 	}
 }
 
-// consume processes bytes of one field. It returns how many, and false if they are not SSH.
+// consume processes bytes of one field. It returns how many bytes it processed, and false if the bytes are not SSH.
 func (r *sshReader) consume(b []byte) (n int, ok bool) {
 	switch r.step {
 	case sshLine:
@@ -202,7 +202,7 @@ func (r *sshReader) line(b []byte) int {
 	return len(b)
 }
 
-// field collects bytes in held until there are want.
+// field collects bytes in held until there are want bytes.
 func (r *sshReader) field(b []byte, want int) (n int, whole bool) {
 	n = copy(r.held[min(r.heldN, want):want], b)
 	r.heldN += n
@@ -278,7 +278,7 @@ func (r *sshReader) size(b []byte) (n int, ok bool) {
 	return n, true
 }
 
-// listed continues after a name-list.
+// listed processes the end of a name-list.
 func (r *sshReader) listed() {
 	r.offer.end(r.lists)
 	r.step = sshSize

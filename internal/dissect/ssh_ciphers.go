@@ -6,11 +6,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// Numbers of the name-lists of an SSH_MSG_KEXINIT that have ciphers: from the client to the server, and the reverse (RFC 4253 section 7.1).
+// Indices of the name-lists of an SSH_MSG_KEXINIT that contain ciphers: for packets from the client to the server, and for the reverse
+// direction (RFC 4253 section 7.1).
 const (
 	sshToServer = 3
 	sshToClient = 4
-	// maxCiphers bounds the names that are stored of a list.
+	// maxCiphers bounds the names that are stored for each list.
 	maxCiphers = 24
 )
 
@@ -40,7 +41,7 @@ type sshCiphers struct {
 	n      [2]int
 	name   cipherName // hash of the incomplete name
 	begun  bool
-	passed bool // a list is incomplete
+	passed bool // a list had more names than are stored
 }
 
 // add processes bytes of a name-list. list is its number.
@@ -105,7 +106,8 @@ func contains(names []cipherName, name cipherName) bool {
 }
 
 // watchSSH examines the bytes after a key exchange. Text is not ciphertext, nor is a message of a known protocol at the start of a segment.
-// Some ciphers leave the length of a packet in plaintext. It begins with a zero byte, and such segments are not tried as other protocols.
+// Some ciphers leave the length of a packet in plaintext. The length begins with a zero byte, so segments that begin with one are not tried
+// as other protocols.
 func (s *Session) watchSSH(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	switch {

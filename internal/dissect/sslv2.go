@@ -48,7 +48,7 @@ func (s *Session) sslv2ServerHello(side Side, offset int64, b []byte, ack int64)
 	t.Server, t.ServerHelloEnd = hello, offset+int64(size)
 	t.Certs[side] = chain
 	t.layers[side].telling++
-	// the record layer of SSL 2.0 follows, which is not parsed
+	// the record layer of SSL 2.0, which follows, is not parsed
 	s.loseRecords(side)
 	s.loseRecords(side.Other())
 	return true

@@ -4,11 +4,11 @@ package dissect
 type stream struct {
 	kind         Kind
 	fin, rst     bool
-	sealed       bool   // a sealed message was seen, of a protocol that seals
-	asks         bool   // it sent requests of plaintext HTTP
+	sealed       bool   // the side has sent a sealed message
+	asks         bool   // the side has sent requests of plaintext HTTP
 	upgrades     bool   // TLS may follow
 	ended        bool   // TLS has ended: later bytes belong to Session.after
-	startLost    bool   // its beginning is missing, or may be
+	startLost    bool   // the beginning of the side is missing, or may be
 	protocol     string // name of the recognized protocol, or ""
 	seen, missed int64  // payload bytes seen, and missing in gaps
 	clearAck     int64  // how many bytes of the other direction its plaintext acknowledges
@@ -21,11 +21,11 @@ type parser struct {
 	head                []byte // the bytes so far, while the kind is KindNone
 	headOffset, headAck int64  // of head[0]
 	maybe               maybes
-	asked               int       // bytes of head when the table was tried last
+	asked               int       // bytes of head when the recognizers were last tried
 	tries               int       // segments that were tried since the start was not recognized
 	structure           structure // weights of segments of an unknown protocol
 	flight              flight    // if the start of the direction is missing
-	readable, opaque    int       // bytes in a row that are text, after others that are not; and the reverse
+	readable, opaque    int       // consecutive bytes of text after an unreadable start; consecutive unreadable bytes after a start of text
 	proxied             uint8     // PROXY headers so far
 
 	scan  scanner

@@ -13,7 +13,7 @@ import (
 // the first 48, and at least 8. The weight of a byte is the logarithm of how much more often it occurs in plaintext than in random
 // bytes. For random bytes the sum over any number of segments reaches n bits with a probability of at most 2^-n.
 const (
-	// headerRoom bounds a plaintext header, and minTail and maxTail the bytes that are weighed of a segment.
+	// headerRoom bounds the size of a plaintext header, in bytes. minTail and maxTail bound how many bytes of a segment are weighed.
 	headerRoom = 48
 	minTail    = 8
 	maxTail    = 512
@@ -61,8 +61,8 @@ func byteWeights() (w [256]int16) {
 // structure sums up the weights of the segments of one direction.
 type structure struct {
 	score            int32 // 1/16 bit
-	segments, opaque uint8 // segments weighed, and those with a weight against plaintext
-	last             bool  // the last one has a weight for plaintext
+	segments, opaque uint8 // number of segments weighed, and of those that weigh against plaintext
+	last             bool  // the last segment weighs for plaintext
 	done             bool  // no more segments are weighed
 }
 
@@ -107,8 +107,8 @@ func (s *Session) weigh(side Side, b []byte) {
 	}
 }
 
-// turnsOpaque reports whether a direction that began as text of an unknown protocol continues with unreadable bytes, and the other one
-// does, too. A greeting in text does not show what follows it, so both directions become KindUnreadable.
+// turnsOpaque reports whether a direction that began as text of an unknown protocol continues with unreadable bytes, while the other
+// direction is unreadable or continues so, too. A greeting in text does not show what follows it, so both directions become KindUnreadable.
 func (s *Session) turnsOpaque(side Side, b []byte) bool {
 	const least, enough = 16, 64
 	st, other := &s.sides[side], &s.sides[side.Other()]
@@ -151,7 +151,7 @@ func (s *Session) weighed() (n int) {
 	return n
 }
 
-// decideStructure makes the directions that no recognizer matches structured plaintext, if they are.
+// decideStructure changes the kind of the directions that no recognizer matches to structured plaintext, if structured returns true.
 func (s *Session) decideStructure() {
 	if !s.structured() {
 		return
@@ -165,8 +165,8 @@ func (s *Session) decideStructure() {
 	s.revision++
 }
 
-// structured reports whether the segments of directions that no recognizer matches have enough weight together, nearly all of them are
-// evidence for plaintext, and the last one of each end is.
+// structured reports whether the directions that no recognizer matches are structured plaintext: their segments have enough weight
+// together, at most one in eight weighs against plaintext, and the last segment of each direction weighs for it.
 func (s *Session) structured() bool {
 	score, segments, opaque := 0, 0, 0
 	for i := range s.sides {

@@ -30,8 +30,8 @@ var structured = map[string]func(i int) (client, server []byte){
 	},
 }
 
-// TestStructured checks that binary plaintext without a recognizer is structured plaintext, within 2 KiB of both ends, or at their end if
-// that comes before.
+// TestStructured checks that binary plaintext without a recognizer is called structured plaintext before both ends have sent 2 KiB
+// together, or at the end of a shorter connection.
 func TestStructured(t *testing.T) {
 	for name, exchange := range structured {
 		for _, rounds := range []int{8, 100} {

@@ -71,7 +71,8 @@ func (t *tdsLayer) packet() {
 	t.on = a == protocols.Yes
 }
 
-// tdsPayload processes a part of a packet's payload. TLS begins with a handshake record, with which the options of a PRELOGIN never begin.
+// tdsPayload processes a part of a packet's payload. TLS begins with a handshake record. The options of a PRELOGIN never look like the
+// start of one.
 func (s *Session) tdsPayload(side Side, offset int64, b []byte, ack int64) {
 	st := &s.sides[side]
 	t := &st.p.tds

@@ -65,28 +65,28 @@ type firstEnd struct {
 	before      [2]int // TLS.AppRecords at that time
 }
 
-// recordLayer is what the record layer of one side has shown.
+// recordLayer describes what the record layer of one side has shown.
 type recordLayer struct {
 	headers  int  // records started
-	telling  int  // those that are large enough for ciphertext
+	telling  int  // records started that are large enough for ciphertext
 	ccs      bool // ChangeCipherSpec seen
 	broken   bool // the position in the record layer is unknown, after an invalid header or a gap over a header
-	torn     bool // ... after a gap
+	torn     bool // broken is set because of a gap
 	text     textRun
-	holes    bool // it was unknown once: list may lack records from holeAt on
+	holes    bool // the position was unknown once: list may lack records from index holeAt on
 	holeAt   int
 	inHeader bool // the bytes end within the header of a record
 	early    int  // records of early data that are not in list
 	list     []TLSRecord
 	rest     int   // protected records that are not in list
 	ended    bool  // the other side has sent a FIN or RST
-	before   int   // records of list before that
-	at       int64 // packet time of that
+	before   int   // length of list when ended was set
+	at       int64 // packet time of the other side's first FIN or RST
 }
 
 // Records returns the protected records (type 23) of a side in stream order, at most the first 48. complete reports whether no record is
-// missing in between; otherwise the list ends before the first gap. Of a client's records that acknowledge nothing of the server, which are
-// early data, only the first four are listed. The slice is valid until the next call of Data.
+// missing in between; otherwise the list ends before the first gap. A client's records that acknowledge no byte of the server are early
+// data; only the first four of them are listed. The slice is valid until the next call of Data.
 func (t *TLS) Records(side Side) (list []TLSRecord, complete bool) {
 	l := &t.layers[side]
 	if l.holes {
@@ -137,7 +137,7 @@ func (t *TLS) alert(a Alert) {
 	}
 }
 
-// startTLS makes a side a TLS one, from an offset on. afterOther reports whether other bytes of the side came before.
+// startTLS notes that a side speaks TLS from an offset on. afterOther reports whether other bytes of the side came before.
 func (s *Session) startTLS(side Side, offset int64, afterOther bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	s.passOver(side.Other())
@@ -198,12 +198,12 @@ func (t *TLS) FirstEnd() (side Side, reset, seen bool) {
 	return t.first.side, t.first.reset, t.first.seen
 }
 
-// grew reports whether both ends have sent more application data since before was taken.
+// grew reports whether both ends have sent more records of application data than in before, an earlier copy of AppRecords.
 func (t *TLS) grew(before *[2]int) bool {
 	return t.AppRecords[Originator] > before[Originator] && t.AppRecords[Responder] > before[Responder]
 }
 
-// setRoles notes which side is the TLS client. The first call counts.
+// setRoles notes which side is the TLS client. Only the first call has an effect.
 func (t *TLS) setRoles(client Side) {
 	if !t.RolesKnown {
 		t.Client, t.RolesKnown = client, true

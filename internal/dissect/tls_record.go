@@ -29,7 +29,7 @@ type recordReader struct {
 	ack    int64
 	opaq   bool     // the current record is protected
 	peek   bool     // the first bytes of the record show whether it is protected
-	text   tailSide // while the position is unknown: what the starts of segments show
+	text   tailSide // follows the segments while the position is unknown
 	alert  [2]byte
 	alertN int
 }
@@ -37,7 +37,7 @@ type recordReader struct {
 func (r *recordReader) typ() uint8  { return r.hdr[0] }
 func (r *recordReader) length() int { return int(r.hdr[3])<<8 | int(r.hdr[4]) }
 
-// plausibleHeader reports whether b can be the beginning of a record of SSL 3.0 to TLS 1.3. It need not be complete.
+// plausibleHeader reports whether b can be the beginning of a record of SSL 3.0 to TLS 1.3. b may be shorter than a header.
 func plausibleHeader(b []byte) bool {
 	if len(b) > 0 && (b[0] < wire.ContentChangeCipherSpec || b[0] > wire.ContentHeartbeat) {
 		return false
@@ -64,8 +64,8 @@ func chained(b []byte) bool {
 	return next >= len(b) || plausibleHeader(b[next:])
 }
 
-// addRecordGap notes that the n bytes before offset are missing. Within a record its length gives the position of the next one; otherwise
-// the position in the record layer is unknown until it is found again.
+// addRecordGap notes that the n bytes before offset are missing. If they are within a record, its length gives the position of the next
+// one. Otherwise the position in the record layer is unknown until it is found again.
 func (s *Session) addRecordGap(side Side, n, offset int64) {
 	r, hs := &s.sides[side].p.rec, &s.sides[side].p.hs
 	inside := r.left > 0 && n <= int64(r.left)

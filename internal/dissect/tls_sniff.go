@@ -84,7 +84,7 @@ type chain struct {
 	n     int   // bytes of hdr
 	left  int   // remaining bytes of the current record
 	count int   // consecutive records so far
-	at    int64 // stream offset of the first one
+	at    int64 // stream offset of the first record
 }
 
 // feed processes the next bytes, at a stream offset. found reports whether minChained consecutive records have begun; the header of the
@@ -123,7 +123,7 @@ func (c *chain) feed(offset int64, data []byte, every bool) (used int, found boo
 	return used, false
 }
 
-// gap notes that n bytes are missing. Within a record its length bridges them.
+// gap notes that n bytes are missing. If they are within a record, its length gives the position of the next one.
 func (c *chain) gap(n int64) {
 	if c.left > 0 && n <= int64(c.left) {
 		c.left -= int(n)
@@ -132,8 +132,8 @@ func (c *chain) gap(n int64) {
 	*c = chain{}
 }
 
-// findRecords looks for TLS records in the middle of a direction, and reports whether the direction became a TLS one. afterOther is as for
-// startTLS.
+// findRecords looks for TLS records in the middle of a direction. It reports whether it found them; the direction then speaks TLS.
+// afterOther is as for startTLS.
 func (s *Session) findRecords(side Side, offset int64, data []byte, ack int64, afterOther bool) bool {
 	c := &s.sides[side].p.chain
 	used, found := c.feed(offset, data, afterOther)

@@ -8,13 +8,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Tail follows the record layer of a TLS connection of which everything else is known. It finds where the records end, or are no longer
-// ciphertext, and other bytes begin: after a close_notify (FTP's CCC of RFC 4217 section 12.3, LDAP's closure of RFC 4511 section 4.14.3),
-// without one, or where another handshake begins in plaintext. It parses the headers of records and stores a few bytes for each side. The
-// zero value follows nothing.
+// Tail follows the record layer of a TLS connection after its session is finished. It finds where the records end or are no longer
+// ciphertext, and where other bytes begin: after a close_notify (FTP's CCC of RFC 4217 section 12.3, LDAP's closure of RFC 4511 section
+// 4.14.3), without one, or where another handshake begins in plaintext. It parses the headers of records and stores a few bytes for each
+// side. The zero value follows nothing.
 //
-// Missing bytes never count as an end. If they hide the position of the next header the side is lost, until a segment begins with headers
-// of records. Meanwhile only text at the start of segments counts, and segments that cannot be ciphertext (tailSide.legible).
+// Missing bytes never count as an end. If they hide the position of the next header, the side is lost until a segment contains headers of
+// records again. Meanwhile each segment is searched for plaintext and for another handshake (tailSide.find).
 type Tail struct {
 	over  tlsmsg.Over
 	udp   udpTail
@@ -40,9 +40,9 @@ type tailState uint8
 const (
 	tailNone   tailState = iota // the side is not followed
 	tailLost                    // the position is unknown
-	tailFound                   // found by headers after it was lost; each further header makes it more certain
+	tailFound                   // the position was found by headers after it was lost; each further header makes it more certain
 	tailSure   = tailFound + 2
-	tailBridge = tailSure - 1 // missing bytes were within a record, by its length
+	tailBridge = tailSure - 1 // bytes are missing that were within a record, according to its length
 )
 
 const (
@@ -59,9 +59,9 @@ func (f *Tail) Follows() bool {
 	return f.over != tlsmsg.OverTCP || f.sides[0].state != tailNone || f.sides[1].state != tailNone
 }
 
-// data processes the next bytes of a side. gap is how many bytes before them are missing, or were left out by a filter. ok is false if the
-// records end before data[at:]; unread bytes of an earlier call then belong to the bytes after the records. sure is false if the end was
-// found by the contents of those bytes only.
+// data processes the next bytes of a side; gap is how many bytes before them are missing or were left out by a filter. If ok is false, the
+// records end before data[at:], and the bytes that an earlier call kept as the start of a header follow the records too. sure is false if
+// only the contents of the bytes after the records show the end.
 func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	d := &f.sides[side]
 	if gap > 0 {
@@ -115,8 +115,8 @@ func (d *tailSide) skim(data []byte) bool {
 	return true
 }
 
-// QuietAfterSkip is Quiet after a filter has left out skipped bytes. They do not count as missing: the filter passes on the beginning of
-// handshakes.
+// QuietAfterSkip does the same as Quiet after a filter has left out skipped bytes. They do not count as missing, because the filter passes
+// on the beginning of every handshake.
 func (f *Tail) QuietAfterSkip(side Side, data []byte, skipped int64) bool {
 	d := &f.sides[side]
 	before := *d
@@ -128,8 +128,8 @@ func (f *Tail) QuietAfterSkip(side Side, data []byte, skipped int64) bool {
 	return true
 }
 
-// Truncated notes that n bytes of a side were sent, but not captured. Within a record the position of the next header stays as certain as
-// before.
+// Truncated notes that n bytes of a side were sent, but not captured. If they are within a record, the position of the next header stays as
+// certain as before.
 func (f *Tail) Truncated(side Side, n int64) { f.sides[side].skip(n, tailSure) }
 
 // addGap notes that n bytes are missing.
@@ -143,7 +143,8 @@ func (d *tailSide) addGap(n int64, sure tailState) {
 	}
 }
 
-// skip notes that n bytes are unknown. Within a record its length gives the position of the next header, whose certainty is at most sure.
+// skip notes that n bytes are unknown. If they are within a record, its length gives the position of the next header, with a certainty of
+// at most sure.
 func (d *tailSide) skip(n int64, sure tailState) {
 	switch {
 	case d.state == tailNone:
@@ -159,8 +160,9 @@ func (d *tailSide) skip(n int64, sure tailState) {
 	}
 }
 
-// find looks in a segment of a lost side for records, which are then followed from data[from:]. Or it finds that the records have ended
-// (ends): by another handshake, by text, or by so many bytes that a record would have started in them. sure is false for text.
+// find looks for records in a segment of a lost side; they are then followed from data[from:]. ends reports that the records have ended
+// instead: another handshake or plaintext has begun, or so many bytes came that a record must have started in them. sure is false if only
+// the contents of the segments show plaintext.
 func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	switch {
 	case anyHello(data), d.keyed && cipherChanges(data):
@@ -187,12 +189,12 @@ func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	return from, false, true
 }
 
-// minBroken is how many consecutive segments must begin with a record that is not followed by another one. The middles of records look so
-// with a probability of about 2^-66.
+// minBroken is how many consecutive segments must begin with a record that is not followed by another one. Segments from the middle of
+// records look like that with a probability of about 2^-66.
 const minBroken = 3
 
-// broken notes whether a segment of a lost side begins with a record of application data that is followed by other bytes than a record. It
-// reports whether minBroken segments did. The field unexamined counts them.
+// broken notes whether a segment of a lost side begins with a record of application data, and the bytes after that record are not another
+// one. It reports whether minBroken segments did. The field unexamined counts them.
 func (d *tailSide) broken(data []byte) bool {
 	if len(data) < wire.RecordHeader || data[0] != wire.ContentApplicationData || !plausibleHeader(data) {
 		d.unexamined = 0
@@ -205,7 +207,8 @@ func (d *tailSide) broken(data []byte) bool {
 	return d.unexamined >= minBroken
 }
 
-// maxUnplaced is how many consecutive bytes of a lost side can contain no header of a record: three of the largest records.
+// maxUnplaced is how many consecutive bytes of a lost side without a record header show that the records have ended: three of the largest
+// records.
 const maxUnplaced = 3 * (wire.RecordHeader + maxRecord)
 
 // recordIn returns the first offset in b where a record of application data may begin, or len(b) if there is none. If b is long enough,
@@ -307,8 +310,8 @@ func (d *tailSide) whole(b []byte) int {
 	return wire.RecordHeader
 }
 
-// header processes the bytes of a record's header, and the first bytes of a handshake record, which may be a hello. It returns how many, or
-// -1 if no record follows here, or one of another handshake.
+// header processes the bytes of a record's header, and the first bytes of a handshake record, which may be a hello. It returns how many
+// bytes it processed, or -1 if the next bytes are not a record, or are a record of another handshake.
 func (d *tailSide) header(data []byte) int {
 	n := copy(d.head[min(d.n, wire.RecordHeader):wire.RecordHeader], data)
 	d.n += uint8(n)
@@ -324,7 +327,7 @@ func (d *tailSide) header(data []byte) int {
 	begun := 0 // bytes of the content that are in head
 	switch {
 	case changesCipher(typ, size) && d.keyed:
-		d.state = tailSure // as below
+		d.state = tailSure // the end is sure, as for a hello below
 		return -1
 	case typ == wire.ContentHandshake:
 		if size < minSealed {
@@ -336,7 +339,7 @@ func (d *tailSide) header(data []byte) int {
 		case d.n < helloPrefix:
 			return n
 		case anyHello(d.head[:]):
-			d.state = tailSure // ciphertext does not look so
+			d.state = tailSure // the end is sure: ciphertext does not look like a hello
 			return -1
 		}
 		begun = helloPrefix - wire.RecordHeader

@@ -14,8 +14,8 @@ func (s *Session) openTunnel() {
 	s.revision++
 }
 
-// granted looks for the reply of a SOCKS server, or of an HTTP proxy after a request was repeated with credentials, at the start of a
-// segment. It returns the size of the reply in bytes, or 0.
+// granted looks at the start of a segment for a reply that opens a tunnel: of a SOCKS server, or of an HTTP proxy to a request that was
+// repeated with credentials. It returns the size of the reply in bytes, or 0.
 func (s *Session) granted(side Side, data []byte) int {
 	switch s.sides[side].protocol {
 	case "socks5":
@@ -71,7 +71,7 @@ func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64)
 	return true
 }
 
-// enterTunnel recognizes both directions anew; data is the first one within the tunnel.
+// enterTunnel recognizes both directions anew; data are the first bytes within the tunnel.
 func (s *Session) enterTunnel(side Side, offset int64, data []byte, ack int64) {
 	s.inTunnel, s.afterOther, s.upgraded = true, true, s.sides[side].protocol
 	for i := range s.sides {

@@ -19,15 +19,16 @@ func (s *Session) unconfirmed(side Side) bool {
 	return s.sides[side.Other()].kind != KindTLS && (s.sides[side].kind == KindTLS || s.udp.refuted[side])
 }
 
-// claimed reports whether a side looks encrypted, apart from an unconfirmed claim whose datagrams were weighed.
+// claimed reports whether a side looks encrypted. A side with an unconfirmed claim does not, once its datagrams were weighed as plaintext.
 func (s *Session) claimed(side Side) bool {
 	st := &s.sides[side]
 	weighed := st.kind == KindTLS && st.p != nil && st.p.structure.segments > 0
 	return st.kind.claims() && (!weighed || !s.unconfirmed(side))
 }
 
-// refutes examines a datagram of a side whose claim is unconfirmed, and reports whether the datagram is not of DTLS or QUIC. Packets
-// without a telling header are also tried as plaintext. startDatagramTLS restores a refuted claim.
+// refutes examines a datagram of a side whose claim is unconfirmed, and reports whether the datagram is not of DTLS or QUIC. Packets whose
+// header does not show DTLS or QUIC are also tried as plaintext. If the other end speaks the claimed protocol later, startDatagramTLS
+// restores a refuted claim.
 func (s *Session) refutes(side Side, b []byte) bool {
 	st, t, foreign := &s.sides[side], s.tls, true
 	switch finished := t.Finished[side] || t.Protected1RTT[side] > 0; {

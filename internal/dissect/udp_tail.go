@@ -8,15 +8,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Over UDP packets do not show the end of TLS. Datagrams are examined as long as the connection lives, and each one that is not of its TLS is
-// judged by itself. No state is needed apart from the result of the handshake, since datagrams are independent and come in any order.
+// Over UDP no packet shows the end of TLS. Therefore datagrams are examined as long as the connection lives, and each datagram that does
+// not belong to the connection's TLS is judged by itself. Only the result of the handshake is needed for that, since datagrams are
+// independent and come in any order.
 
 // udpTail is the part of a Tail for DTLS or QUIC.
 type udpTail struct {
 	is13   bool // DTLS 1.3 may have been negotiated
 	media  bool // RTP may share the port: the client offered it (RFC 5764), or its hello was not seen
-	server bool // the roles are known, and ...
-	side   Side // ... this is the server
+	server bool // side is known to be the server
+	side   Side // the server, or the assumed one
 }
 
 // enoughStray is how many datagrams that are neither TLS nor of a known protocol show that another protocol is spoken.
@@ -91,8 +92,8 @@ func (f *Tail) QuietDatagram(side Side, b []byte) bool {
 	return f.over == tlsmsg.OverTCP || !f.answers(side, b) && len(f.stray(b)) == 0
 }
 
-// stray returns a datagram from its first part that contains text or is not of the TLS that is followed. It returns nil if there is no such
-// part.
+// stray returns the rest of a datagram, from the first part that contains text or does not belong to the TLS that is followed. It returns
+// nil if there is no such part.
 func (f *Tail) stray(b []byte) []byte {
 	if f.over == tlsmsg.OverTCP {
 		return nil
@@ -108,7 +109,7 @@ func (f *Tail) stray(b []byte) []byte {
 	return f.foreign(b)
 }
 
-// sealedText returns a datagram of DTLS from its first record that contains text, or nil.
+// sealedText returns the rest of a datagram of DTLS, from the first record that contains text. It returns nil if there is no such record.
 func (f *Tail) sealedText(b []byte) []byte {
 	for range maxDTLSRecords {
 		if dtlsText(b) {
@@ -128,8 +129,8 @@ func textPacket(b []byte) bool {
 	return len(b) >= protocols.MinText && allText(b[:min(len(b), protocols.SampleSize)])
 }
 
-// foreign returns the end of a datagram from its first part that is neither of DTLS or QUIC nor of a protocol that shares ports with them
-// (RFC 7983, RFC 9443). If QUIC's fixed bit is cleared (RFC 9287), only plaintext of a known protocol counts as foreign.
+// foreign returns the rest of a datagram, from the first part that is neither DTLS or QUIC nor a protocol that shares ports with them (RFC
+// 7983, RFC 9443). If QUIC's fixed bit is cleared (RFC 9287), only plaintext of a known protocol counts as foreign.
 func (f *Tail) foreign(b []byte) []byte {
 	switch {
 	case len(b) == 0 || f.over == tlsmsg.OverQUIC && (b[0]&0x40 != 0 || !plainPacket(b)):
@@ -157,7 +158,8 @@ func truncatedHeader(b []byte) bool {
 	return len(b) < dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= wire.ContentCID && (len(b) < 2 || b[1] == 0xfe)
 }
 
-// dtlsRecord returns the length of the DTLS record at the start of b, or 0 if there is none. It is at least len(b) if no record can follow.
+// dtlsRecord returns the length of the DTLS record at the start of b, or 0 if there is none. The result is at least len(b) if no record can
+// follow.
 func (f *Tail) dtlsRecord(b []byte) int {
 	const connectionID, longNumber, length = 0x10, 0x08, 0x04 // RFC 9147 section 4
 	switch {
@@ -191,9 +193,8 @@ func plainPacket(b []byte) bool {
 	return false
 }
 
-// answers reports whether a datagram begins with a server's plaintext message. It shows another handshake on the same ports (RFC 6347
-// section 4.2.8), which both ends take part in. A ClientHello by itself may be a late retransmission, and so may the client's messages
-// after it.
+// answers reports whether a datagram begins with a server's plaintext message. Such a message shows that both ends take part in another
+// handshake on the same ports (RFC 6347 section 4.2.8). A client's messages do not show that, since they may be late retransmissions.
 func (f *Tail) answers(side Side, b []byte) bool {
 	const epoch, message = 3, dtlsHeader
 	if f.over != tlsmsg.OverDTLS || len(b) <= message || b[0] != wire.ContentHandshake || b[epoch] != 0 || b[epoch+1] != 0 || !dtlsBegins(b) {

@@ -11,7 +11,7 @@ import (
 const (
 	// maxUpgrade bounds the offset in a direction up to which a ClientHello is looked for after plaintext (STARTTLS, CONNECT, SOCKS).
 	maxUpgrade = 64 << 10
-	// mayUpgradeWithin is how many bytes of both ends PlainAfter counts from its starting point.
+	// mayUpgradeWithin is how many bytes both ends together must send after the point where PlainAfter starts to count.
 	mayUpgradeWithin = 2 << 10
 	// helloPrefix is how many bytes identify a hello: the headers of the record and of the message, and the version.
 	helloPrefix = wire.RecordHeader + 4 + 2
@@ -60,8 +60,8 @@ func (s *Session) movePlainFrom(side Side, data []byte) {
 	}
 }
 
-// Doubtful reports whether bytes are missing where TLS may have begun after plaintext, and since then neither plaintext nor TLS of both
-// sides was seen.
+// Doubtful reports whether TLS may have begun in missing bytes after plaintext. It returns false again once plaintext, or TLS of both
+// sides, is seen.
 func (s *Session) Doubtful() bool {
 	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)
 }
@@ -73,7 +73,8 @@ func (s *Session) httpUpgrades() bool {
 	return h != nil && !s.inTunnel && (h.Method == "CONNECT" && (h.Status/100 == 2 || h.Status == 407) || h.Status == 101)
 }
 
-// mayUpgrade reports whether a ClientHello is looked for after a side's plaintext, and whether it may begin within a segment.
+// mayUpgrade reports whether a ClientHello is looked for after a side's plaintext. anywhere reports whether the hello may begin in the
+// middle of a segment.
 func (s *Session) mayUpgrade(side Side) (may, anywhere bool) {
 	st := &s.sides[side]
 	if st.protocol == "" {
@@ -177,8 +178,8 @@ func (s *Session) prefacedHello(side Side, offset int64, buf, rest []byte, ack i
 }
 
 // upgradeWithoutHello looks for TLS after plaintext whose ClientHello was not seen: for the ServerHello, or for consecutive records. It
-// reports whether it processed the data. Then the session is Doubtful until the other side speaks TLS, too, since plaintext can contain
-// bytes that look like TLS.
+// reports whether it processed the data. If it did, the session is Doubtful until the other side speaks TLS, too, since plaintext can
+// contain bytes that look like TLS.
 func (s *Session) upgradeWithoutHello(side Side, offset int64, data []byte, ack int64) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	c := &st.p.chain
@@ -198,13 +199,13 @@ func (s *Session) upgradeWithoutHello(side Side, offset int64, data []byte, ack 
 
 // scanner finds the start of a hello after other bytes, also across segments.
 type scanner struct {
-	buf         [helloPrefix]byte // what may be the start of a hello
+	buf         [helloPrefix]byte // bytes that may be the start of a hello
 	n           int
 	offset, ack int64 // of buf[0]
 }
 
-// find looks for the start of a hello of a type at the start of data, or anywhere in it. ok reports whether it was found. It begins with
-// the held bytes of c.buf, which are at c.offset, or at data[at:] if held is 0.
+// find looks for the start of a hello of a type at the start of data, or anywhere in it. ok reports whether it was found. If held is 0, the
+// hello begins at data[at:]. Otherwise it begins with the first held bytes of c.buf, at c.offset, and continues in data.
 func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack int64) (held, at int, ok bool) {
 	for c.n > 0 {
 		var w [2 * helloPrefix]byte
@@ -249,7 +250,7 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 	return 0, 0, false
 }
 
-// helloBegins matches b against the start of a hello of a type, in a record of its own.
+// helloBegins matches b against the start of a record that contains a hello of a type.
 func helloBegins(b []byte, typ byte) protocols.Match {
 	if len(b) == 0 || !plausibleHeader(b) || b[0] != wire.ContentHandshake {
 		return protocols.No

@@ -15,7 +15,7 @@ func server(s string) capturetest.Chunk {
 	return capturetest.Chunk{Data: []byte(s), FromServer: true}
 }
 
-// follow returns a conversation after other messages. Acknowledgements count all of them.
+// follow returns a conversation that comes after other messages. Its acknowledgements include the bytes of these messages.
 func follow(before []capturetest.Chunk, talk *capturetest.Conversation) *capturetest.Conversation {
 	out := &capturetest.Conversation{}
 	var sent [2]int
@@ -134,8 +134,8 @@ var tunnels = []struct {
 	{"consul", "", []capturetest.Chunk{client("\x03")}},
 }
 
-// TestTLSAfterPlaintext checks that TLS after plaintext is found for any segments, and if the hello is in the segment of the plaintext
-// before it.
+// TestTLSAfterPlaintext checks that TLS after plaintext is found however the bytes are split into segments, also if the hello shares a
+// segment with plaintext before it.
 func TestTLSAfterPlaintext(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, c := range tunnels {
