@@ -6,7 +6,7 @@ package flow
 
 const (
 	maxFragments      = 1 << 20 // bytes of all buffered fragments, bookkeeping included; the oldest datagram is dropped beyond that
-	maxFragmentsOf    = 1 << 17 // the same for one source
+	maxFragmentsOf    = 1 << 17 // bytes of the buffered fragments of one source, bookkeeping included
 	maxDatagrams      = 1 << 12 // incomplete datagrams
 	fragmentBytes     = 64      // memory of a fragment in addition to its bytes, approximately
 	datagramBytes     = 320     // memory of a datagram in addition to its fragments, approximately
@@ -44,7 +44,7 @@ type incomplete struct {
 	received int      // bytes received
 	length   int      // length of the datagram, 0 while unknown
 	end      int      // end of the last fragment received
-	proto    uint8    // from the first fragment
+	proto    uint8    // protocol of the datagram's payload, from its first fragment
 	cost     int      // memory in bytes
 
 	prev, next *incomplete // links of the list of datagrams, in the order of their first fragments

@@ -18,7 +18,7 @@ import (
 type fragment struct {
 	from, to int
 	last     bool
-	other    bool // the bytes are changed
+	other    bool // the fragment's bytes differ from the datagram's
 }
 
 // fragmentOf returns a fragment of a datagram as a packet.

@@ -186,7 +186,7 @@ func TestBudget(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{MaxBufferedPerSide: 8 * (each + 128)}, g)
 	run(table, 0, start, client, server, step{flags: "S"})
-	many(table, start, 11, 20) // one direction only: no acknowledgements
+	many(table, start, 11, 20) // only one direction is captured, so there are no acknowledgements
 	if first(g) != "c10 gap 10 " {
 		t.Errorf("one direction only: %v", first(g))
 	}

@@ -44,7 +44,7 @@ func TestRedirectedFacesArePaired(t *testing.T) {
 			if e.Resp.Bytes != 4 || e.Orig.Bytes != 3 || string(g.streams[1][0]) != "GET" || string(g.streams[1][1]) != "HTTP" || e.Conflict {
 				t.Errorf("%v %s: %v", pod, name, g.log)
 			}
-			facing(table, pod, proxy, meant, handshake...) // both keys are free again
+			facing(table, pod, proxy, meant, handshake...) // both keys must be free again
 			if table.Len() != 1 {
 				t.Errorf("%v %s: %d connections of the same ports", pod, name, table.Len())
 			}

@@ -111,7 +111,7 @@ func TestEachGapHasItsTime(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	at := run(table, 0, start, client, server, after(
-		step{server: true, flags: "PA", seq: 500, ack: 1, data: "waits"}, // so that the connection has a gap all the time
+		step{server: true, flags: "PA", seq: 500, ack: 1, data: "waits"}, // this gap stays open, so that the connection always has a gap
 		step{server: true, flags: "A", seq: 1, ack: 200}, step{flags: "PA", seq: 2, ack: 1, data: "b"})...)
 	at = run(table, 0, at, client, server, step{flags: "PA", seq: 1, ack: 1, data: "a"})
 	for i := range uint32(50) {

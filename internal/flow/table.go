@@ -35,7 +35,7 @@ type Table struct {
 	strangers strangers // packets that may belong to connections that reuse ports
 	read      uint64    // sum of what Prefetch read, so that the compiler does not remove the reads; its value has no meaning
 
-	sums      [][origins]sums // by interface
+	sums      [][origins]sums // histories of checksums, by interface and origin
 	wrongSums bool            // some of sums have dropped segments
 }
 

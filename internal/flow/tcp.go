@@ -18,7 +18,7 @@ type tcpState struct {
 	rival      bool        // when it was created, a lone connection with the same ports existed in another zone
 	done       bool        // Table.Done was called: the connection is judged
 	followed   bool        // Table.Done was called with follow: the Handler wants later bytes nevertheless
-	thin       bool        // chosen by Thin
+	thin       bool        // Thin has chosen the connection
 	busy       uint8       // number of times that a side sent busyStep packets since the last call of Thin
 	dupSYN     uint32      // sequence number of a SYN that seemed to be an old duplicate
 	dupSYNSeen bool        // dupSYN is set
@@ -109,7 +109,7 @@ func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	switch {
 	case n == 0:
 	case n == 1 && off >= s.next && off == s.acked-1 && (s.keepAlive || t.now-c.tcp.touched >= keepAliveQuiet):
-		s.keepAlive = true // a keep-alive probe; the byte that it repeats was lost
+		s.keepAlive = true // the segment is a keep-alive probe; the byte that it repeats was lost
 	case c.Excluded:
 		s.next = max(s.next, off+n)
 	case inOrder && c.tcp.done && !c.tcp.followed:

@@ -124,8 +124,8 @@ func (c *Conn) continuesAs(d *Decoded) bool {
 	return s.known && s.near(d.Seq) && o.near(d.Ack)
 }
 
-// listLone enters c, which was just created, in the table of lone connections. It replaces one with the same ports in
-// another zone; which of the two an answer belongs to is then unknown.
+// listLone enters c, which was just created, in the table of lone connections. If the table has one with the same ports
+// in another zone, c replaces it. It is then unknown which of the two an answer belongs to.
 func (t *Table) listLone(c *Conn, k key) {
 	if k.zone == 0 {
 		return

@@ -70,7 +70,7 @@ func (r *Conclusion) TailCounts() bool {
 	switch r.common.verdict {
 	case MTLS, TLS, Failed:
 		return r.Tail.Follows()
-	case Unknown: // its suite may encrypt
+	case Unknown: // the suite of the connection may encrypt
 		return slices.Contains(r.common.reasons, "unfamiliar_suite") && r.Tail.Follows()
 	default:
 		return false

@@ -67,8 +67,8 @@ var controlPorts = func() (all []uint16) {
 	return all
 }()
 
-// hasFirstLabel returns a function that reports whether a name has one of the labels as its first, followed by
-// others.
+// hasFirstLabel returns a function that reports whether the first label of a name is in labels, and other labels follow
+// it.
 func hasFirstLabel(labels ...string) func(string) bool {
 	return func(name string) bool {
 		label, rest, _ := strings.Cut(name, ".")

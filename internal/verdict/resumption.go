@@ -59,14 +59,14 @@ type client struct {
 	zones  [2]flow.Zone // another network may use the same addresses
 	name   string
 	shape  string
-	server netip.AddrPort // only if there is no SNI
+	server netip.AddrPort // set only if the client sent no SNI
 }
 
 // history holds the results of a client's full handshakes.
 type history struct {
 	auth     string
 	first    int64            // time of the first of the handshakes that agree
-	last     int64            // time of the latest
+	last     int64            // start of the latest full handshake
 	disagree int64            // time of the latest handshake that did not agree, or was not accepted; 0: none
 	tickets  []ticketRecord   // records that may hold tickets that the server issued
 	servers  []netip.AddrPort // servers of the handshakes that agree, by their address in the packets

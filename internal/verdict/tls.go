@@ -150,7 +150,7 @@ func verdictOf(h *handshake) Verdict {
 	return TLS
 }
 
-// ends describes how a connection ended, as seen by the TLS client and server.
+// ends describes how the TLS client and server ended a connection.
 type ends struct {
 	client, server bool  // this side sent a FIN or a RST
 	reset          bool  // either side sent a RST
@@ -344,7 +344,7 @@ func versionName(v uint16) (version, protocol string) {
 	case 0xfefc:
 		return "1.3", "dtls"
 	}
-	return "1.3", "tls" // and its drafts
+	return "1.3", "tls" // TLS 1.3 and its drafts
 }
 
 // certificate returns the leaf of a chain, nil if there is none.

@@ -119,7 +119,7 @@ type TLSInfo struct {
 	ClientAuth, ClientAuthBasis, ClientAuthRequested string   // Auth, Basis and Requested constants
 	Outcome                                          string   // an Outcome constant
 	Alert                                            string   // IANA description of the alert that ended the handshake
-	ALPNOffered                                      []string // client's offer
+	ALPNOffered                                      []string // ALPN names that the client offers
 	KeyShare                                         string   // IANA name of the server's selected group
 	HelloRetry, EarlyData                            bool     // the server asked for a second ClientHello; the client offered early data
 	SentByTap                                        bool     // the ClientHello has the random of a ClientHello of the tap
