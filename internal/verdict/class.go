@@ -75,8 +75,8 @@ func (j *Judge) claimedClass(o *Judged) string {
 	return ""
 }
 
-// ClassMayChange reports whether o has a class that it loses if later requests differ. If so, its later bytes must
-// still be examined.
+// ClassMayChange reports whether o has a class that it loses if later requests differ. Its later bytes must then be
+// examined.
 func ClassMayChange(o *Judged) bool {
 	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)
 }
@@ -186,8 +186,7 @@ func (j *Judge) isTap(o *Judged) bool {
 }
 
 // claimsTap reports whether a connection is plaintext Kafka to an address for which a proxy in the pod accepts the
-// tap's connections. The connection may carry the tap's records, which the proxy forwards, or belong to the
-// application.
+// tap's connections. The connection may be the tap's or the application's.
 func (j *Judge) claimsTap(o *Judged) bool {
 	return j.cfg.Proxied != nil && o.Scope == ScopeWire && o.Direction == DirectionEgress && o.Protocol == "kafka" &&
 		j.cfg.Proxied(netip.AddrPortFrom(o.Destination.Addr.Unmap(), o.Destination.Port))
@@ -244,8 +243,7 @@ func (j *Judge) scraped(o *Judged) bool {
 }
 
 // classPending reports whether a connection to the pod may still get the class of a scrape or a probe: its first
-// request is incomplete. The verdict is not settled before the request is complete, since otherwise a finding might
-// have to be retracted.
+// request is incomplete. No verdict is settled until the request is complete: a finding might have to be retracted.
 func (j *Judge) classPending(c *flow.Conn, s *dissect.Session) bool {
 	if from, to := j.localEnds(c); from || !to || !s.Asking() {
 		return false
