@@ -11,7 +11,7 @@ import (
 // pod's, or has no limit: a tap of that size would use the application's memory.
 const attachedBudget = 48 << 20
 
-// Why a tap ended by itself: values of event.reason.
+// Values of event.reason for a tap that ended by itself.
 var (
 	errTimeUp   = errors.New("for")
 	errNoReader = errors.New("no_reader")

@@ -25,7 +25,7 @@ var captures = map[string]func(*testing.T) []byte{
 	"wireless.pcap":     func(t *testing.T) []byte { return linkCapture(t, layers.LinkTypePPP, pppFrame) },
 	"cooked2.pcap":      func(t *testing.T) []byte { return linkCapture(t, 0, cooked2Frame) },
 	"huge.pcap":         hugeCapture,
-	// IEEE 802.15.4
+	// a capture with the link type of IEEE 802.15.4, which the tap does not decode
 	"unknown-link.pcap": func(t *testing.T) []byte {
 		return linkCapture(t, 195, func(ip []byte) []byte { return ip })
 	},

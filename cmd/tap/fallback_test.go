@@ -45,7 +45,7 @@ func TestFallBack(t *testing.T) {
 		{[]string{"TAP_REDACT=stricter"}, "strict is used instead", false, func(t *tap) bool { return t.redact == finding.RedactStrict }},
 		{[]string{"TAP_LOG_LEVEL=loud", "TAP_GRACE=5s"}, "INFO is used instead", false, func(t *tap) bool { return t.Grace == 5*time.Second }},
 
-		// Where records go, and whether in plaintext, is not guessed.
+		// The tap does not guess where records go, nor whether they may be sent in plaintext.
 		{[]string{"TAP_SINK=kafak", broker}, "TAP_SINK=kafak: expected stdout or kafka; nothing is published", true, nil},
 		{[]string{kafka}, `TAP_KAFKA_BROKERS: "": expected a list of host:port; nothing is published`, true, nil},
 		{[]string{kafka, "TAP_KAFKA_BROKERS=kafka"}, "nothing is published", true, nil},
@@ -54,7 +54,7 @@ func TestFallBack(t *testing.T) {
 		{[]string{kafka, broker, "TAP_KAFKA_SASL_MECHANISM=md5"}, "nothing is published", true, nil},
 		{[]string{kafka, broker, "TAP_KAFKA_SASL_MECHANISM=plain", "TAP_KAFKA_TLS_CERT_FILE=x"}, "expected both or none; TAP_KAFKA_SASL_USERNAME", true, nil},
 		{[]string{"TAP_KAFKA_TLS=on"}, "TAP_KAFKA_TLS=on: expected true or false; it is ignored", false, nil},
-		// Compression and batches have defaults.
+		// Invalid settings of compression and batches are replaced by the defaults.
 		{[]string{kafka, broker, "TAP_KAFKA_COMPRESSION=rar"}, "the defaults of compression and batches are used instead", false, nil},
 		{[]string{kafka, broker, "TAP_KAFKA_BATCH_SIZE=-1"}, "the defaults of compression and batches are used instead", false, nil},
 		{[]string{kafka, broker, "TAP_KAFKA_BATCH_SIZE=many", "TAP_SPOOL_MAX=0"}, "2000 is used instead", false, func(t *tap) bool { return t.SpoolMax == 64<<20 }},

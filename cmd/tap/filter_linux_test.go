@@ -47,7 +47,8 @@ func liveFilter(t *testing.T) (dropped bool) {
 	return false
 }
 
-// TestLiveFilterOfOtherLink: if the filter does not fit an interface's link type, that is an error, and nothing is captured there.
+// TestLiveFilterOfOtherLink: a filter that does not fit the link type of an interface is an error, and nothing is captured on
+// that interface.
 func TestLiveFilterOfOtherLink(t *testing.T) {
 	t.Parallel()
 	p, _ := pods(t)

@@ -42,7 +42,7 @@ func listenHTTP(address string, log *slog.Logger, respond func(path string) resp
 	return serveHTTP(l, log, respond), nil
 }
 
-// serveHTTP starts a server on l, which it owns.
+// serveHTTP starts a server on l. The server owns l.
 func serveHTTP(l net.Listener, log *slog.Logger, respond func(path string) response) *httpd {
 	h := &httpd{Listener: l, respond: respond, log: log, slots: make(chan struct{}, httpdConns), served: make(chan struct{})}
 	h.server = &http.Server{

@@ -119,9 +119,9 @@ func (p pod) run(t *testing.T, stdin string, args ...string) string {
 	return string(out)
 }
 
-// TestOwnTrafficIsLeftOut: the tap publishes to a real broker over the interface that it captures on. It publishes nothing about its
-// own connections. It publishes those of an application that uses plaintext Kafka to the same broker, with a finding. The records
-// conform to the schema; kcat reads them.
+// TestOwnTrafficIsLeftOut: the tap publishes to a real broker over the interface that it captures on. It publishes nothing about
+// its own connections. It publishes the connections of an application that uses plaintext Kafka to the same broker, and a finding
+// about them. The records conform to the schema; kcat reads them.
 func TestOwnTrafficIsLeftOut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a real broker takes a while: not with -short")

@@ -34,8 +34,9 @@ func ip6Frame(from, to netip.Addr, next uint8, data []byte) []byte {
 	return append(append(append(f, from.AsSlice()...), to.AsSlice()...), data...)
 }
 
-// TestUndecodedLive: packets that a live tap does not decode are named, with their number and what to do, in each posture and in the
-// tap's own records: outer packets of tunnels, other transports, and fragments whose datagram was never complete.
+// TestUndecodedLive: each posture and each of the tap's own records names the packets that a live tap does not decode, with their
+// number and what to do. The packets are outer packets of tunnels, packets of other transports, and fragments whose datagram was
+// never complete.
 func TestUndecodedLive(t *testing.T) {
 	t.Parallel()
 	undropped(t, undecodedLive)

@@ -163,8 +163,8 @@ func TestSubinterface(t *testing.T) {
 	}
 }
 
-// TestLargeDatagrams: the largest frames without BIG TCP are captured untruncated: on the veth
-// pair by segmentation offload, on lo because of its MTU.
+// TestLargeDatagrams: the largest frames without BIG TCP are captured untruncated. Segmentation
+// offload creates them on the veth pair; on lo the MTU allows them.
 func TestLargeDatagrams(t *testing.T) {
 	payload := bytes.Repeat([]byte("0123456789abcdef"), 4096)[:65507] // the most that UDP over IPv4 takes
 	t.Run("lo", func(t *testing.T) {

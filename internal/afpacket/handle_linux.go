@@ -34,7 +34,7 @@ type Handle struct {
 	totals  Stats
 	final   bool // the totals do not change any more
 
-	// Only Run uses these.
+	// Only Run uses the fields below.
 	block   Block
 	passed  uint64        // packets in the blocks that were passed on
 	blocks  uint64        // blocks that were passed on

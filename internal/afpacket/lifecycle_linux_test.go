@@ -83,8 +83,8 @@ func TestFilteredFromTheFirstPacket(t *testing.T) {
 	}
 }
 
-// TestCloseUnderLoad: Close ends Run although packets keep arriving faster than the callback
-// processes them: after Close the callback gets only the packets in the ring.
+// TestCloseUnderLoad: Close ends Run even if packets keep arriving faster than the callback
+// processes them. After Close the callback gets only the packets in the ring.
 func TestCloseUnderLoad(t *testing.T) {
 	n := loopback(t)
 	from, to := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")

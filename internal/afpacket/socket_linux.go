@@ -30,7 +30,7 @@ func lookup(name string) (device, error) {
 	if err != nil { // longer than any interface's name
 		return device{}, noInterface(name)
 	}
-	// These requests work on any socket; this kind needs no capability.
+	// The requests below work on any socket. A Unix socket needs no capability.
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return device{}, &OpError{Interface: name, Op: "look up the interface", Err: err}
@@ -164,7 +164,7 @@ func network(n uint16) uint16 {
 // wait for such packets, but the wait would last a whole RCU grace period, which is long on a busy
 // machine.
 func detach(fd int) {
-	// Cannot fail: attaching a filter needs neither a capability nor the interface.
+	// This cannot fail, because attaching a filter needs neither a capability nor the interface.
 	_ = attach(fd, []bpf.RawInstruction{{Op: opReturn, K: 0}})
 }
 

@@ -126,7 +126,8 @@ func (q *queue) forget(it *Item) {
 	q.bytes -= it.size()
 }
 
-// take is Buffer.Take. The records count as queued until they are passed to ack, requeue or drop.
+// take implements Buffer.Take for records in memory. The records count as queued until they are
+// passed to ack, requeue or drop.
 func (q *queue) take(set Set, n, bytes int) []Item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -156,7 +157,7 @@ func (q *queue) oldest(set Set) (priority, bool) {
 	return best, seq != math.MaxUint64
 }
 
-// waiting is Buffer.Waiting for records in memory.
+// waiting implements Buffer.Waiting for records in memory.
 func (q *queue) waiting(set Set) (n int, since time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -81,7 +81,7 @@ func newSpool(cfg SpoolConfig, queue *queue, setting string, log *slog.Logger) *
 	return s
 }
 
-// close is Buffer.Close.
+// close implements Buffer.Close.
 func (s *spool) close() {
 	close(s.stop)
 	select {

@@ -2,7 +2,7 @@ package buffer
 
 import "errors"
 
-// take is Buffer.Take for records on disk.
+// take implements Buffer.Take for records on disk.
 func (s *spool) take(set Set, n, bytes int) (out []Item) {
 	for p := range priorities {
 		if set.has(p) {

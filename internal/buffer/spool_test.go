@@ -110,8 +110,8 @@ func TestSpoolReplay(t *testing.T) {
 	}
 }
 
-// TestSpoolTorn truncates the last record at each of its bytes: the records before it are read, and it is counted as
-// lost.
+// TestSpoolTorn truncates the last record at each of its bytes. The records before it are read, and the last one is
+// counted as lost.
 func TestSpoolTorn(t *testing.T) {
 	dir := t.TempDir()
 	b := openSpool(t, SpoolConfig{Dir: dir})
@@ -194,8 +194,8 @@ func TestSpoolDamaged(t *testing.T) {
 	}
 }
 
-// TestSpoolFull: the least important records are evicted, findings and tap state are not. Records that do not fit wait
-// in memory, and every record is accounted for.
+// TestSpoolFull: the least important records are evicted, but never findings and tap state. Records that do not fit
+// wait in memory, and every record is accounted for.
 func TestSpoolFull(t *testing.T) {
 	b := openSpool(t, SpoolConfig{Dir: t.TempDir(), MaxBytes: 1})
 	big := func(dataset string, n int) Message {

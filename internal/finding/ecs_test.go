@@ -95,8 +95,8 @@ func fits(kind string, v any) bool {
 	return false
 }
 
-// TestSchemaIsUsed: each field of the schema is in a golden record, so that the schema has no misspelled
-// field and none that is never written.
+// TestSchemaIsUsed: each field of the schema is in a golden record, so the schema has no misspelled
+// field, and no field that is never written.
 func TestSchemaIsUsed(t *testing.T) {
 	emitted := map[string]bool{}
 	for _, file := range []string{"finding.json", "flow.json", "posture.json", "tap.json", "redact-none.json", "ambient.json"} {

@@ -91,8 +91,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestStates: the first hit emits a finding at once, later hits one record in each window, and a whole
-// window without a hit resolves the finding.
+// TestStates: the first hit emits a finding at once. Later hits emit one record in each window. A
+// whole window without a hit resolves the finding.
 func TestStates(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon)
@@ -205,7 +205,7 @@ func TestDowngrade(t *testing.T) {
 }
 
 // TestOngoingIsBounded: at most 5 ongoing findings are emitted at the end of a window, those that have
-// waited longest first, and none loses a count.
+// waited longest first. No count is lost.
 func TestOngoingIsBounded(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon)

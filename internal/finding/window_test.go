@@ -127,8 +127,8 @@ func TestFlushAndGoOn(t *testing.T) {
 	})
 }
 
-// TestPostureAtOnce: an edge emits its posture at once if it is new, or worse than in this window and the
-// previous one, and not otherwise.
+// TestPostureAtOnce: an edge emits its posture at once only if it is new, or worse than in this window
+// and the previous one.
 func TestPostureAtOnce(t *testing.T) {
 	type step struct {
 		add  func(id uint64, start int64) *verdict.Judged

@@ -16,7 +16,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestProxiedTLS: TLS that starts with the tap's own ClientHello belongs to the tap while it is TLS, also
+// TestProxiedTLS: TLS that starts with the tap's own ClientHello belongs to the tap while it is TLS, even
 // after it has settled or ended. TLS of another tap does not.
 func TestProxiedTLS(t *testing.T) {
 	talks, err := capturetest.TLSTalk(tls.VersionTLS13, capturetest.NotRequested, 2)

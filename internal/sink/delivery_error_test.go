@@ -197,7 +197,8 @@ func TestSlowly(t *testing.T) {
 	}
 }
 
-// TestFileChangesMeanwhile: a secret that is replaced during an attempt with the old one is used soon after it.
+// TestFileChangesMeanwhile: a secret is replaced while an attempt uses the old one. The new secret is used soon
+// after that attempt.
 func TestFileChangesMeanwhile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	https := httptest.NewTLSServer(nil)

@@ -220,7 +220,8 @@ func noise(r *rand.Rand, n int) []byte {
 
 func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
-// TestDefaultNarrowed: joined with an expression, the default filter keeps as much as before of the packets that the expression accepts.
+// TestDefaultNarrowed: if an expression narrows the default filter, the packets that the expression accepts are kept as far as
+// without it.
 func TestDefaultNarrowed(t *testing.T) {
 	narrow, err := pcapfilter.Compile("tcp port 443", pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	if err != nil {
