@@ -18,9 +18,9 @@ var (
 )
 
 // attached returns a context that ends when the time of TAP_FOR is up, or when the person who
-// attached the tap is gone: nobody reads its standard output any more, or its standard
-// input, a terminal or a pipe, has hung up. Without TAP_FOR neither happens: a sidecar
-// never ends by itself.
+// attached the tap is gone. That is so if nobody reads its standard output any more, or if its
+// standard input (a terminal or a pipe) has hung up. Without TAP_FOR the context never ends by
+// itself, because a sidecar must not.
 func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc) {
 	if t.For <= 0 {
 		return context.WithCancel(ctx)

@@ -28,7 +28,7 @@ func init() {
 
 const (
 	portLines  = 7100 // a server of a line protocol, without a disguise
-	portGreets = 7101 // a server that first sends the first disguise; the next port the second one, and so on
+	portGreets = 7101 // a server that first sends the first disguise; those on the next ports first send the other disguises
 	disguised  = 5    // connections of each kind
 )
 

@@ -54,14 +54,15 @@ func (t *tap) listen() *httpd {
 	return h
 }
 
-// respond returns the response for a path. /healthz has status 200 while the process works at all. /readyz has status 200 while the
-// tap captures on every interface and delivers records, or is not to capture; otherwise 503 and a reason on each line.
+// respond returns the response for a path. /healthz has status 200 while the process works at all. /readyz has status 200 while
+// the tap captures on every interface and delivers records, or while it must not capture. Otherwise it has status 503, and a
+// reason on each line.
 func (t *tap) respond(path string) response {
 	switch path {
 	case "/":
 		return response{200, fmt.Sprintf("meshtls-tap %s\n/healthz\n/readyz\n/metrics\n", version)}
 	case "/healthz":
-		t.pipeline.Do(func(*pipeline.Locked) {}) // hangs if the capture hangs
+		t.pipeline.Do(func(*pipeline.Locked) {}) // this call hangs if the capture hangs
 		return response{200, "ok\n"}
 	case "/readyz":
 		return t.readiness()

@@ -71,8 +71,8 @@ type Block struct {
 	early     bool
 }
 
-// Early reports whether the kernel passed the block on before it was full, because
-// Config.Retire had passed: few packets arrive.
+// Early reports whether the kernel passed the block on before it was full. It does so when
+// Config.Retire has passed, while few packets arrive.
 func (b *Block) Early() bool { return b.early }
 
 // reset starts to read a block of the ring. Its contents are not trusted: an offset that

@@ -150,7 +150,8 @@ func ringAdvice(err error) string {
 	return ""
 }
 
-// asNoInterface returns ErrNoInterface for the errors of an interface that was deleted after lookup.
+// asNoInterface returns ErrNoInterface if err shows that the interface was deleted after lookup,
+// else err.
 func asNoInterface(err error) error {
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		return ErrNoInterface

@@ -25,7 +25,7 @@ type Item struct {
 	disk     *entry    // the record's position in the spool; nil: it is only in memory
 }
 
-// The reasons for which records are dropped, in Stats.Reasons.
+// Reasons for dropped records: the keys of Stats.Reasons.
 const (
 	DropTooLarge = "too_large" // larger than the queue, the request or the broker allows
 	DropClosed   = "closed"    // Put after Seal, or nobody reads the output any more

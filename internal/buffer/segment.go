@@ -273,8 +273,8 @@ func (b *bitSet) has(i uint32) bool {
 	return int(i/64) < len(b.words) && b.words[i/64]&(1<<(i%64)) != 0
 }
 
-// read returns records from offset at up to end that are not done, and the offset where it stopped: end, or the end of
-// the record with which limit bytes were reached. It skips damage. The caller owns the values.
+// read returns the records between the offsets at and end that are not done. next is the offset at which it stopped:
+// end, or the end of the record with which limit bytes were reached. It skips damage. The caller owns the values.
 func (s *segment) read(at, end int64, p priority, limit int) (items []Item, next int64) {
 	w := s.walk(at, end)
 	for size := 0; size < limit; {

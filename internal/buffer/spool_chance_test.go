@@ -64,7 +64,7 @@ func TestSpoolKilled(t *testing.T) {
 }
 
 // spoolAndKill starts a process that puts records into a spool, and kills it once the given number of records is on disk. It
-// returns how many records the process put, and the last one up to which all were on disk, as the process reported.
+// returns how many records the process put, and how many of the first ones were on disk, as the process reported.
 func spoolAndKill(t *testing.T, dir string, records int) (put, safe int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])

@@ -137,7 +137,7 @@ func TestSpoolTorn(t *testing.T) {
 		}
 		b := openSpool(t, SpoolConfig{Dir: dir})
 		onDisk(t, b, 4)
-		b.Put(sample(Finding, 5)) // continues after the damage
+		b.Put(sample(Finding, 5)) // this record follows the damaged one
 		onDisk(t, b, 5)
 		if s := b.Stats(); s.Reasons[dropSpoolDamaged] != 1 {
 			t.Errorf("shortened by %d: %+v", cut, s)

@@ -102,8 +102,9 @@ func (m *matching) isFolded(x *row) bool {
 	return c != nil && (c.less() || c.Unclear > 0)
 }
 
-// mayCarryOthers reports whether a peer of the client has no name, so that the pair's HBONE may carry
-// another service in place of this one, or other HBONE may carry this one.
+// mayCarryOthers reports whether other services may be involved in the HBONE of x: the pair's HBONE
+// may carry another service instead of this one, or other HBONE may carry this one. Both are possible
+// if a peer of the client has no name.
 func (m *matching) mayCarryOthers(x *row) bool {
 	was, is, left := m.before.peers[x.From], m.after.peers[x.From], m.unmatched[x.From]
 	return x.To.named() && (was != nil && (was.nameless || was.hbone) || is != nil && is.hbone) || left != nil && left.hbone

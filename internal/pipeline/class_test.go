@@ -112,7 +112,7 @@ func inTwo(c *capturetest.Conversation, at int, early bool) *capturetest.Convers
 	return out
 }
 
-// grpcProbe returns the bytes by which a client asks for the health of a service by gRPC: the preface,
+// grpcProbe returns the bytes that a client sends to ask for a service's health by gRPC: the preface,
 // SETTINGS, HEADERS with literal fields that are not indexed (RFC 7541, section 6.2.2), and an empty
 // message.
 func grpcProbe() []byte {

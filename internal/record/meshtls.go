@@ -48,7 +48,7 @@ type Auth struct {
 	EarlyData           bool     `json:"early_data,omitempty"`         // the client offered early data; false: no such offer was seen
 	UpgradedFrom        string   `json:"upgraded_from,omitempty"`      // the protocol before an upgrade to TLS (STARTTLS)
 	SessionHash         string   `json:"session_hash,omitempty"`       // hash of both randoms: the same at both ends, also across NAT
-	ClientChainBytes    uint64   `json:"client_chain_bytes,omitempty"` // DER, seen or inferred
+	ClientChainBytes    uint64   `json:"client_chain_bytes,omitempty"` // size of the client's chain in DER, seen or inferred
 	ClientKeyHint       string   `json:"client_key_hint,omitempty"`    // kind of the client's key, inferred from the sizes of TLS records, such as "ecdsa-p256"
 }
 

@@ -97,7 +97,7 @@ type SASLConfig struct {
 	Username     string
 	Password     string // either Password or PasswordFile
 	PasswordFile string // read again for each connection; one line break at its end is ignored
-	TokenFile    string // for oauthbearer, instead of the three above; read again for each connection
+	TokenFile    string // token for oauthbearer, in place of the three fields above; read again for each connection
 }
 
 func (s *SASLConfig) bearer() bool { return strings.EqualFold(s.Mechanism, "oauthbearer") }

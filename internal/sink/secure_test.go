@@ -25,7 +25,7 @@ import (
 // issuer creates tokens as a Kubernetes API server does: JSON Web Tokens signed with RS256 (RFC 7519, RFC 7518).
 type issuer struct {
 	key  *rsa.PrivateKey
-	jwks string // file of its public key, as an API server publishes at /openid/v1/jwks
+	jwks string // file with the issuer's public key, as an API server publishes it at /openid/v1/jwks
 }
 
 func newIssuer(t *testing.T) *issuer {

@@ -120,8 +120,8 @@ func (k *Kafka) drop(t *topic, items []buffer.Item, reason string, err error) {
 	}
 }
 
-// checkTopic checks that a topic exists and, once, that records may be written to it. It
-// writes none. Without this check the first alert would be the first to fail.
+// checkTopic checks that a topic exists and, once, that records may be written to it. It writes no
+// record. Without this check the first alert would be the first to fail.
 func (k *Kafka) checkTopic(t *topic) error {
 	err := k.exists(t.name)
 	if err == nil && !t.checked {
