@@ -35,6 +35,7 @@ func FuzzHello(f *testing.F) {
 	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, hello := range hellos(f, v) {
 			f.Add(hello, uint8(OverTCP))
+			f.Add(hello, uint8(OverQUIC))
 		}
 	}
 	dtls := hellos(f, tls.VersionTLS12)[0]
