@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// After returns the session of the bytes that followed the end of TLS, or nil if there are none. They are plaintext, another handshake, or
-// unrecognized. The session is judged like a connection, and can have an After itself.
+// After returns the session of the bytes that followed the end of TLS, or nil if there are none. These bytes are plaintext, another
+// handshake, or unrecognized. Their session is judged like a connection, and can have an After itself.
 func (s *Session) After() *Session { return s.after }
 
 // Unsure reports whether only the contents of After show that TLS has ended, because bytes before them are missing. In that case only
@@ -50,8 +50,8 @@ func (s *Session) Skip(side Side, offset, n int64) {
 // maxAfter bounds how often TLS can end in one connection. After that the connection is not examined further.
 const maxAfter = 3
 
-// endsAt reports whether the next bytes of a side, where a header was expected, are not a record of the same handshake. had is how many
-// bytes of the header came before data.
+// endsAt reports whether TLS has ended: a record's header was expected, and the next bytes of the side are not a record of the same
+// handshake. had is how many bytes of the header came before data.
 func (s *Session) endsAt(side Side, had int, data []byte) bool {
 	t := s.tls
 	l, r := &t.layers[side], &s.sides[side].p.rec

@@ -213,7 +213,7 @@ func TestLargeCertificateMessage(t *testing.T) {
 	}
 }
 
-// BenchmarkData measures later bytes of a connection, which allocate nothing.
+// BenchmarkData measures the processing of later bytes of a connection, which allocates nothing.
 func BenchmarkData(b *testing.B) {
 	sealed := append([]byte{23, 3, 3, 0x05, 0xa3}, make([]byte, 1443)...)
 	for name, first := range map[string][2][]byte{

@@ -10,7 +10,7 @@ import (
 // maxLeaf bounds the certificate that is buffered to be parsed, in bytes of DER.
 const maxLeaf = maxBuffered
 
-// chainReader parses a Certificate message as it comes and buffers only the leaf.
+// chainReader parses a Certificate message piece by piece and buffers only the leaf.
 type chainReader struct {
 	out       tlsmsg.Chain
 	stage     uint8 // 0: length of the list, 1: length of a certificate, 2: its bytes
@@ -74,7 +74,7 @@ func (s *Session) leafBytes(c *chainReader, b []byte) {
 	}
 }
 
-// read parses the leaf, or finds it among those parsed before.
+// read parses the leaf, or finds the result in the Pool if the same leaf was parsed before.
 func (c *chainReader) read(s *Session, der []byte) {
 	known := s.pool.leaf(&c.out.SHA256)
 	if known == nil {

@@ -6,14 +6,14 @@ import (
 )
 
 // A single end can send bytes that look like TLS or SSH while the other end ignores them and speaks plaintext. Therefore the bytes of one
-// end are only a claim until those of the other end confirm it, and later bytes of the same end can refute it.
+// end are only a claim until the other end's bytes confirm it. Later bytes of the same end can refute the claim.
 
 // minProtected is the least length of a protected record: a tag of 8 bytes and the inner type (RFC 8446 section 5.2, RFC 6655). Records of
 // TLS 1.2 are longer.
 const minProtected = 9
 
-// telling reports whether a record of a type and length is one that TLS sends. Records of application data that are too small for
-// ciphertext do not count.
+// telling reports whether TLS sends records of a type and length. Records of application data that are too small for ciphertext do not
+// count.
 func telling(typ byte, length int) bool {
 	return typ != wire.ContentApplicationData && typ != wire.ContentHeartbeat || length >= minProtected
 }
@@ -59,7 +59,7 @@ func (s *Session) concludeReplies() {
 	}
 }
 
-// Unknown reports whether the bytes of a side are of no known protocol, at least so far, and cannot be TLS.
+// Unknown reports whether no protocol has been recognized in the bytes of a side, and they cannot be TLS.
 func (s *Session) Unknown(side Side) bool {
 	st := &s.sides[side]
 	if st.kind == KindNone && st.p != nil && len(st.p.head) > 0 {

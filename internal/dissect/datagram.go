@@ -5,8 +5,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// maxDatagrams bounds the datagrams of a connection in which a protocol is looked for. The first ones may be of another protocol (STUN
-// before DTLS).
+// maxDatagrams bounds how many datagrams of a connection are searched for a protocol. The first datagrams may belong to another protocol,
+// such as STUN before DTLS.
 const maxDatagrams = 64
 
 // datagrams is the state of a connection over UDP.
@@ -78,7 +78,7 @@ func (s *Session) spokePlaintext() bool {
 	return false
 }
 
-// recognizePlaintext recognizes a datagram that is not of DTLS or QUIC.
+// recognizePlaintext recognizes a datagram that is neither DTLS nor QUIC.
 func (s *Session) recognizePlaintext(side Side, b []byte) {
 	st := &s.sides[side]
 	switch {
@@ -98,7 +98,7 @@ func (s *Session) recognizePlaintext(side Side, b []byte) {
 	}
 }
 
-// startDatagramTLS makes a direction one of DTLS or QUIC. The hello shows which end is the client.
+// startDatagramTLS notes that a direction speaks DTLS or QUIC. The hello shows later which end is the client.
 func (s *Session) startDatagramTLS(side Side, over tlsmsg.Over, protocol string) {
 	if s.tls == nil {
 		s.tls = &TLS{Over: over}

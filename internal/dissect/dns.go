@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// Answer is an address that DNS returned for a name. The question was asked before in the same connection, of the end that answered.
+// Answer is an address that DNS returned for a name. The end that answered was asked for the name before, in the same connection.
 type Answer struct {
 	Asker Side
 	Name  string // as in the question; a valid host name
@@ -107,7 +107,7 @@ func (d *dns) resolve(side Side, b []byte) {
 	}
 }
 
-// dnsLike reports whether a complete message is of DNS. A response with only a header and an error counts (RFC 1035 section 4.1.1).
+// dnsLike reports whether a complete message is a DNS message. A response with only a header and an error counts (RFC 1035 section 4.1.1).
 func dnsLike(b []byte) bool {
 	return protocols.DNSMessage(b, len(b)) == protocols.Yes || len(b) == dnsHeader && b[2]&0x80 != 0 && b[3]&0x0f != 0
 }
@@ -127,8 +127,8 @@ func (d *dns) addQuestion(q question, name []byte) {
 	d.next = (d.next + 1) % maxQuestions
 }
 
-// readAnswers reads the answers to q from b[at:]. owner is the name that is looked for, of n bytes; an alias replaces it. One pass is
-// enough, as for resolvers: an alias comes before the records of its target.
+// readAnswers reads the answers to q from b[at:]. The first n bytes of owner are the name that is looked for; an alias replaces it. One
+// pass is enough, as for resolvers: an alias comes before the records of its target.
 func (d *dns) readAnswers(q *question, b []byte, at int, owner *[names.MaxHostname + 1]byte, n int) {
 	least := ^uint32(0)
 	for range min(int(binary.BigEndian.Uint16(b[6:])), maxRecords) {

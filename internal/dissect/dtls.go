@@ -161,7 +161,7 @@ func (s *Session) dtlsSealed(side Side, typ uint8, size int) {
 	}
 }
 
-// dtlsPlaintext processes a plaintext record of size bytes, of which body was captured.
+// dtlsPlaintext processes a plaintext record of size bytes. body is the captured part.
 func (s *Session) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 	t := s.tls
 	switch typ {
@@ -194,7 +194,7 @@ func (s *Session) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 	}
 }
 
-// dtlsFragment processes a fragment: it delivers what is in order and buffers what is early.
+// dtlsFragment processes a fragment: it delivers bytes that are in order and buffers a fragment that is early.
 func (s *Session) dtlsFragment(side Side, f fragment) {
 	d := &s.udp.dtls.sides[side]
 	at := dtlsPosition(f.seq, f.offset)

@@ -13,7 +13,7 @@ const (
 )
 
 // bodyLimit returns how many bytes of the body of a handshake message are buffered to be parsed. It is 0 for a Certificate, which is parsed
-// piece by piece, and for messages of which only the type is used.
+// piece by piece, and for messages whose contents are not used.
 func bodyLimit(typ uint8) int {
 	switch typ {
 	case tlsmsg.TypeClientHello, tlsmsg.TypeNewSessionTicket:

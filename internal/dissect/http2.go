@@ -14,8 +14,8 @@ const (
 	// maxBlock bounds the size of a header block that is parsed, in bytes. maxFrames bounds the number of frames up to its end.
 	maxBlock  = 8 << 10
 	maxFrames = 64
-	// maxTable bounds the HPACK table, in bytes. Its entries come from the parsed block and from interim responses before it. At most
-	// maxInterim header blocks are parsed, and none after a block of more than maxInterimBlock bytes.
+	// maxTable bounds the size of the HPACK table, in bytes. The table's entries come from the parsed block and from interim responses
+	// before it. At most maxInterim header blocks are parsed, and none after a block of more than maxInterimBlock bytes.
 	maxTable        = 64 << 10
 	maxInterim      = 4
 	maxInterimBlock = 1 << 10
@@ -145,7 +145,7 @@ func (s *Session) headerBlock(side Side, r *http2Reader) (again bool) {
 	if _, err := r.decoder.Write(r.block); err != nil || r.decoder.Close() != nil {
 		return false
 	}
-	// interim responses may come before the final one: a few small ones are accepted
+	// interim responses may come before the final response: a few small ones are accepted
 	r.interim++
 	return s.headers(side, &got) && r.interim < maxInterim && len(r.block) <= maxInterimBlock
 }

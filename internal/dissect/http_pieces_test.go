@@ -17,7 +17,7 @@ var heads = [][2]string{
 	{"CONNECT db.example:5432 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200\r\n\r\nSSH-2.0-x\r\n"},
 }
 
-// said is the result of a session for a conversation over HTTP/1.
+// said is what a session found in a conversation over HTTP/1.
 type said struct {
 	http           HTTP
 	request        bool
@@ -41,8 +41,8 @@ func talked(s *Session, talk [2]string, piece int) (out said) {
 	return out
 }
 
-// TestHeadsInPieces checks that a line in one piece, which is not copied, and a line in several pieces give the same result, also in a
-// session that reuses a dropped one.
+// TestHeadsInPieces checks that a line gives the same result in one piece, which is not copied, and in several pieces, also in a session
+// that reuses a dropped one.
 func TestHeadsInPieces(t *testing.T) {
 	for _, talk := range heads {
 		want := talked(New(), talk, 1<<20)

@@ -23,14 +23,14 @@ type follower struct {
 const maxCall = 300
 
 // OneRequest reports whether all bytes of plaintext HTTP are known to belong to one request without a body and its response, or to
-// repetitions of that request: the same method and path. In HTTP/2 one stream with up to maxCall bytes of DATA counts. It stays false once
-// a client has sent something else, or bytes were missing or not examined.
+// repetitions of that request with the same method and path. In HTTP/2 one stream with up to maxCall bytes of DATA counts. It stays false
+// once a client has sent something else, or bytes were missing or not examined.
 func (s *Session) OneRequest() bool {
 	return s.http != nil && s.http.Method != "" && !s.strayed && !s.finished && !s.failed
 }
 
-// Asking reports whether the originator's first HTTP request has begun, or may have, and is incomplete: its path or its user agent is
-// unknown. A header longer than 64 KiB does not count as a request.
+// Asking reports whether the originator's first HTTP request has begun, or may have begun, and is incomplete. Its path or its user agent is
+// then unknown. A header longer than 64 KiB does not count as a request.
 func (s *Session) Asking() bool {
 	st := &s.sides[Originator]
 	if st.p == nil || s.strayed || s.finished || s.failed {
@@ -105,7 +105,7 @@ func (s *Session) compareRequest(line []byte) {
 	}
 }
 
-// checkField examines a header field of a request. If it announces a body or another protocol, more than a request follows.
+// checkField examines a header field of a request. If the field announces a body or another protocol, more than requests may follow.
 func (s *Session) checkField(line []byte) {
 	name, value, _ := bytes.Cut(line, []byte(":"))
 	switch {

@@ -2,8 +2,8 @@ package dissect
 
 // Up to TLS 1.2, and in SSL 2.0, handshake messages are plaintext, such as a Certificate with many names, a CertificateRequest or a
 // CertificateStatus. The padding of a ClientHello is plaintext, too. If the start of such a flight is missing, its remainder is text or
-// structured binary without a record's header, and does not show what the connection carries. A flight ends when its sender has received
-// the answer.
+// structured binary without a record's header, and does not show what the connection carries. A flight ends when its sender has received an
+// answer.
 
 // maxFlight bounds the length of a flight, in bytes of the stream. It equals the range in which TLS is looked for after other bytes.
 const maxFlight = maxUpgrade
@@ -19,8 +19,8 @@ type flight struct {
 // Midstream notes that the first bytes of both sides may be from the middle of the stream. It must be called before the first bytes.
 func (s *Session) Midstream() { s.sides[0].startLost, s.sides[1].startLost = true, true }
 
-// trackFlight follows the flight of a side whose start is missing. Its next bytes are at offset, in a packet that acknowledges ack bytes of
-// the other side, -1 if unknown.
+// trackFlight follows the flight of a side whose start is missing. The side's next bytes are at offset, in a packet that acknowledges ack
+// bytes of the other side (-1: unknown).
 func (s *Session) trackFlight(side Side, offset, ack int64) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	f := &st.p.flight

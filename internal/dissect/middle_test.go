@@ -18,8 +18,8 @@ func noise(n int) []byte {
 	return b
 }
 
-// TestMiddleOfAStream checks connections that are captured from the middle on: nothing, or the middle of a message, comes before a segment
-// that begins with a message.
+// TestMiddleOfAStream checks connections that are captured from the middle on. The first captured segment begins with a message, or the
+// middle of a message comes before it.
 func TestMiddleOfAStream(t *testing.T) {
 	for _, c := range []struct{ name, side, protocol string }{
 		{"http request", "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "http"},

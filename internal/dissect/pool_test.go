@@ -10,7 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// TestPoolChangesNothing checks that the result for certificates is the same whether they were parsed before or not, in any pieces.
+// TestPoolChangesNothing checks that the result for certificates does not depend on whether the Pool has parsed them before, nor on the
+// pieces in which they come.
 func TestPoolChangesNothing(t *testing.T) {
 	s := streamsOf(t, tls.VersionTLS12, capturetest.Presented)
 	chains := func(session *Session, size int) [2]*tlsmsg.Chain {

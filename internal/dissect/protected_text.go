@@ -171,7 +171,7 @@ func startsWithText(content []byte) bool {
 	return to-from >= readableRun
 }
 
-// ascii reports whether b is ASCII text, as in textRun.
+// ascii reports whether b is ASCII text, which textRun counts in its field ascii.
 func ascii(b []byte) bool {
 	for _, c := range b {
 		if c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {

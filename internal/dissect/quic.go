@@ -255,7 +255,7 @@ const (
 	quicClose   = 0x1c
 )
 
-// quicFrames processes the frames of a side's payload (RFC 9000 section 19).
+// quicFrames processes the frames in the payload of a side's Initial (RFC 9000 section 19).
 func (s *Session) quicFrames(side Side, payload []byte) {
 	in := cryptobyte.String(payload)
 	for !in.Empty() {
@@ -289,7 +289,7 @@ func (s *Session) quicFrames(side Side, payload []byte) {
 	}
 }
 
-// quicCrypto processes data of a side's CRYPTO stream: it passes on what is in order and buffers what is early.
+// quicCrypto processes data of a side's CRYPTO stream: it passes on bytes that are in order and buffers bytes that are early.
 func (s *Session) quicCrypto(side Side, offset uint64, data []byte) {
 	c := &s.udp.quic.crypto[side]
 	end := offset + uint64(len(data))

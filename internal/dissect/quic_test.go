@@ -120,7 +120,8 @@ func TestQUICHellosOverPackets(t *testing.T) {
 	}
 }
 
-// TestQUICHelloInAnyOrder checks that the hello is the same for any division and order of the CRYPTO stream.
+// TestQUICHelloInAnyOrder checks that the hello is the same however the CRYPTO stream is divided into frames, and in any order of the
+// frames.
 func TestQUICHelloInAnyOrder(t *testing.T) {
 	hello := quicClientHello()
 	var pieces [][]byte

@@ -1,15 +1,15 @@
 package dissect
 
-// A QUIC Initial has its own keys, whose derivation takes about 20 µs, and anybody can send packets that look like Initials.
-// Therefore only some Initials are decrypted while the other end has not answered (Pool.Limit). The others are deferred until it answers: a
-// server has then derived the same keys.
+// Each QUIC connection needs its own keys for Initials. Their derivation takes about 20 µs, and anybody can send packets that look like
+// Initials. Therefore only some Initials are decrypted while the other end has not answered (Pool.Limit). The others are deferred until the
+// other end answers. An answer means that a server has derived the same keys.
 
 const (
 	// maxDeferred bounds the deferred packets of all sessions. A new one replaces the oldest.
 	maxDeferred = 512
 	// maxDeferredOf bounds the deferred packets of a session. A ClientHello with a post-quantum key share needs two or three packets.
 	maxDeferredOf = 4
-	// maxDeferredBytes bounds the size of a deferred packet, so that all of them take at most 1 MiB.
+	// maxDeferredBytes bounds the size of a deferred packet. All deferred packets together use at most 1 MiB.
 	maxDeferredBytes = 2 << 10
 	// shares is the number of shares into which the work is divided by source, so that no source can use up the shares of others.
 	shares = 64

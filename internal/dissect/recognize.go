@@ -58,8 +58,7 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 	s.weigh(side, data)
 }
 
-// selectProtocol tries the recognizers. A direction that none of them matches is text or unreadable. rest came with buf and is not
-// buffered.
+// selectProtocol tries the recognizers. A direction that none of them matches is text or unreadable. rest follows buf and is not buffered.
 func (s *Session) selectProtocol(side Side, offset int64, buf, rest []byte, ack int64) {
 	st := &s.sides[side]
 	p := st.p
@@ -287,7 +286,7 @@ func (s *Session) examineLater(side Side, b []byte) {
 	s.weigh(side, b)
 }
 
-// Conclude decides what is still open, at the end of the connection.
+// Conclude decides the kinds that are still undecided at the end of the connection.
 func (s *Session) Conclude() {
 	if s.udp != nil && s.udp.quic != nil && s.udp.quic.deferred > 0 && s.pool.mayRead(s) {
 		s.readDeferred()

@@ -1,7 +1,7 @@
 package dissect
 
-// Messages of DTLS and the CRYPTO stream of QUIC come in chunks that may be out of order. Chunks in order are processed at once, and early
-// ones are buffered within bounds.
+// Messages of DTLS and the CRYPTO stream of QUIC come in chunks that may be out of order. Chunks in order are processed at once. Early
+// chunks are buffered, within bounds.
 
 // Bounds of a reorderBuffer.
 const (

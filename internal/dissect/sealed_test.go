@@ -58,7 +58,7 @@ func TestSealed(t *testing.T) {
 	}
 }
 
-// TestTunnels checks that a connection is what its tunnel carries, not the protocol that opened the tunnel.
+// TestTunnels checks that a connection is judged by the bytes in its tunnel, not by the protocol that opened the tunnel.
 func TestTunnels(t *testing.T) {
 	openings := map[string][]capturetest.Chunk{
 		"http": {client("CONNECT a:22 HTTP/1.1\r\nHost: a\r\n\r\n"), server("HTTP/1.1 200 Connection established\r\n\r\n")},

@@ -6,8 +6,8 @@ import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 // an encrypted connection is examined further, and one plaintext message of an application makes it plaintext. Negotiation is plaintext by
 // necessity and does not count.
 
-// sealedWatch bounds the bytes of both directions together that are examined in an encrypted connection; maxUpgrade bounds those of each
-// direction.
+// sealedWatch bounds how many bytes of both directions together are examined in an encrypted connection. maxUpgrade bounds how many of each
+// direction are.
 const sealedWatch = 2 * maxUpgrade
 
 // watch follows the messages of one direction of a protocol that seals.

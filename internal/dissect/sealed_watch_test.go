@@ -81,7 +81,7 @@ func TestSSHThenPlaintext(t *testing.T) {
 	}
 }
 
-// framed is a message after a length of 24 bits, as in SMB.
+// framed returns a message with its length of 24 bits before it, as SMB sends it.
 func framed(b string) string { return "\x00\x00" + string([]byte{byte(len(b) >> 8), byte(len(b))}) + b }
 
 func smb2(command byte) string {
@@ -106,8 +106,8 @@ func rpcCall(procedure, flavor byte, credentials, body string) string {
 	return "\x80\x00\x00" + string([]byte{byte(len(b))}) + b
 }
 
-// TestSealedAndPlainMixed checks that plaintext messages of applications win over sealed ones of the same connection, in either order, and
-// that plaintext negotiation does not.
+// TestSealedAndPlainMixed checks that a connection is plaintext if it has both plaintext and sealed messages of an application, in either
+// order. Plaintext negotiation does not count.
 func TestSealedAndPlainMixed(t *testing.T) {
 	sealedSMB := framed("\xfdSMB" + string(noise(120)))
 	privacy := "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x03\x00\x00\x00\x04abcd"

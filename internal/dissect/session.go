@@ -14,7 +14,7 @@ const (
 	Responder  = wire.Responder
 )
 
-// Kind is what the bytes of a direction were recognized as.
+// Kind is the result of recognizing the bytes of a direction.
 type Kind uint8
 
 // The kinds.
@@ -34,8 +34,8 @@ const (
 	maxBuffered = 16 << 10
 )
 
-// Session is what the bytes of one connection have shown so far. It uses at most 24 KiB. After Finish it uses little more than the
-// conclusion given to SetConclusion.
+// Session stores the facts that the bytes of one connection have shown so far. It uses at most 24 KiB. After Finish it uses little more
+// than the conclusion given to SetConclusion.
 type Session struct {
 	revision     uint32
 	failed       bool
@@ -89,7 +89,7 @@ func (s *Session) Revision() uint32 {
 // Failed reports whether the examination of this connection ended because the dissector panicked.
 func (s *Session) Failed() bool { return s.failed || s.after != nil && s.after.Failed() }
 
-// TLS returns what was seen of TLS, or nil if nothing was seen or Finish has released it. It is valid until the next call of Data.
+// TLS returns the facts about TLS, or nil if no TLS was seen or Finish has released them. They are valid until the next call of Data.
 func (s *Session) TLS() *TLS { return s.tls }
 
 // HTTP returns the first request and response of plaintext HTTP, or nil if there was none or Finish has released them.
@@ -101,7 +101,7 @@ func (s *Session) UpgradedFrom() string { return s.upgraded }
 // Upgraded reports whether TLS began after other bytes.
 func (s *Session) Upgraded() bool { return s.afterOther }
 
-// Kind returns what a side's bytes were recognized as, and the protocol's name.
+// Kind returns the kind of a side's bytes, and the name of their protocol, "" if unknown.
 func (s *Session) Kind(side Side) (Kind, string) {
 	return s.sides[side].kind, s.sides[side].protocol
 }
@@ -126,14 +126,16 @@ func (s *Session) Finished() bool { return s.finished }
 // Spent reports whether more bytes would have no effect: the session is finished, and no answers of DNS are expected.
 func (s *Session) Spent() bool { return s.finished && s.dns == nil }
 
-// SetPeer stores the name of the peer, or "" if it has none. The name that was found first stays, even if another one is learned later.
+// SetPeer stores the name of the peer, or "" if the peer has none. Callers keep the first name that they found, even if they learn another
+// one later.
 func (s *Session) SetPeer(name string) { s.peer, s.peerSet = name, true }
 
 // Peer returns the argument of SetPeer, and whether it was called.
 func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
 
-// Finish ends the examination of the session. Later data is only counted, except for Answers. The buffers are released for other sessions
-// of its Pool. If a conclusion was stored, the facts it was drawn from are released, too; otherwise they stay for a later judgement.
+// Finish ends the examination of the session. Later bytes are only counted, and examined for Answers. The buffers are released for other
+// sessions of the Pool. If a conclusion was stored, the facts it was drawn from are released, too; otherwise they stay for a later
+// judgement.
 //
 // If the connection speaks TLS, its records are followed further, and bytes after their end belong to After.
 func (s *Session) Finish() {
@@ -151,8 +153,8 @@ func (s *Session) Finish() {
 	}
 }
 
-// Complete reports whether further bytes would add nothing to a settled verdict: no name or status of plaintext is still to be read, and an
-// encrypted connection is no longer searched for plaintext.
+// Complete reports whether further bytes can add nothing to a settled verdict. Then no name or status is still to be read from plaintext,
+// and an encrypted connection is no longer searched for plaintext.
 func (s *Session) Complete() bool {
 	named, read := false, true
 	for i := range s.sides {

@@ -27,7 +27,7 @@ const (
 	sshCookie    = 16 // size of the cookie of SSH_MSG_KEXINIT (RFC 4253 section 7.1)
 	// sshLists is the number of name-lists in an SSH_MSG_KEXINIT.
 	sshLists = 10
-	// sshTail is the size of what follows the lists: first_kex_packet_follows and a reserved uint32.
+	// sshTail is the size of the fields after the lists: first_kex_packet_follows and a reserved uint32.
 	sshTail = 5
 	// ssh1Header is the largest size of the examined part of a packet of SSH 1: its length, up to eight bytes of padding, its type and
 	// the next byte.
@@ -244,7 +244,7 @@ func (r *sshReader) header(b []byte) (n int, ok bool) {
 	return n + more, ok
 }
 
-// header1 is header for SSH 1, whose packets begin with padding.
+// header1 does the same as header for SSH 1. Its packets begin with a length and padding.
 func (r *sshReader) header1(b []byte, length int) (n int, ok bool) {
 	typeAt := 4 + 8 - length%8
 	n, whole := r.field(b, typeAt+2)

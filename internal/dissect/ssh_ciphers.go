@@ -24,7 +24,7 @@ const (
 // cipherName is the FNV-1a hash of the name of a cipher.
 type cipherName uint32
 
-// noCipher is the hash of "none".
+// noCipher is the hash of "none", the name of the cipher that does not encrypt.
 var noCipher = func() cipherName {
 	h := cipherName(fnvBasis)
 	for _, c := range []byte("none") {
@@ -79,8 +79,8 @@ func (o *sshCiphers) end(list int) {
 // list returns the names of one list.
 func (o *sshCiphers) list(i int) []cipherName { return o.names[i][:o.n[i]] }
 
-// sshEncryptsNothing reports whether both ends agree on the cipher "none" in a direction: it is the first of the client's names that the
-// server has (RFC 4253 section 7.1). Both offers must be complete.
+// sshEncryptsNothing reports whether both ends agree on the cipher "none" in a direction. The agreed cipher is the first one in the
+// client's list that is also in the server's list (RFC 4253 section 7.1). Both offers must be complete.
 func (s *Session) sshEncryptsNothing() bool {
 	client, server := s.sides[Originator].p.ssh, s.sides[Responder].p.ssh
 	if client == nil || server == nil || !client.shown || !server.shown || client.offer.passed || server.offer.passed {

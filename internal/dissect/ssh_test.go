@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// ssh1 is a packet of SSH 1 of a type. first is the first byte of its data.
+// ssh1 returns a packet of SSH 1 of type typ, with data that begins with the byte first.
 func ssh1(typ, first byte) string {
 	return "\x00\x00\x00\x0c" + "\x00\x00\x00\x00" + string([]byte{typ, first}) + "keykey" + "crc!"
 }

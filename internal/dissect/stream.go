@@ -11,7 +11,7 @@ type stream struct {
 	startLost    bool   // the beginning of the side is missing, or may be
 	protocol     string // name of the recognized protocol, or ""
 	seen, missed int64  // payload bytes seen, and missing in gaps
-	clearAck     int64  // how many bytes of the other direction its plaintext acknowledges
+	clearAck     int64  // how many bytes of the other direction the side's plaintext acknowledges
 	tlsAt        int64  // offset where TLS begins, if the kind is KindTLS
 	p            *parser
 }
@@ -37,5 +37,5 @@ type parser struct {
 	http2 *http2Reader
 	ssh   *sshReader
 	watch watch    // if the protocol seals
-	after follower // reads what a client of HTTP sends after its first request
+	after follower // reads later requests of a client of HTTP
 }

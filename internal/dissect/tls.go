@@ -13,7 +13,7 @@ type Alert struct {
 // maxAlerts bounds the alerts that are stored.
 const maxAlerts = 8
 
-// TLS is what was seen of TLS in a connection. Arrays are indexed by Side.
+// TLS stores the facts that were seen of TLS in a connection. Arrays are indexed by Side.
 type TLS struct {
 	Over           tlsmsg.Over
 	Client         Side // the side that sent the ClientHello; the originator until that is known
@@ -42,7 +42,8 @@ type TLS struct {
 	SealedAlerts       [2]int
 	SealedHandshakes   [2]int // encrypted handshake records of TLS 1.2 and older: Finished, and renegotiation
 	AppRecords         [2]int
-	// LostHandshake reports whether bytes of a side's plaintext handshake are missing: messages that were not seen may have been sent.
+	// LostHandshake reports whether bytes of a side's plaintext handshake are missing. The side may then have sent messages that were not
+	// seen.
 	LostHandshake [2]bool
 	// Readable reports whether records of application data contain text, where only ciphertext may be.
 	Readable bool
@@ -98,7 +99,8 @@ func (t *TLS) Records(side Side) (list []TLSRecord, complete bool) {
 // More returns how many protected records a side sent in addition to those listed.
 func (t *TLS) More(side Side) int { return t.layers[side].rest }
 
-// BeforeEnd reports whether the other side has sent a FIN or RST, and how many of the listed records of a side came before it.
+// BeforeEnd returns how many of the listed records of a side came before the other side's first FIN or RST. ended reports whether there was
+// one.
 func (t *TLS) BeforeEnd(side Side) (n int, ended bool) {
 	return t.layers[side].before, t.layers[side].ended
 }

@@ -17,11 +17,11 @@ const (
 type TLSRecord struct {
 	Length int   // in bytes, without the 5 of the header
 	End    int64 // stream offset right after the record
-	Ack    int64 // how many bytes of the other side the packet with the record's first byte acknowledges, -1 if unknown
+	Ack    int64 // how many bytes of the other side were acknowledged by the packet with the record's first byte, -1 if unknown
 	Time   int64 // packet time of the record's last byte (Pool.Clock), in ns since the epoch, 0 if unknown
 }
 
-// recordReader reads the record layer of one side. Contents are passed on as they come; only the five bytes of a header are buffered.
+// recordReader reads the record layer of one side. It passes on contents at once and buffers only the five bytes of a header.
 type recordReader struct {
 	hdr    [wire.RecordHeader]byte
 	hdrN   int

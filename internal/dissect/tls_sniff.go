@@ -75,7 +75,7 @@ func sniffHello(b []byte, size int) protocols.Match {
 	return protocols.Yes
 }
 
-// minChained is how many consecutive records in the middle of a stream make it TLS.
+// minChained is how many consecutive records in the middle of a stream prove TLS.
 const minChained = 3
 
 // chain follows bytes in the middle of a stream that may be TLS records, from the start of a segment and across segments.
@@ -133,7 +133,7 @@ func (c *chain) gap(n int64) {
 }
 
 // findRecords looks for TLS records in the middle of a direction. It reports whether it found them; the direction then speaks TLS.
-// afterOther is as for startTLS.
+// afterOther has the same meaning as in startTLS.
 func (s *Session) findRecords(side Side, offset int64, data []byte, ack int64, afterOther bool) bool {
 	c := &s.sides[side].p.chain
 	used, found := c.feed(offset, data, afterOther)

@@ -96,8 +96,8 @@ func (f *Tail) Quiet(side Side, data []byte, gap int64) bool {
 	return true
 }
 
-// skim is follow for the usual case that data contains only records of application data with complete headers. Otherwise it does nothing
-// and returns false.
+// skim does the same as follow if data contains only records of application data with complete headers, which is the usual case. Otherwise
+// it does nothing and returns false.
 func (d *tailSide) skim(data []byte) bool {
 	at := int(d.left)
 	for at < len(data) {

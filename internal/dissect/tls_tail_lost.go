@@ -6,10 +6,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// This file finds plaintext while the position in the TLS records is lost. TLS sends only ciphertext and record headers then, so each segment
-// without a header is compared with random bytes: by its last bytes, as for binary protocols (tailWeight), or by its share of text. The
-// weights of consecutive segments are added up, never below zero. For random bytes the sum reaches n bits after a given segment with a
-// probability of about 2^-n.
+// This file finds plaintext while the position in the TLS records is lost. At that point TLS sends only ciphertext and record headers.
+// Therefore each segment without a header is compared with random bytes: by its last bytes, like a segment of a binary protocol
+// (tailWeight), or by its share of text. The weights of consecutive segments are added up, never below zero. For random bytes the sum
+// reaches n bits after a given segment with a probability of about 2^-n.
 
 // legibleBits is the sum of weights, in bits, that proves plaintext.
 const legibleBits = 64
@@ -39,7 +39,7 @@ var textWeights = func() (w [256]int16) {
 	return w
 }()
 
-// textWeight returns the weight of a segment as evidence for text. One part that is long enough suffices, whatever the other bytes are.
+// textWeight returns the weight of a segment as evidence for text. One long part of text is enough; the other bytes do not matter.
 func textWeight(b []byte) int {
 	sum, most := 0, 0
 	for _, c := range b[:min(len(b), protocols.SampleSize)] {

@@ -25,7 +25,7 @@ func followedIn(stream []byte, size int) int {
 	return -1
 }
 
-// TestTailFindsTheEnd checks that the end of the records is the same for pieces of any size.
+// TestTailFindsTheEnd checks that a Tail finds the same end of the records in pieces of any size.
 func TestTailFindsTheEnd(t *testing.T) {
 	sealed := func(typ byte, size int) []byte {
 		return append([]byte{typ, 3, 3, byte(size >> 8), byte(size)}, bytes.Repeat([]byte{0xa7}, size)...)

@@ -108,8 +108,8 @@ func TestTruncatedHandshake(t *testing.T) {
 	}
 }
 
-// TestTruncatedPlaintext checks that recognized plaintext stays recognized and its truncated bytes do not count as missing, unlike those of
-// unrecognized bytes.
+// TestTruncatedPlaintext checks that recognized plaintext stays recognized and its truncated bytes do not count as missing. In an
+// unrecognized direction they do.
 func TestTruncatedPlaintext(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, []byte("POST /items HTTP/1.1\r\nHost: cart\r\nContent-Length: 90000\r\n\r\nbody"), 0, 0)

@@ -6,7 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// CONNECT and SOCKS open a tunnel. The protocol that opens it does not show what the tunnel carries, so both ends are recognized anew.
+// CONNECT and SOCKS open a tunnel. The protocol that opens a tunnel does not show which protocol the tunnel carries, so both ends are
+// recognized anew.
 
 // openTunnel notes that the server granted a tunnel.
 func (s *Session) openTunnel() {
@@ -51,7 +52,7 @@ func socks5Granted(b []byte) int {
 	return size
 }
 
-// throughTunnel processes the bytes of a direction once a tunnel is open, and reports whether it did. After missing bytes it does nothing,
+// throughTunnel processes the bytes of a direction if a tunnel is open, and reports whether it did. After missing bytes it does nothing,
 // since data may not be the beginning of the tunnel.
 func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64) bool {
 	if s.inTunnel || s.doubt || s.tls != nil {

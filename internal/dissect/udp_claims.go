@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Over UDP a hello, a record or an Initial of one end is only a claim until the other end answers in the same protocol. Datagrams of either
-// end that are not of that protocol refute it.
+// Over UDP a hello, a record or an Initial of one end is only a claim until the other end answers in the same protocol. A datagram of
+// either end in another protocol refutes the claim.
 
 // unconfirmed reports whether a side's datagrams began as DTLS or QUIC and the other end has not spoken that protocol.
 func (s *Session) unconfirmed(side Side) bool {
@@ -26,8 +26,8 @@ func (s *Session) claimed(side Side) bool {
 	return st.kind.claims() && (!weighed || !s.unconfirmed(side))
 }
 
-// refutes examines a datagram of a side whose claim is unconfirmed, and reports whether the datagram is not of DTLS or QUIC. Packets whose
-// header does not show DTLS or QUIC are also tried as plaintext. If the other end speaks the claimed protocol later, startDatagramTLS
+// refutes examines a datagram of a side whose claim is unconfirmed, and reports whether the datagram is neither DTLS nor QUIC. Packets
+// whose header does not show DTLS or QUIC are also tried as plaintext. If the other end speaks the claimed protocol later, startDatagramTLS
 // restores a refuted claim.
 func (s *Session) refutes(side Side, b []byte) bool {
 	st, t, foreign := &s.sides[side], s.tls, true
@@ -66,8 +66,8 @@ func dtlsHeaded(b []byte) bool {
 	return len(b) >= dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= last && tlsmsg.IsDTLS(uint16(b[1])<<8|uint16(b[2]))
 }
 
-// sharesPort reports whether b is of a protocol that shares ports with DTLS and QUIC (RFC 7983, RFC 9443): STUN, ZRTP, TURN channels, and,
-// if media is set, RTP and RTCP, whose keys come from a handshake. Fewer than 4 bytes count as a keepalive.
+// sharesPort reports whether b belongs to a protocol that shares ports with DTLS and QUIC (RFC 7983, RFC 9443): STUN, ZRTP or TURN
+// channels. If media is set, RTP and RTCP count as well; their keys come from a handshake. Fewer than 4 bytes count as a keepalive.
 func sharesPort(b []byte, media bool) bool {
 	const stunCookie, zrtpCookie = 0x2112a442, 0x5a525450 // RFC 8489 section 5, RFC 6189 section 5
 	if len(b) < 4 {

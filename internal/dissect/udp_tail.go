@@ -56,8 +56,8 @@ func (s *Session) laterDatagram(side Side, b []byte) bool {
 	return true
 }
 
-// takeStrays processes the part of a datagram that is not of the DTLS or QUIC that both ends speak. It reports whether that is the complete
-// datagram.
+// takeStrays processes the part of a datagram that does not belong to the protocol of both ends, DTLS or QUIC. It reports whether that part
+// is the complete datagram.
 func (s *Session) takeStrays(side Side, b []byte) bool {
 	if s.sides[side.Other()].kind != KindTLS {
 		return false
@@ -86,8 +86,8 @@ func (s *Session) addStray(side Side, b []byte, sure bool) {
 	s.after.Datagram(side, b)
 }
 
-// QuietDatagram reports whether a datagram may belong to the TLS that is followed: it is not text, not of another protocol and not of
-// another handshake.
+// QuietDatagram reports whether a datagram may belong to the TLS that is followed: it is not text, and belongs neither to another protocol
+// nor to another handshake.
 func (f *Tail) QuietDatagram(side Side, b []byte) bool {
 	return f.over == tlsmsg.OverTCP || !f.answers(side, b) && len(f.stray(b)) == 0
 }

@@ -66,8 +66,8 @@ func (s *Session) Doubtful() bool {
 	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)
 }
 
-// httpUpgrades reports whether an HTTP proxy or server has agreed to another protocol, or may agree to the same request with credentials:
-// some proxies authenticate connections, not requests.
+// httpUpgrades reports whether an HTTP proxy or server has agreed to another protocol, or may agree once the client repeats its request
+// with credentials. (Some proxies authenticate a connection, not a request.)
 func (s *Session) httpUpgrades() bool {
 	h := s.http
 	return h != nil && !s.inTunnel && (h.Method == "CONNECT" && (h.Status/100 == 2 || h.Status == 407) || h.Status == 101)
@@ -268,9 +268,9 @@ func helloBegins(b []byte, typ byte) protocols.Match {
 	return protocols.Yes
 }
 
-// AnsweredInPlaintext reports whether the connection is not TLS although TLS was seen, because one side answered the other's TLS in plaintext.
-// Plaintext before the hello (STARTTLS) does not count: in a protocol that TLS may follow, only plaintext that acknowledges the hello is an
-// answer to it. TLS after plaintext must begin with a hello of the originator.
+// AnsweredInPlaintext reports whether the connection is not TLS although TLS was seen, because one side answered the other's TLS in
+// plaintext. Plaintext before the hello (STARTTLS) does not count: in a protocol that can be upgraded to TLS, only plaintext that
+// acknowledges the hello is an answer. TLS after plaintext must begin with a hello of the originator.
 func (s *Session) AnsweredInPlaintext() bool {
 	for i := range s.sides {
 		st := &s.sides[i]
