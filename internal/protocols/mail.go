@@ -12,7 +12,7 @@ func lmtpGreeting(b []byte) Match { return greeting220(b, "LMTP") }
 func ftpGreeting(b []byte) Match  { return greeting220(b, "FTP") }
 
 // greeting220 recognizes a greeting of SMTP, LMTP or FTP, which all begin with 220 (RFC 5321 section 4.2, RFC 2033, RFC 959). If the first
-// line names none of them the result is Maybe: the client's commands decide.
+// line names none of these protocols, the result is Maybe: the client's commands decide.
 func greeting220(b []byte, name string) Match {
 	if a := anyOf("220 ", "220-")(b); a != Yes {
 		return a
@@ -41,10 +41,10 @@ func namedIn(line []byte) string {
 	return ""
 }
 
-// ftpCommand recognizes the commands that can come first (RFC 959, RFC 4217).
+// ftpCommand recognizes the commands that an FTP client can send first (RFC 959, RFC 4217).
 func ftpCommand(b []byte) Match { return anyFold("USER ", "AUTH ", "FEAT\r\n")(b) }
 
-// imapCommand recognizes a tag and a command that can come first (RFC 9051 section 6).
+// imapCommand recognizes a tag and a command that an IMAP client can send first (RFC 9051 section 6).
 func imapCommand(b []byte) Match {
 	if strings.IndexByte(tags, b[0]) < 0 {
 		return No
@@ -63,7 +63,7 @@ func imapCommand(b []byte) Match {
 	return Yes
 }
 
-// pop3Command recognizes the commands that can come first (RFC 1939, RFC 2595).
+// pop3Command recognizes the commands that a POP3 client can send first (RFC 1939, RFC 2595).
 func pop3Command(b []byte) Match {
 	return anyFold("USER ", "CAPA\r\n", "STLS\r\n", "AUTH", "APOP ")(b)
 }
@@ -91,7 +91,7 @@ func timestamp(line []byte) bool {
 		bytes.IndexByte(line[i:], '@') > 0 && bytes.HasSuffix(bytes.TrimRight(line, " "), []byte(">"))
 }
 
-// nntpCommand recognizes the commands that can come first (RFC 3977 section 5, RFC 4642).
+// nntpCommand recognizes the commands that an NNTP client can send first (RFC 3977 section 5, RFC 4642).
 func nntpCommand(b []byte) Match {
 	return anyFold("CAPABILITIES", "MODE READER", "MODE STREAM", "STARTTLS", "GROUP ", "LIST", "AUTHINFO ")(b)
 }
@@ -116,7 +116,7 @@ func sieveCommand(b []byte) Match {
 	return anyFold("STARTTLS", "AUTHENTICATE \"", "CAPABILITY", "LISTSCRIPTS", "LOGOUT")(b)
 }
 
-// sieveGreeting recognizes the capabilities with which a ManageSieve server greets (RFC 5804 section 1.7).
+// sieveGreeting recognizes the list of capabilities that a ManageSieve server sends first (RFC 5804 section 1.7).
 func sieveGreeting(b []byte) Match {
 	return max(anyFold("\"IMPLEMENTATION\" \"", "\"SIEVE\" \"")(b), weak(anyFold("\"STARTTLS\"", "\"SASL\" \"", "OK"))(b))
 }

@@ -5,16 +5,16 @@ type Match uint8
 
 // Results, from the worst to the best.
 const (
-	No    Match = iota // the bytes are not of the protocol
+	No    Match = iota // the bytes do not belong to the protocol
 	More               // there are too few bytes to decide
 	Maybe              // the bytes look like the protocol: the other direction must match, too
-	Yes                // the bytes are of the protocol
+	Yes                // the bytes belong to the protocol
 )
 
 // MaxHead is the largest number of bytes of a direction that is passed to a recognizer.
 const MaxHead = 4 << 10
 
-// weak returns f with Maybe instead of Yes, so that the other direction must match, too.
+// weak returns a recognizer that returns Maybe where f returns Yes. The other direction must then match, too.
 func weak(f func([]byte) Match) func([]byte) Match {
 	return func(b []byte) Match {
 		if a := f(b); a != Yes {

@@ -22,7 +22,7 @@ var samples = []string{
 	"\x00\x11\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01",
 }
 
-// consistent checks that no recognizer matches b unless its list of first bytes has the first byte of b.
+// consistent checks that each recognizer that matches b has the first byte of b in its list of first bytes.
 func consistent(t *testing.T, b []byte) {
 	t.Helper()
 	if len(b) == 0 {

@@ -16,7 +16,8 @@ func Seals(protocol string) bool {
 }
 
 // IsSealed reports whether b, a segment of a protocol, begins with a sealed message or announces that sealed messages follow. LDAP and mail
-// with a security layer of SASL (RFC 4422 section 3.7) and PostgreSQL with GSSAPI encryption send buffers after their lengths.
+// with a security layer of SASL (RFC 4422 section 3.7) and PostgreSQL with GSSAPI encryption send buffers of ciphertext, each after its
+// length.
 func IsSealed(protocol string, b []byte) bool {
 	switch protocol {
 	case "rdp":

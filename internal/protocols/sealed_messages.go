@@ -10,9 +10,9 @@ type Message uint8
 
 // Kinds of messages.
 const (
-	MessageUnknown     Message = iota // not of the protocol, or too short to decide
-	MessageNegotiation                // of a negotiation, or undecided
-	MessagePlain                      // of an application, in plaintext
+	MessageUnknown     Message = iota // not a message of the protocol, or too short to decide
+	MessageNegotiation                // part of a negotiation, or undecided
+	MessagePlain                      // plaintext of an application
 	MessageSealed                     // encrypted
 )
 
@@ -138,7 +138,7 @@ func buffer(b []byte) (size int, m Message) {
 }
 
 // rdpUnsealed reports whether the security data of RDP's server selects no encryption, or none for the server's own messages: the method
-// NONE or the level LOW (MS-RDPBCGR section 2.2.1.4.3). With TLS the server selects NONE, too, but in encrypted data.
+// NONE or the level LOW (MS-RDPBCGR section 2.2.1.4.3). With TLS the server also selects NONE, but sends that encrypted.
 func rdpUnsealed(b []byte) bool {
 	const longest = 1024
 	at := bytes.Index(b[:min(len(b), longest)], []byte("\x02\x0c"))
