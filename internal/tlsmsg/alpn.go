@@ -3,8 +3,8 @@ package tlsmsg
 // maxProtocolName bounds the ALPN names that are published, in bytes. The longest registered one is "stun.nat-discovery".
 const maxProtocolName = 64
 
-// IsProtocolName reports whether an ALPN name may be published. ALPN names can be any bytes (RFC 7301 section 3.1); those of IANA's
-// registry and of meshes consist of letters, digits and "._/+-". GREASE values (RFC 8701) are accepted too.
+// IsProtocolName reports whether an ALPN name may be published. ALPN names can be any bytes (RFC 7301 section 3.1); registered names and
+// the names that meshes use consist of letters, digits and "._/+-". GREASE values (RFC 8701) are accepted too.
 func IsProtocolName(name string) bool {
 	if name == "" || len(name) > maxProtocolName {
 		return false

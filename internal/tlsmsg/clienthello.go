@@ -71,8 +71,8 @@ func (h *ClientHello) Name() (name string, ok bool) {
 	return name, true
 }
 
-// Join adds to h the extensions of a second ClientHello, after a HelloRetryRequest (RFC 8446 section 4.1.4). Everything else, such as
-// the fingerprints, stays as in the first.
+// Join adds to h the extensions of a second ClientHello, after a HelloRetryRequest (RFC 8446 section 4.1.4). Everything else, such as the
+// fingerprints, stays as in the first hello.
 func (h *ClientHello) Join(second *ClientHello) {
 	for _, ext := range second.Extensions {
 		if !h.Has(ext) && len(h.Extensions) < maxExtensions {

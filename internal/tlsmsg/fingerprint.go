@@ -215,9 +215,9 @@ func short(out, text []byte) []byte {
 	return hex.AppendEncode(out, d[:6])
 }
 
-// Shape returns a fingerprint that stays the same when the client resumes. It is JA4's parts without extensions that a resumption adds
-// or removes: pre_shared_key, early_data, cookie, padding, session_ticket (NSS removes it), extended_master_secret (s2n removes it)
-// and psk_key_exchange_modes (Erlang adds it).
+// Shape returns a fingerprint that stays the same when the client resumes. It consists of JA4's parts without the extensions that a
+// resumption can add or remove: pre_shared_key, early_data, cookie, padding, session_ticket (NSS removes it), extended_master_secret (s2n
+// removes it) and psk_key_exchange_modes (Erlang adds it).
 func (h *ClientHello) Shape() string {
 	if h.fingerprints != nil {
 		return h.fingerprints.shape

@@ -31,7 +31,7 @@ type ServerHello struct {
 	ja3s string // empty until computed
 }
 
-// TLS13 reports whether TLS 1.3, DTLS 1.3 or a draft of them was negotiated.
+// TLS13 reports whether TLS 1.3, DTLS 1.3 or a draft of TLS 1.3 was negotiated.
 func (h *ServerHello) TLS13() bool { return IsTLS13(h.Version) }
 
 // ParseServerHello parses the body of a ServerHello and reports whether it is well-formed.

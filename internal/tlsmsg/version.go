@@ -21,5 +21,5 @@ func IsDTLS(v uint16) bool {
 	return v == versionDTLS10 || v == versionDTLS12 || v == versionDTLS13 || v == versionOldDTLS10
 }
 
-// PlausibleVersion reports whether a version can be in a hello that is not of DTLS: SSL 3.0 to TLS 1.3, and drafts.
+// PlausibleVersion reports whether a version can be in a hello over TCP or QUIC: SSL 3.0 to TLS 1.3, and drafts.
 func PlausibleVersion(v uint16) bool { return v>>8 == 3 && v&0xff <= 4 || IsTLS13(v) && !IsDTLS(v) }
