@@ -64,7 +64,7 @@ func (p *parser) valueUnit() *value {
 	return none
 }
 
-// bytes reads the brackets of proto[offset:size]. The next token is the first of them.
+// bytes reads the brackets of proto[offset:size]. The next token must be "[".
 func (p *parser) bytes(proto *protocol, t token) *value {
 	if !proto.bytes {
 		p.problem(t, "its bytes cannot be read: expected a protocol such as ip, tcp or udp before the bracket")

@@ -33,7 +33,7 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// BenchmarkNetBPF measures the same with the VM of golang.org/x/net/bpf.
+// BenchmarkNetBPF measures the same programs as BenchmarkRun in the VM of golang.org/x/net/bpf.
 func BenchmarkNetBPF(b *testing.B) {
 	packets := random(rand.New(rand.NewPCG(1, 0)), wire.LinkEthernet, 1024)
 	for name, text := range benchmarked {

@@ -52,8 +52,8 @@ func checkError(t *testing.T, text string, err error) {
 	}
 }
 
-// FuzzProgram: any text is refused, or is a program that is the same after it was printed and
-// parsed again, and that can be run and joined with another.
+// FuzzProgram: any text is refused or is a program. The program is the same after it is printed
+// and parsed again, and it can be run and joined with another.
 func FuzzProgram(f *testing.F) {
 	f.Add("1,6 0 0 262144")
 	f.Add("4\n40 0 0 12\n21 0 1 2048\n6 0 0 262144\n6 0 0 0\n")

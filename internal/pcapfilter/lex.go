@@ -43,7 +43,7 @@ type lexer struct {
 // operators, longer ones first.
 var operators = []string{"&&", "||", "!=", "==", "<=", ">=", "<<", ">>", "(", ")", "[", "]", "+", "-", "*", "/", "%", "&", "|", "^", "<", ">", "=", "!", ":"}
 
-// spelling maps words and operators to the canonical one of the same meaning.
+// spelling maps a word or an operator to the canonical word with the same meaning.
 var spelling = map[string]string{"&&": "and", "||": "or", "!": "not", "==": "=", "length": "len", "link": "ether"}
 
 // fail records an error, unless there is one already.

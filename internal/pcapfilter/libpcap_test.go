@@ -121,8 +121,9 @@ func compileAll(t testing.TB, link wire.LinkType, text string) (ours, plain, opt
 	return ours, plain, optimized
 }
 
-// TestLibpcapReads compares hand-written expressions with libpcap: both refuse the same ones,
-// and accept the same packets with the others. TestDiffers has the intended differences.
+// TestLibpcapReads compares this package with libpcap for hand-written expressions. Both refuse
+// the same expressions, and the programs of the others accept the same packets. TestDiffers has
+// the intended differences.
 func TestLibpcapReads(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 0))
 	packets := append(captured(t, wire.LinkEthernet), random(r, wire.LinkEthernet, 4000)...)

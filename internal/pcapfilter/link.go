@@ -98,7 +98,8 @@ func (g *generator) findTransport() {
 	g.emit(classMISC|miscTAX, 0)
 }
 
-// needsEthernet refuses a condition that only Ethernet has. what names it in the error.
+// needsEthernet refuses a condition that only Ethernet has, if the link type is another one. what
+// names the condition in the error.
 func (g *generator) needsEthernet(at int, what string) bool {
 	if g.cfg.Link == wire.LinkEthernet {
 		return true

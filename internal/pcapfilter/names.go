@@ -46,8 +46,8 @@ func protocolNamed(word string) *protocol {
 	return nil
 }
 
-// numbers are the names that ip proto accepts, with or without a backslash: IANA's and those
-// of /etc/protocols.
+// numbers are the names that ip proto accepts, with or without a backslash. They come from IANA's
+// registry and /etc/protocols.
 var numbers = map[string]uint32{
 	"icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41, "ipv6-route": 43,
 	"ipv6-frag": 44, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "ipv6-nonxt": 59, "ipv6-opts": 60,

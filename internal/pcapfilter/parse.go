@@ -70,7 +70,7 @@ func (p *parser) expect(word string) {
 
 func quoted(word string) string { return `"` + word + `"` }
 
-// unexpected records the error that the next token is not what was expected.
+// unexpected records the error that the next token is not the expected one.
 func (p *parser) unexpected(expected string) {
 	switch {
 	case p.tok.kind == kindEnd:
@@ -84,8 +84,8 @@ func (p *parser) unexpected(expected string) {
 	}
 }
 
-// hint returns an addition to the error about the next token, which is a name: what the user
-// may have meant.
+// hint returns an addition to the error about the next token, which is a name. The addition
+// suggests what the user may have meant.
 func (p *parser) hint(expected string) string {
 	switch text := p.tok.text; {
 	case reserved[strings.ToLower(text)]:

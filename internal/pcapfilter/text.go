@@ -32,8 +32,8 @@ func (p Program) Fragment() string {
 	return b.String()
 }
 
-// Decimal returns the program as `tcpdump -ddd` prints it: decimal numbers, the first of which
-// is the number of instructions.
+// Decimal returns the program as `tcpdump -ddd` prints it, in decimal numbers. The first one is
+// the number of instructions.
 func (p Program) Decimal() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d\n", len(p))

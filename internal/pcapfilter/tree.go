@@ -5,7 +5,7 @@ import "net/netip"
 // node is a condition: one of the types below.
 type node any
 
-// both is true if left and right are true, either if one of them is.
+// both is true if left and right are true. either is true if at least one of them is.
 type (
 	both   struct{ left, right node }
 	either struct{ left, right node }
