@@ -11,8 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Magic numbers of pcap (draft-ietf-opsawg-pcap, section 4), and that of Alexey Kuznetsov's patched libpcap, whose
-// packet headers are longer.
+// Magic numbers of pcap (draft-ietf-opsawg-pcap, section 4), and the magic number of Alexey Kuznetsov's patched libpcap, which writes
+// longer packet headers.
 const (
 	pcapMicro   = 0xa1b2c3d4
 	pcapNano    = 0xa1b23c4d

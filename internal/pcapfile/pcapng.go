@@ -311,7 +311,7 @@ func (n *ng) simple(left int64, p *flow.Packet) (_ int64, found bool, err error)
 // maxLength bounds the length on the wire that a packet claims.
 const maxLength = 1<<31 - 1
 
-// data reads a packet's bytes from a block, of which left bytes are not read yet.
+// data reads a packet's bytes from a block. left is how many bytes of the block are not read yet.
 func (n *ng) data(captured uint32, left int64) ([]byte, int64, error) {
 	switch {
 	case captured > maxPacket:

@@ -47,7 +47,7 @@ func (c *counter) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// readBuffer is the size of the buffer between a file and its format. The largest packet fits with its header.
+// readBuffer is the size of the buffer that a file is read into, in bytes. The largest packet fits in it with its header.
 const readBuffer = maxPacket + 4<<10
 
 // errNotCapture reports a file of unknown format.
@@ -103,9 +103,8 @@ func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
 	return iface, err
 }
 
-// NextBuffered is Next for a packet that is completely in the buffer, as nearly every packet of a pcap file is. For any
-// other packet it does nothing and returns false. Packets that it returned before remain valid until Next is called.
-// The packet's interface is 0.
+// NextBuffered does the same as Next if the packet is completely in the buffer, as nearly every packet of a pcap file is. For any other
+// packet it does nothing and returns false. Packets that it returned before remain valid until Next is called. The packet's interface is 0.
 func (c *Reader) NextBuffered(p *flow.Packet) bool {
 	if c.classic == nil || !c.classic.nextBuffered(p) {
 		return false
@@ -122,7 +121,7 @@ func (c *Reader) Buffered(yield func(packet []byte) bool) {
 	}
 }
 
-// unzip decompresses the input. Positions are those of the decompressed file.
+// unzip decompresses the input. From then on, positions are offsets in the decompressed file.
 func (c *Reader) unzip() error {
 	z, err := gzip.NewReader(c.in)
 	if err != nil {
