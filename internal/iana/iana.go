@@ -15,10 +15,10 @@ type named struct {
 // CipherSuiteName returns the IANA name of a cipher suite, or "0x" and four hexadecimal digits if the number is not registered.
 func CipherSuiteName(id uint16) string { return lookup(cipherSuites[:], id) }
 
-// GroupName returns the IANA name of a named group (RFC 8422, RFC 8446). Unregistered numbers are written as in CipherSuiteName.
+// GroupName returns the IANA name of a named group (RFC 8422, RFC 8446). It writes unregistered numbers like CipherSuiteName.
 func GroupName(id uint16) string { return lookup(groups[:], id) }
 
-// AlertName returns the IANA description of an alert (RFC 8446 section 6). Unregistered numbers are written as in CipherSuiteName.
+// AlertName returns the IANA description of an alert (RFC 8446 section 6). It writes unregistered numbers like CipherSuiteName.
 func AlertName(id uint8) string { return lookup(alerts[:], uint16(id)) }
 
 // lookup finds a number in a table, which is in ascending order.

@@ -1,3 +1,3 @@
-// Package names checks names that come from packets before they are published, so that a record contains a host name or nothing, and
-// makes other bytes printable.
+// Package names checks names from packets before they are published, so that a record contains a valid host name or none. It also makes
+// other bytes printable.
 package names
