@@ -19,7 +19,7 @@ import (
 // TestAmbient runs a mesh of stand-ins for ztunnel, with taps in all pods, and compares the
 // taps' records, live and from captures, with the logs of the proxies and applications.
 func TestAmbient(t *testing.T) {
-	const attempts = 3 // a ring may drop packets on a busy machine; such an attempt proves nothing
+	const attempts = 3 // a ring may drop packets on a busy machine, and such an attempt proves nothing
 	for n := range attempts {
 		dropped := false
 		t.Run(fmt.Sprint("attempt ", n+1), func(t *testing.T) { dropped = ambient(t) })
@@ -34,7 +34,7 @@ var droppedPackets = regexp.MustCompile(`"dropped":[1-9]`)
 
 func ambient(t *testing.T) (dropped bool) {
 	tap := buildTap(t)
-	w := newWorld(t, cmp.Or(os.Getenv("AMBIENT_OUT"), t.TempDir())) // AMBIENT_OUT keeps the captures
+	w := newWorld(t, cmp.Or(os.Getenv("AMBIENT_OUT"), t.TempDir())) // with AMBIENT_OUT the captures are kept
 	w.start(t, tap)
 	var list []connection
 	for i := range scenarios {
@@ -56,7 +56,7 @@ func ambient(t *testing.T) (dropped bool) {
 	return false
 }
 
-// play runs a scenario and returns its connections as the logs have them.
+// play runs a scenario and returns the connections that the logs have for it.
 func (w *world) play(t *testing.T, s *scenario) (list []connection) {
 	t.Helper()
 	before := map[string]int{}
@@ -80,7 +80,7 @@ func (w *world) play(t *testing.T, s *scenario) (list []connection) {
 	return list
 }
 
-// truth returns the truth about a connection from the log of the process that owned its socket.
+// truth returns the truth about a connection. e is the event in the log of the process that owned its socket.
 func (s *scenario) truth(e *standin.Event) string {
 	switch e.Kind {
 	case standin.HBONEOut, standin.HBONEIn:
@@ -107,8 +107,8 @@ func (s *scenario) truth(e *standin.Event) string {
 	return truthWire
 }
 
-// checkTable compares the table of a run with the golden one. With -update it rewrites the golden
-// table, and keeps the captures and their truth for TestCaptures, in a folder of testdata.
+// checkTable compares the table of a run with the golden table. With -update it rewrites the golden table instead,
+// and stores the captures and their truth in a folder of testdata, for TestCaptures.
 func checkTable(t *testing.T, folder string, l *lab, list []connection) {
 	t.Helper()
 	got := table(list)

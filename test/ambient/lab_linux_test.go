@@ -26,7 +26,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// skipOrFail skips a test that lacks something, or fails it if MESHTLS_REQUIRE_ALL is set.
+// skipOrFail skips the test because something is missing. If MESHTLS_REQUIRE_ALL is set, it fails the test instead.
 func skipOrFail(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
@@ -35,7 +35,7 @@ func skipOrFail(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// requireLab skips the test if the lab cannot run: it needs root, and programs of Debian packages.
+// requireLab skips the test if the lab cannot run. The lab needs root, and programs from Debian packages.
 func requireLab(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -53,14 +53,14 @@ type host struct {
 	name    string
 	address netip.Addr
 	ns      *standin.Namespace
-	log     *standin.Log // of all processes with sockets in it
+	log     *standin.Log // log of all processes that have sockets in the pod
 	proxy   *standin.Proxy
-	env     []string // settings of its tap
+	env     []string // settings of the pod's tap
 	tap     *tapped
 	dumps   []*dump
 }
 
-// node is the address of the node on its bridge.
+// node is the node's address on its bridge.
 var node = netip.MustParseAddr("10.88.0.254")
 
 // lab is a node with pods on a bridge.
@@ -70,7 +70,7 @@ type lab struct {
 	folder string // for the captures
 }
 
-// newLab creates the node. Without the right to do so, the test is skipped.
+// newLab creates the node. If the test has no right to do so, it is skipped.
 func newLab(t *testing.T, folder string) *lab {
 	t.Helper()
 	requireLab(t)
@@ -107,7 +107,7 @@ func (l *lab) add(t *testing.T, name string) *host {
 	t.Helper()
 	p := &host{name: name, ns: newNamespace(t), log: &standin.Log{}, address: addressOf(name)}
 	l.pods = append(l.pods, p)
-	// Unused IPv6 addresses would bring the kernel's own packets into the captures.
+	// Without this, the kernel would send packets about unused IPv6 addresses, which would be in the captures.
 	must(t, p.ns.Command("1", "tee", "/proc/sys/net/ipv6/conf/default/disable_ipv6"))
 	port := fmt.Sprint("p", len(l.pods))
 	must(t, l.node.ns.Run(fmt.Sprintf("ip link add %s type veth peer name eth0 netns %s\nip link set %s master br0 up", port, p.ns.Path(), port)))
@@ -127,7 +127,7 @@ func (p *host) listen(t *testing.T, port uint16) net.Listener {
 	return l
 }
 
-// dial connects a socket of the pod's application, which has no mark.
+// dial connects a socket of the pod's application. Unlike the proxy's sockets it has no mark.
 func (p *host) dial(ctx context.Context, to string) (c net.Conn, err error) {
 	e := p.ns.Do(func() error {
 		c, err = (&net.Dialer{Timeout: 20 * time.Second}).DialContext(ctx, "tcp4", to)
@@ -140,7 +140,7 @@ func (p *host) dial(ctx context.Context, to string) (c net.Conn, err error) {
 const (
 	appOut  = "application out" // a connection that no proxy intercepts
 	appIn   = "application in"
-	probeIn = "probe in" // by the kubelet, from the node
+	probeIn = "probe in" // a probe that the kubelet sends from the node
 	within  = "within the pod"
 )
 
@@ -154,8 +154,8 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// get requests a path over HTTP, in a connection of its own. The connection is logged with
-// kind, which is empty if a proxy logs it.
+// get requests a path over HTTP, on a new connection. It logs the connection with kind; if a proxy logs the
+// connection, kind is empty.
 func (p *host) get(t *testing.T, kind, url string) string {
 	t.Helper()
 	body, err := p.request(kind, url)
@@ -192,8 +192,8 @@ func (p *host) request(kind, url string) (string, error) {
 	return string(b), err
 }
 
-// serve responds to HTTP requests with the client's address. Its connections are logged with kind, which is empty if
-// a proxy logs them.
+// serve responds to HTTP requests with the client's address. It logs its connections with kind; if a proxy logs them,
+// kind is empty.
 func (p *host) serve(t *testing.T, port uint16, kind string) {
 	t.Helper()
 	s := &http.Server{
@@ -269,11 +269,12 @@ type dump struct {
 	stderr eventually.Output
 }
 
-// lostPackets matches tcpdump's final report of packets that the kernel had no room for.
+// lostPackets matches tcpdump's final report if the kernel dropped packets.
 var lostPackets = regexp.MustCompile(`(?m)^[1-9]\d* packets? dropped by`)
 
-// stop ends the pod's captures and its tap. It returns the tap's records, and reports whether
-// a capture lost packets. Once a marked datagram is captured, all packets before it are too.
+// stop ends the pod's captures and its tap. It returns the tap's records, and reports whether a capture dropped
+// packets. Before it ends a capture it waits until the capture has a marked datagram, because then all earlier
+// packets are in it too.
 func (p *host) stop(t *testing.T) (lines []string, dropped bool) {
 	t.Helper()
 	var mark [16]byte
@@ -315,5 +316,5 @@ func (p *host) files() (files []string) {
 	return files
 }
 
-// declared reports whether the settings of the pod's tap say that the pod is enrolled.
+// declared reports whether the settings of the pod's tap declare that the pod is enrolled.
 func (p *host) declared() bool { return slices.Contains(p.env, "TAP_AMBIENT=istio") }

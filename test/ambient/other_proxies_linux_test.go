@@ -18,8 +18,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// TestEnvoy tests Envoy's HBONE, as waypoints and gateways use it. Its records are BoringSSL's, and it resumes
-// sessions.
+// TestEnvoy tests Envoy's HBONE as waypoints and gateways use it. Envoy writes its records as BoringSSL does, and it
+// resumes sessions.
 func TestEnvoy(t *testing.T) {
 	program := programPath(t, "../../.cache/demo/envoy/lib/python3*/site-packages/envoy/_bin/envoy", "no Envoy: make demo downloads it")
 	testOtherProxy(t, &otherProxy{
@@ -28,7 +28,8 @@ func TestEnvoy(t *testing.T) {
 	})
 }
 
-// TestRustls tests HBONE of ztunnel's libraries, rustls and h2, with ztunnel's settings. Sessions are never resumed.
+// TestRustls tests HBONE with ztunnel's libraries, rustls and h2, and with ztunnel's settings. Sessions are never
+// resumed.
 func TestRustls(t *testing.T) {
 	program := programPath(t, "../../.cache/ambient/release/hbone", "no proxy on rustls: make ambient builds it, with cargo")
 	testOtherProxy(t, &otherProxy{
@@ -47,7 +48,7 @@ func TestRustls(t *testing.T) {
 	})
 }
 
-// programPath returns the path of a program, or skips the test.
+// programPath returns the path of a program. If there is no such program, it skips the test.
 func programPath(t *testing.T, pattern, otherwise string) string {
 	t.Helper()
 	list, err := filepath.Glob(pattern)
@@ -60,10 +61,10 @@ func programPath(t *testing.T, pattern, otherwise string) string {
 	return program
 }
 
-// otherProxy is a proxy that replaces the stand-in. It is a process in the pod, and writes the log that proxyLog reads.
-// The pods have the packet filter rules of enrolled pods.
+// otherProxy is a real proxy that replaces the stand-in. It is a process in the pod, and it writes the log that
+// proxyLog reads. The pods have the packet filter rules of enrolled pods.
 type otherProxy struct {
-	name, scenario string // folder in testdata; scenario in the table
+	name, scenario string // name is the folder in testdata; scenario is in the table
 	start          func(t *testing.T, p, peer *host, folder string)
 	resumes        bool
 }
@@ -181,8 +182,8 @@ func (p *host) reused(t *testing.T, folder string) (n int) {
 	return n
 }
 
-// proxyLog returns the connections in the log of the pod's proxy. Each line has kind, client,
-// server and SPIFFE ID.
+// proxyLog returns the connections in the log of the pod's proxy. Each line of the log has a kind, the client, the
+// server and a SPIFFE ID.
 func (p *host) proxyLog(t *testing.T, folder, scenario string) (list []connection) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(folder, p.name+".log"))
@@ -192,7 +193,7 @@ func (p *host) proxyLog(t *testing.T, folder, scenario string) (list []connectio
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
 		if len(f) != 4 {
-			continue // an incomplete line
+			continue // the line is incomplete
 		}
 		truth := truthPod
 		if strings.HasPrefix(f[0], "hbone") {

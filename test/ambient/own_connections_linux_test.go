@@ -22,16 +22,16 @@ import (
 )
 
 // TestOwnConnections checks a tap in an enrolled pod that publishes to a broker outside of the mesh. The proxy
-// intercepts the tap's connections and forwards them from its own sockets, which the tap captures. Over TLS they are
-// recognized as the tap's and cause no finding. In plaintext they cause a finding, since they are plaintext on the
-// wire, and the finding says that they may be the tap's. An application's TLS to the same broker counts as the
-// application's.
+// intercepts the tap's connections and forwards them from its own sockets, which the tap captures. If they use TLS,
+// the tap recognizes them as its own, and there is no finding. If they are in plaintext, there is a finding, because
+// they are plaintext on the wire; its text says that they may be the tap's own. An application's TLS to the same
+// broker counts as the application's.
 func TestOwnConnections(t *testing.T) {
 	tap := buildTap(t)
 	for _, c := range []struct {
 		name string
 		tls  bool
-		want []string // the records, each at least once, and no others
+		want []string // the expected records; each must occur at least once, and no others may occur
 	}{
 		{"over TLS", true, []string{
 			"forwarded: tap",
@@ -69,7 +69,7 @@ func ownConnections(t *testing.T, tap string, secure bool, want []string) {
 	cmd := a.start(t, io.Discard, &stderr, env, tap, "run")
 	eventually.True(t, "the broker gets two requests", func() bool { return answered() >= 2 }, &stderr)
 	application := uint16(0)
-	if secure { // an application's connection to the same broker
+	if secure { // an application connects to the same broker
 		application = askBroker(t, a, at(broker, 9092).String())
 	}
 	said := func() map[string]int { return countByOwner(t, spooled(t, spool), application, a.log) }
@@ -87,7 +87,8 @@ func ownConnections(t *testing.T, tap string, secure bool, want []string) {
 	}
 }
 
-// askBroker sends a request to a broker over TLS, as an application in the pod. It returns its local port.
+// askBroker sends a request to a broker over TLS, like an application in the pod. It returns the connection's local
+// port.
 func askBroker(t *testing.T, p *host, broker string) uint16 {
 	t.Helper()
 	x, err := p.dial(t.Context(), broker)
@@ -102,8 +103,8 @@ func askBroker(t *testing.T, p *host, broker string) uint16 {
 	return addrPort(x.LocalAddr()).Port()
 }
 
-// countByOwner counts records of connections to the broker by their content. The proxy's log shows
-// the owners of the connections.
+// countByOwner counts the records of connections to the broker. The key combines the owner of the connection, which
+// the proxy's log shows, and the content of the record.
 func countByOwner(t *testing.T, list []record, application uint16, log *standin.Log) map[string]int {
 	t.Helper()
 	whose := map[uint16]string{application: "application"}
@@ -117,7 +118,7 @@ func countByOwner(t *testing.T, list []record, application uint16, log *standin.
 		who := whose[r.Source.Port]
 		switch m := &r.Meshtls; {
 		case r.Destination.Port != 9092:
-		case r.Event.Dataset == "meshtls.flow" && m.Verdict != "plaintext" && m.Verdict != "tls": // the tap ended before enough was sent
+		case r.Event.Dataset == "meshtls.flow" && m.Verdict != "plaintext" && m.Verdict != "tls": // the tap ended before enough bytes for a verdict were sent
 		case r.Event.Dataset == "meshtls.finding" && strings.Contains(r.Message, "so this may be one of them"):
 			said[who+": "+r.Rule.ID+", so this may be one of them"]++
 		case r.Event.Dataset == "meshtls.finding":
@@ -137,7 +138,7 @@ func countByOwner(t *testing.T, list []record, application uint16, log *standin.
 var request = append([]byte{0, 0, 0, 14, 0, 18, 0, 0, 0, 0, 0, 7, 0, 4}, "apps"...)
 
 // standInBroker responds to one request of each connection with a Kafka error, and closes the connection. answered
-// returns how many it has responded to.
+// returns the number of its responses so far.
 func standInBroker(t *testing.T, p *host, id *standin.Identity, secure bool) (answered func() int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -181,20 +182,20 @@ func respond(c net.Conn) error {
 	return err
 }
 
-// spooled returns the records that wait in a spool.
+// spooled returns the records that are in a spool and were not delivered yet.
 func spooled(t *testing.T, folder string) (list []record) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*"))
 	must(t, err)
 	for _, file := range files {
 		b, err := os.ReadFile(file)
-		if err != nil { // it was delivered
+		if err != nil { // the record was delivered meanwhile
 			continue
 		}
 		const begin = `{"@timestamp"`
 		for _, part := range bytes.Split(b, []byte(begin))[1:] {
 			var r record
-			if json.NewDecoder(bytes.NewReader(append([]byte(begin), part...))).Decode(&r) == nil { // otherwise it is incomplete
+			if json.NewDecoder(bytes.NewReader(append([]byte(begin), part...))).Decode(&r) == nil { // an incomplete record is ignored
 				list = append(list, r)
 			}
 		}

@@ -1,5 +1,5 @@
-// Package ambient_test compares the records of taps in an ambient mesh with the logs of its proxies and applications:
-// see README.md.
+// Package ambient_test compares the records of taps in an ambient mesh with the logs of the mesh's proxies and
+// applications: see README.md.
 package ambient_test
 
 import (
@@ -20,9 +20,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the lab's tables, captures and their truth")
 
-// Truths are the true states of connections, from the logs of the processes that owned their sockets.
+// Possible truths about a connection. They come from the logs of the processes that owned its sockets.
 const (
-	truthMutual  = "mutual TLS" // the peer's account follows
+	truthMutual  = "mutual TLS" // followed by the peer's account
 	truthPod     = "plaintext in the pod"
 	truthWire    = "plaintext on the wire"
 	truthProbe   = "plaintext probe"
@@ -31,8 +31,7 @@ const (
 	truthOwnTLS  = truthOneWay + ", in the pod"
 )
 
-// connection is one connection in one pod's log, with the results of that pod's tap, live and
-// from captures.
+// connection is one connection in one pod's log. It has the results of that pod's tap, live and from captures.
 type connection struct {
 	scenario, pod, kind, truth string
 	client, server             netip.AddrPort
@@ -62,8 +61,8 @@ func (s *tapResult) String() string {
 	return strings.Join(append([]string{strings.Join(parts, " ")}, s.findings...), ", ")
 }
 
-// column returns the table's column for s. The visibility of a refusal depends on timing, so
-// for refused handshakes the column lists only the results that are wrong.
+// column returns the text of the table's column for s. For refused handshakes the text lists only wrong results,
+// because whether a refusal is visible depends on timing.
 func (c *connection) column(s *tapResult) string {
 	if c.truth == truthRefused && s.verdict != "mtls" && s.verdict != "plaintext" && len(s.findings) == 0 {
 		return "neither mtls nor plaintext"
@@ -98,10 +97,10 @@ type record struct {
 	}
 }
 
-// healthPort is the tap's own port in each pod. The tests connect to it.
+// healthPort is the port of the tap itself in each pod. The tests connect to it.
 const healthPort = 9469
 
-// counts reports whether a record belongs to a connection of the lab.
+// counts reports whether a record belongs to one of the lab's connections.
 func (r *record) counts() bool {
 	return r.Event.Dataset == "meshtls.flow" && r.Network.Transport == "tcp" && r.Destination.Port != healthPort && r.Source.Port != healthPort
 }
@@ -115,7 +114,7 @@ type tuple struct{ client, server netip.AddrPort }
 // ambientWords matches the message of a finding about plaintext of an enrolled pod.
 var ambientWords = regexp.MustCompile(`; the pod (is enrolled in ambient|speaks HBONE of an ambient mesh), but this connection (left|arrived) in plaintext`)
 
-// resultsOf groups the records of a tap by connection. There must be one flow record for each.
+// resultsOf groups the records of a tap by connection. Each connection must have exactly one flow record.
 func resultsOf(t *testing.T, name string, lines []string) map[tuple]tapResult {
 	t.Helper()
 	findings := map[string][]string{}
@@ -154,8 +153,8 @@ func resultsOf(t *testing.T, name string, lines []string) map[tuple]tapResult {
 	return out
 }
 
-// wrong returns the expected result if s is wrong, and an empty text otherwise. declared reports whether the tap's
-// settings name the mesh, so that it expects mutual TLS.
+// wrong returns the expected result if s is wrong, otherwise "". declared reports whether the tap's settings name the
+// mesh; the tap then expects mutual TLS.
 func (c *connection) wrong(s *tapResult, declared bool) string {
 	unknown := s.verdict == "unknown" || s.verdict == "tls" && s.auth == "unknown"
 	switch {
@@ -192,8 +191,8 @@ func (c *connection) wrong(s *tapResult, declared bool) string {
 	return ""
 }
 
-// compareTruth compares a tap's results for a pod's connections with the truth, and stores them with
-// set. Results that remain belong to no connection.
+// compareTruth compares a tap's results for a pod's connections with the truth, and stores the results with set. It
+// fails the test for results that belong to no connection.
 func compareTruth(t *testing.T, list []connection, pod string, from map[tuple]tapResult, declared bool, set func(*connection, tapResult)) {
 	t.Helper()
 	for i := range list {
@@ -230,7 +229,7 @@ func addressOf(pod string) netip.Addr {
 // buildTap builds the tap as it is released.
 func buildTap(t *testing.T) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "tap.exe") // a name that every system can run
+	file := filepath.Join(t.TempDir(), "tap.exe") // every system can run a file with this extension
 	cmd := exec.Command("go", "build", "-o", file, "../../cmd/tap")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -239,7 +238,7 @@ func buildTap(t *testing.T) string {
 	return file
 }
 
-// readCaptures runs `tap read` on a pod's captures, from the pod's point of view.
+// readCaptures runs `tap read` on a pod's captures, with the settings for that pod's point of view.
 func readCaptures(t *testing.T, tap, pod string, files ...string) map[tuple]tapResult {
 	t.Helper()
 	args := append([]string{"read", "--output=json", "--emit=findings,flows", "--local=" + addressOf(pod).String()}, files...)
@@ -253,7 +252,7 @@ func readCaptures(t *testing.T, tap, pod string, files ...string) map[tuple]tapR
 	return resultsOf(t, pod+", read", strings.Split(strings.TrimSpace(string(out)), "\n"))
 }
 
-// table lists connections with their results.
+// table formats connections and their results as a table.
 func table(list []connection) []byte {
 	var b bytes.Buffer
 	out := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
@@ -284,7 +283,7 @@ func golden(t *testing.T, name string, got []byte, write bool) {
 	}
 }
 
-// truthFile has a line for each connection, with fields separated by tabs.
+// truthFile is the name of the file with the truth. It has a line for each connection; tabs separate the fields.
 const truthFile = "truth.tsv"
 
 func appendTruth(b []byte, list []connection) []byte {
@@ -311,8 +310,8 @@ func readTruth(t *testing.T, folder string) (list []connection) {
 	return list
 }
 
-// TestCaptures reads the captures of runs of the lab from the point of view of each pod. It
-// needs neither root nor Linux. The last column of the lab's tables has the expected results.
+// TestCaptures reads the captures of earlier runs of the lab, each from the point of view of its pod. It needs
+// neither root nor Linux. The expected results are in the last column of the lab's tables.
 func TestCaptures(t *testing.T) {
 	tap := buildTap(t)
 	for folder, pods := range map[string][]string{"standin": podNames, "envoy": {"a", "b"}, "rustls": {"a", "b"}} {

@@ -15,15 +15,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// world is the lab with its mesh: pods a and b are enrolled, c is outside, broken has the
-// label and no redirection, waypoint and gateway are proxies in pods of their own.
+// world is the lab with its mesh. The pods a and b are enrolled, and c is outside. The pod broken has the label but
+// no redirection. waypoint and gateway are proxies in pods of their own.
 type world struct {
 	*lab
 	a, b, c, broken, waypoint, gateway *host
 	authority, stranger                *standin.Authority
 }
 
-// service is the address of a service of another cluster, beyond the gateway.
+// service is the address of a service in another cluster. It is reached through the gateway.
 var service = netip.MustParseAddrPort("10.88.9.9:8080")
 
 func newWorld(t *testing.T, folder string) *world {
@@ -69,7 +69,7 @@ func (w *world) start(t *testing.T, tap string) {
 	}
 	must(t, w.waypoint.proxy.StartGateway(false))
 	must(t, w.gateway.proxy.StartGateway(true))
-	w.b.serve(t, 8080, "") // in an enrolled pod, the proxies log incoming connections
+	w.b.serve(t, 8080, "") // the proxies log incoming connections of an enrolled pod
 	w.b.serve(t, 8081, "")
 	w.a.serve(t, 8080, "")
 	w.c.serve(t, 8080, appIn)
@@ -78,18 +78,18 @@ func (w *world) start(t *testing.T, tap string) {
 	}
 }
 
-// scenario is a step in the lab. events is the number of lines that it adds to each pod's log.
-// The step is complete when they are present.
+// scenario is a step in the lab. events is the number of lines that it adds to each pod's log; the step is complete
+// when all of them are there.
 type scenario struct {
 	name   string
 	run    func(t *testing.T, w *world)
 	events map[string]int
-	oneWay bool // the application sends TLS of its own, without a client certificate
+	oneWay bool // the application itself sends TLS, without a client certificate
 }
 
 var scenarios = []scenario{
 	{name: "HBONE", events: map[string]int{"a": 2, "b": 2}, run: func(t *testing.T, w *world) {
-		// a's application sends a request, and b's must see a's own address
+		// a's application sends a request. b's application must see a's own address.
 		if got := w.a.get(t, "", "http://"+at(w.b, 8080).String()+"/"); !strings.HasPrefix(got, "hello "+w.a.address.String()+"\n") {
 			t.Errorf("the client's address was not preserved: %.40q", got)
 		}
@@ -171,7 +171,8 @@ func oneWayServer(t *testing.T, w *world, p *host, port uint16, alpn string) {
 	t.Cleanup(func() { s.Close() })
 }
 
-// askTLS sends a request over TLS without a certificate and without a server name: GET, or CONNECT with h2.
+// askTLS sends a request over TLS without a certificate and without a server name. The request is GET, or CONNECT if
+// the ALPN name is h2.
 func askTLS(t *testing.T, raw net.Conn, alpn string) {
 	t.Helper()
 	tr := &http.Transport{ForceAttemptHTTP2: alpn == "h2", DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -193,7 +194,8 @@ func askTLS(t *testing.T, raw net.Conn, alpn string) {
 	raw.Close()
 }
 
-// knock opens an HBONE connection that b must refuse: the certificate is missing, or another authority signed it.
+// knock opens an HBONE connection that b must refuse, because the client's certificate is missing or another
+// authority signed it.
 func knock(t *testing.T, w *world, by *standin.Authority) {
 	t.Helper()
 	c, err := w.c.dial(t.Context(), at(w.b, standin.PortHBONE).String())

@@ -7,28 +7,30 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// expected lists what a scenario allows in addition to the effects that at-least-once delivery may have on any busy machine.
+// expected lists effects that a scenario allows, in addition to those that at-least-once delivery may have on any
+// busy machine.
 type expected struct {
 	duplicates bool // records may arrive twice
-	dropped    bool // records may be dropped, if they are counted and there is no spool
-	unsent     int  // how many records of killed drivers may be lost: put while the machine was too busy to wait for the disk
+	dropped    bool // records may be dropped if the driver has no spool; they must be counted
+	unsent     int  // how many records of killed drivers may be lost, because the machine was too busy to wait for the disk
 }
 
-// Bounds that only make test-kafka checks.
+// Bounds that are checked only under make test-kafka.
 const (
-	maxGrowthKB   = 40 << 10 // growth of RSS while a broker is away: the queue, the same again as uncollected garbage, and a batch
-	maxDuplicates = 0.01     // duplicates per record in a scenario that should have none
+	maxGrowthKB   = 40 << 10 // growth of RSS while a broker is unavailable: the queue, garbage of the same size that was not collected yet, and a batch
+	maxDuplicates = 0.01     // largest share of duplicates in a scenario that should have none
 )
 
-// Documented bounds of buffer.Config, and of the memory of a tap without a cgroup limit.
+// Documented bounds: of the queue (buffer.Config), and of the memory of a tap without a cgroup limit.
 const (
 	queueRecords = 10_000
 	queueBytes   = 16 << 20
 	tapKB        = 128 << 10
 )
 
-// account ends drivers and tap, reads all topics and prints one line for each of them. It checks the guarantees that hold on any machine;
-// under make test-kafka, which has the machine for itself, also the figures. If the scenario shows nothing, void says why.
+// account ends the drivers and the tap, reads all topics and prints one line for each driver and for the tap. It
+// checks the guarantees that hold on any machine. Under make test-kafka no other test uses the machine, and account
+// also checks the figures. If the scenario proves nothing, void is the reason.
 func (w *world) account(may expected) (void string) {
 	w.t.Helper()
 	for _, d := range w.drivers {
@@ -55,7 +57,7 @@ func (w *world) accountDriver(d *driver, may expected) {
 	}
 	dropped, left := sum(end.Status.Dropped), end.Left+end.Status.Spooled
 	missing := end.Put - own - left
-	lost := max(0, missing-dropped) // a record that was sent, not acknowledged and then dropped may have arrived
+	lost := max(0, missing-dropped) // a record may have arrived although it was dropped, if its acknowledgement was lost
 	killed := 0
 	if d.Spool != "" {
 		killed = w.accountDead(ids, may)
@@ -75,7 +77,8 @@ func (w *world) accountDriver(d *driver, may expected) {
 	}
 }
 
-// accountDead returns how many records of killed drivers are missing. It fails the test if one of these was on disk.
+// accountDead returns how many records of killed drivers are missing. It fails the test if one of the missing records
+// was on disk.
 func (w *world) accountDead(ids map[string]bool, may expected) (missing int) {
 	w.t.Helper()
 	for _, x := range w.dead {
@@ -95,8 +98,8 @@ func (w *world) accountDead(ids map[string]bool, may expected) (missing int) {
 	return missing
 }
 
-// judgeDuplicates checks that no record is sent twice unless an attempt failed or a process was killed, however busy the machine is.
-// causes is the number of such attempts and processes.
+// judgeDuplicates checks that a record is sent twice only if an attempt failed or a process was killed, however busy
+// the machine is. causes is the number of failed attempts and killed processes.
 func (w *world) judgeDuplicates(name string, duplicates, arrived, causes int, may expected) {
 	w.t.Helper()
 	switch {
@@ -144,7 +147,8 @@ func (w *world) accountTap(may expected) (void string) {
 	return ""
 }
 
-// conclude calls account for a test that takes minutes and is not repeated: a scenario that shows nothing is an error.
+// conclude calls account for a test that takes minutes and is not repeated. The test fails if its scenario proves
+// nothing.
 func (w *world) conclude(may expected) {
 	w.t.Helper()
 	if void := w.account(may); void != "" {

@@ -45,19 +45,20 @@ func (o *order) config() sink.KafkaConfig {
 	return cfg
 }
 
-// report is printed by a driver ten times a second, and at its end. After each record the driver also prints how many records it has put,
-// and how many of them are in memory and not in the spool.
+// report is the state that a driver prints ten times a second, and at its end. After each record the driver also
+// prints how many records it has put, and how many of them are only in memory and not in the spool.
 type report struct {
-	Put    int // calls of Put that returned, accepted or not
+	Put    int // calls of Put that have returned, whether or not the record was accepted
 	Status sink.Status
 	RSS    int // kB
 	End    bool
-	Left   int // returned by Close
+	Left   int // number of undelivered records, which Close returned
 }
 
 var datasets = [...]string{buffer.Finding, buffer.Posture, buffer.Tap, buffer.Flow}
 
-// runDriver is the main function of a driver. Like a tap it ends at SIGTERM, and at once if the brokers are known to be down.
+// runDriver is the main function of a driver. Like a tap, it ends after SIGTERM, and without delay if it knows that
+// the brokers are down.
 func runDriver() {
 	var o order
 	exitOn(json.Unmarshal([]byte(os.Getenv("MESHTLS_DRIVER")), &o))
@@ -135,12 +136,12 @@ type driver struct {
 	ended  chan struct{}
 
 	mu        sync.Mutex
-	put       int // records put
-	safe      int // how many of the first records are all delivered or in the spool
+	put       int // number of records that were put
+	safe      int // the first safe records are all delivered or in the spool
 	last      report
 	maxQueued int
-	maxBytes  int // most bytes in the queue
-	rss       int // kB, before the fault; 0: unknown
+	maxBytes  int // the most bytes that were in the queue
+	rss       int // RSS in kB before the fault; 0 if unknown
 	maxRSS    int
 }
 
@@ -180,7 +181,7 @@ func (d *driver) listen(out io.Reader) {
 	d.cmd.Wait()
 }
 
-// parseLine processes a line of output. It ignores a line that is incomplete because of SIGKILL.
+// parseLine processes a line of the driver's output. It ignores a line that SIGKILL left incomplete.
 func (d *driver) parseLine(line []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -208,10 +209,10 @@ func (d *driver) state() string {
 	return fmt.Sprintf("%s has put %d: %+v\nits log: %s", d.Name, put, r.Status, end(d.stderr.String()))
 }
 
-// end returns the last bytes of a text.
+// end returns the end of a text, at most 4000 bytes.
 func end(text string) string { return text[max(0, len(text)-4000):] }
 
-// now returns the last report and how many records were put.
+// now returns the last report and the number of records that were put.
 func (d *driver) now() (r report, put int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -224,7 +225,7 @@ func (d *driver) end() report {
 	d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.ended:
-	case <-time.After(2 * eventually.Limit): // more than the time that it gives Close
+	case <-time.After(2 * eventually.Limit): // this exceeds the time that the driver allows for Close
 		d.t.Fatalf("%s does not end\n%s", d.Name, d.state())
 	}
 	r, _ := d.now()
@@ -234,7 +235,7 @@ func (d *driver) end() report {
 	return r
 }
 
-// pause makes the driver stop putting records, or continue.
+// pause makes the driver stop putting records. If it has stopped, it continues.
 func (d *driver) pause() { d.cmd.Process.Signal(syscall.SIGUSR1) }
 
 // kill ends the driver by SIGKILL.

@@ -34,7 +34,8 @@ func newScenarios(t *testing.T, env ...string) *scenarios {
 	return &scenarios{t, p, kafkatest.Start(t, "plain", append(env, "ADDRESS="+hostAddress), nil)}
 }
 
-// run runs one scenario, up to three times if it shows nothing. One that is not short runs only with MESHTLS_KAFKA=full.
+// run runs one scenario. If the scenario proves nothing, run repeats it, up to three times in all. A scenario that is
+// not short runs only with MESHTLS_KAFKA=full.
 func (s *scenarios) run(name string, short bool, may expected, f func(w *world)) {
 	s.t.Run(name, func(t *testing.T) {
 		if !short {
@@ -115,14 +116,15 @@ func TestFaults(t *testing.T) {
 // disconnect drops packets between the pod and the broker.
 func disconnect(t *testing.T, b *kafkatest.Broker, rule string) {
 	t.Helper()
-	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "cut").Run() }) // for a test that fails before reconnect
+	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "cut").Run() }) // reconnects if the test fails before it does so itself
 	_, port, _ := net.SplitHostPort(b.Plain)
 	run(t, "nft", "add table inet cut; add chain inet cut in { type filter hook input priority 0; }; add chain inet cut out { type filter hook output priority 0; }; "+fmt.Sprintf(rule, port))
 }
 
 func reconnect(t *testing.T) { t.Helper(); run(t, "nft", "delete table inet cut") }
 
-// recreateTopics deletes topics and creates them again later. It reads their records first: these count as arrived.
+// recreateTopics deletes topics and creates them again later. Before that it reads their records, which count as
+// arrived.
 func (w *world) recreateTopics(topics []string) {
 	w.t.Helper()
 	for _, d := range w.drivers {
@@ -135,7 +137,7 @@ func (w *world) recreateTopics(topics []string) {
 			if r.Put != before || r.Put != put {
 				before, changed = r.Put, time.Now()
 			}
-			return time.Since(changed) > time.Second && r.Status.Queued == 0 // ten reports
+			return time.Since(changed) > time.Second && r.Status.Queued == 0 // ten reports were printed since the change
 		}, w.state)
 	}
 	w.before = w.broker.Read(topics...)
@@ -167,10 +169,10 @@ func TestDownAtStart(t *testing.T) {
 	}
 	s.broker.Start()
 	w.waitDelivered()
-	w.conclude(expected{dropped: true}) // 36,000 records exceed the queue of 10,000
+	w.conclude(expected{dropped: true}) // 36,000 records are put, but the queue has room for 10,000
 }
 
-// TestAway stops the broker for ten minutes at 200 records/s. Meanwhile the driver with a spool is killed.
+// TestAway stops the broker for ten minutes while 200 records/s are put. Meanwhile the driver with a spool is killed.
 func TestAway(t *testing.T) {
 	skipUnlessFull(t)
 	s := newScenarios(t)
@@ -205,7 +207,7 @@ func TestSlow(t *testing.T) {
 	w.conclude(expected{duplicates: true, dropped: true})
 }
 
-// TestDiskFull fills the broker's disk, which ends the broker, and then frees it again.
+// TestDiskFull fills the broker's disk, so that the broker ends. Then it frees the disk again.
 func TestDiskFull(t *testing.T) {
 	skipUnlessFull(t)
 	kafkatest.Require(t)
@@ -237,7 +239,7 @@ func TestDiskFull(t *testing.T) {
 	w.conclude(expected{duplicates: true})
 }
 
-// TestThreeBrokers kills the leader of some partitions, and then restarts each broker in turn, as an upgrade does.
+// TestThreeBrokers kills the leader of some partitions. Then it restarts each broker in turn, as an upgrade does.
 func TestThreeBrokers(t *testing.T) {
 	skipUnlessFull(t)
 	kafkatest.Require(t)
@@ -251,7 +253,7 @@ func TestThreeBrokers(t *testing.T) {
 	w.waitDelivered()
 	two.Kill()
 	w.pollFor(10 * time.Second)
-	w.waitDelivered() // on two brokers
+	w.waitDelivered() // two brokers are running
 	two.Start()
 	w.inSync(two, three, one)
 	three.Freeze()
@@ -278,7 +280,7 @@ func (w *world) inSync(brokers ...*kafkatest.Broker) {
 			m, err := c.Metadata(ctx, &kafka.MetadataRequest{})
 			if err != nil {
 				behind++
-				return nil //nolint:nilerr // it is asked again
+				return nil //nolint:nilerr // the request is repeated
 			}
 			for _, topic := range m.Topics {
 				for _, p := range topic.Partitions {
@@ -293,7 +295,7 @@ func (w *world) inSync(brokers ...*kafkatest.Broker) {
 	}, w.state)
 }
 
-// TestChance inflicts random faults. The seed is printed; MESHTLS_SEED sets it.
+// TestChance inflicts random faults. It prints its seed; MESHTLS_SEED sets the seed.
 func TestChance(t *testing.T) {
 	skipUnlessFull(t)
 	s := newScenarios(t)
@@ -347,7 +349,7 @@ func (w *world) chance(r *rand.Rand, steps int) {
 	w.t.Log(strings.Join(done, ", "))
 }
 
-// TestSlowWay: on a path so slow that a full batch would exceed IOTimeout, smaller batches are delivered.
+// TestSlowWay: if the network is so slow that a full batch would exceed IOTimeout, smaller batches are delivered.
 func TestSlowWay(t *testing.T) {
 	skipUnlessFull(t)
 	kafkatest.Require(t)

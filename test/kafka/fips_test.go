@@ -36,8 +36,9 @@ func output(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// TestFIPSReads: `tap read` prints the same in FIPS 140-3 mode as without it. JA3 is an MD5 hash and the Community ID a SHA-1 hash: both
-// identify a connection and protect nothing, and the mode permits them. (GODEBUG=fips140=only, which does not, is not supported.)
+// TestFIPSReads: `tap read` prints the same in FIPS 140-3 mode as without it. JA3 is an MD5 hash and the Community ID
+// a SHA-1 hash. Both identify a connection and protect nothing, so the mode permits them. GODEBUG=fips140=only does
+// not permit them and is not supported.
 func TestFIPSReads(t *testing.T) {
 	plain, err := buildTap()
 	if err != nil {
@@ -61,7 +62,7 @@ func TestFIPSReads(t *testing.T) {
 	}
 }
 
-// TestFIPS: in FIPS 140-3 mode a tap delivers to a real broker over TLS and logs in with SCRAM.
+// TestFIPS: in FIPS 140-3 mode a tap logs in with SCRAM to a real broker and delivers records to it over TLS.
 func TestFIPS(t *testing.T) {
 	kafkatest.Require(t)
 	p := pod(t)

@@ -25,7 +25,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// fleet configures the process of a fleet: Clients sinks with the settings of a tap, each with a record every ten seconds.
+// fleet configures the process of a fleet, which simulates taps. Clients is the number of its sinks, which have the
+// settings of a tap. Each sink gets a record every ten seconds.
 type fleet struct {
 	Clients int
 	Broker  string
@@ -33,7 +34,7 @@ type fleet struct {
 	Spread  time.Duration
 }
 
-// every is the time between two records of a tap of a fleet: 0.1 records/s.
+// every is the time between two records of one sink of a fleet: 0.1 records/s.
 const every = 10 * time.Second
 
 // runFleet is the main function of a fleet's process. It ends at SIGTERM.
@@ -61,7 +62,7 @@ func runFleet() {
 					return
 				}
 				timer.Reset(every)
-				k.Put(o.record(4*n+1, "")) // posture
+				k.Put(o.record(4*n+1, "")) // a posture record
 			}
 		})
 	}
@@ -81,7 +82,7 @@ func runFleet() {
 	os.Exit(0)
 }
 
-// TestFleet restarts the broker of 2,000 taps: they reconnect one by one over a minute.
+// TestFleet restarts the broker of 2,000 taps. The taps must spread their reconnections over a minute.
 func TestFleet(t *testing.T) {
 	skipUnlessFull(t)
 	kafkatest.Require(t)
@@ -127,7 +128,7 @@ func TestFleet(t *testing.T) {
 		if ok() != clients {
 			t.Errorf("%d of %d taps are connected", ok(), clients)
 		}
-		if took := len(counts) - quietSeconds; took > 90 { // one and a half times the minute over which they are spread
+		if took := len(counts) - quietSeconds; took > 90 { // the taps spread their connections over a minute; half a minute more is allowed
 			t.Errorf("they took %d s", took)
 		}
 	}
@@ -147,10 +148,11 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// quietSeconds is how long no connection may arrive before accepts stops counting.
+// quietSeconds is the time without a new connection after which accepts stops counting.
 const quietSeconds = 15
 
-// accepts counts the connections that the broker accepts in each second, until none arrived for quietSeconds and well returns true.
+// accepts counts the connections that the broker accepts in each second. It ends when no connection has arrived for
+// quietSeconds and well returns true, or after limit.
 func accepts(t *testing.T, limit time.Duration, well func() bool) (counts []int) {
 	t.Helper()
 	count := func() int {
@@ -172,7 +174,7 @@ func accepts(t *testing.T, limit time.Duration, well func() bool) (counts []int)
 	return counts
 }
 
-// describe summarizes how connections were spread over time. counts has the number of each second.
+// describe summarizes how connections were spread over time. counts has the number of connections in each second.
 func describe(counts []int) string {
 	total, most, half, nearly := 0, 0, 0, 0
 	for _, n := range counts {
@@ -205,7 +207,8 @@ func cpuTime(t *testing.T, pid int) float64 {
 	return float64(user+system) / 100
 }
 
-// TestIdle counts the requests of a tap without records, and measures what 5,000 topics on the broker cost it.
+// TestIdle counts the requests of a tap without records. It also compares the tap's memory with few topics on the
+// broker and with 5,000 more.
 func TestIdle(t *testing.T) {
 	skipUnlessFull(t)
 	kafkatest.Require(t)

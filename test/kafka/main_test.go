@@ -1,8 +1,10 @@
-// Package kafka_test tests delivery with real brokers: whatever happens to the brokers, every accepted record is accounted for, and the
-// tap's capture is not affected. Each scenario prints how many records were put, arrived, arrived twice and were dropped.
+// Package kafka_test tests delivery with real brokers. Whatever happens to the brokers, every accepted record must be
+// accounted for, and the tap's capture must not be affected. Each scenario prints how many records were put, arrived,
+// arrived twice and were dropped.
 //
-// The tests run in a network namespace of their own, with a second one for a pod, so that they can interrupt the network. They need root,
-// Java and kcat. Without MESHTLS_KAFKA=full only tests that take seconds run; make test-kafka runs all.
+// The tests run in a network namespace, and the pod has a second one, so that the tests can interrupt the network.
+// They need root, Java and kcat. Without MESHTLS_KAFKA=full only tests that take seconds run; make test-kafka runs
+// all.
 package kafka_test
 
 import (
@@ -35,10 +37,10 @@ func TestMain(m *testing.M) {
 	os.Exit(confine.Main(m.Run, confine.Options{Network: true}))
 }
 
-// full reports whether all tests run, including those that take minutes.
+// full reports whether all tests run, including tests that take minutes.
 func full() bool { return os.Getenv("MESHTLS_KAFKA") == "full" }
 
-// skipUnlessFull skips a test that takes more than seconds, unless all tests run.
+// skipUnlessFull skips the test unless all tests run. Tests that take more than seconds call it.
 func skipUnlessFull(t *testing.T) {
 	t.Helper()
 	if !full() {
@@ -46,8 +48,9 @@ func skipUnlessFull(t *testing.T) {
 	}
 }
 
-// pod creates the network namespace of a pod, whose eth0 leads to the test's namespace. It returns the id of a process in the namespace,
-// which inPod needs to enter it. The namespace has no name and ends with its last process, however that process ends.
+// pod creates the network namespace of a pod, whose eth0 is connected to the test's namespace. It returns the id of a
+// process in the namespace; inPod needs the id to enter the namespace. The namespace has no name, and it ends when
+// its last process ends, for whatever reason.
 func pod(t *testing.T) (pid int) {
 	t.Helper()
 	if !confine.Network() {
@@ -64,7 +67,7 @@ func pod(t *testing.T) (pid int) {
 		unavailable(t, "no network namespace: %v", err)
 	}
 	t.Cleanup(func() {
-		exec.Command("ip", "link", "del", "host0").Run() // at once: the kernel deletes a namespace's interfaces only later
+		exec.Command("ip", "link", "del", "host0").Run() // deletes the interface at once; the kernel would delete it some time after its namespace
 		holder.Process.Kill()
 		holder.Wait()
 	})
@@ -83,7 +86,8 @@ func inPod(pod int, args ...string) []string {
 	return append([]string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", pod), "--"}, args...)
 }
 
-// podCommand returns a command that runs in a pod's network namespace, with an additional environment variable, and ends with this process.
+// podCommand returns a command that runs in a pod's network namespace and ends with this process. It has this
+// process's environment and one more variable.
 func podCommand(pod int, variable string, args ...string) *exec.Cmd {
 	args = inPod(pod, args...)
 	cmd := exec.Command(args[0], args[1:]...)

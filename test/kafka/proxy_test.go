@@ -10,23 +10,24 @@ import (
 	"time"
 )
 
-// proxy forwards connections to a broker that advertises the proxy's address. It can limit the rate, and counts requests.
+// proxy forwards connections to a broker. The broker advertises the proxy's address. The proxy can limit the rate,
+// and it counts requests.
 type proxy struct {
 	listener net.Listener
 	target   string
-	rate     atomic.Int64 // bytes per second of each connection and direction; 0: no limit
+	rate     atomic.Int64 // bytes per second for each connection and direction; 0: no limit
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
 	open     map[net.Conn]bool
 	accepted []time.Time
 	requests map[int16]int // by API key (https://kafka.apache.org/protocol#protocol_api_keys)
-	all      int           // how many of them ask for the metadata of all topics
+	all      int           // number of metadata requests that ask for all topics
 }
 
 const metadataKey = 3
 
-// newProxy starts to listen. The proxy accepts connections once to has set its target.
+// newProxy starts to listen. The proxy accepts connections only after the method to has set its target.
 func newProxy(t *testing.T) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(hostAddress, "0"))
@@ -91,7 +92,7 @@ func (p *proxy) serve(c net.Conn) {
 	p.mu.Unlock()
 }
 
-// copyThrottled copies until one end closes, in small pieces if the rate is limited.
+// copyThrottled copies bytes until one end closes. If the rate is limited, it copies in small pieces.
 func (p *proxy) copyThrottled(to io.Writer, from io.Reader) {
 	buf := make([]byte, 32<<10)
 	for {

@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// secured has the files with which drivers and tap log in, as mounted in a pod.
+// secured names the files with which drivers and tap log in. In a pod they would be mounted.
 type secured struct{ ca, password string }
 
 func (s *secured) config() (*sink.TLSConfig, *sink.SASLConfig) {
@@ -67,7 +67,7 @@ func TestSecured(t *testing.T) {
 			w.conclude(may)
 		})
 	}
-	scenario("ACL", expected{dropped: true}, func(w *world) { // 12,000 records may be put before the next attempt
+	scenario("ACL", expected{dropped: true}, func(w *world) { // up to 12,000 records may be put before the next attempt
 		b.Allow("ACL.")
 		w.waitForClass("authorization", "topic")
 		w.pollFor(5 * time.Second)
@@ -101,7 +101,7 @@ func TestSecured(t *testing.T) {
 	})
 }
 
-// waitForClass waits until drivers and tap report one of these classes of errors.
+// waitForClass waits until drivers and tap report an error of one of these classes.
 func (w *world) waitForClass(classes ...string) {
 	w.t.Helper()
 	for _, d := range w.drivers {

@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// script runs a script of siem/ with lines as input and returns its output.
+// script runs a script of siem/ and returns its output. lines are its standard input.
 func script(t *testing.T, name string, lines []string) string {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
@@ -32,7 +32,8 @@ func script(t *testing.T, name string, lines []string) string {
 	return string(out)
 }
 
-// TestGaps removes some records, duplicates others and shuffles all: siem/gaps.py finds each missing record, and siem/dedup.py passes each record on once.
+// TestGaps removes some records, duplicates others and shuffles all. siem/gaps.py must find each missing record, and
+// siem/dedup.py must print each remaining record once.
 func TestGaps(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	var lines []string
@@ -74,14 +75,15 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestReplay kills a tap while its broker is down and starts another one with the same spool: gaps.py finds no record of either run missing.
+// TestReplay kills a tap while its broker is down, and starts another one with the same spool. gaps.py must not find
+// a missing record of either run.
 func TestReplay(t *testing.T) {
 	kafkatest.Require(t)
 	p := pod(t)
 	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress}, nil)
 	topics := []string{"replay.findings", "replay.posture", "replay.flows"}
 	b.Create(topics...)
-	environ := []string{"TAP_KAFKA_BROKERS=" + b.Plain, "TAP_SPOOL_DIR=" + t.TempDir(), "POD_UID="} // without a seed it reconnects at once
+	environ := []string{"TAP_KAFKA_BROKERS=" + b.Plain, "TAP_SPOOL_DIR=" + t.TempDir(), "POD_UID="} // without a seed the tap reconnects at once
 	first := startTap(t, p, "replay", environ...)
 	eventually.True(t, "the tap delivers", func() bool { return first.metric(`sink_delivered_records_total\{dataset="meshtls.flow"\}`) > 20 }, first.state, b.Log)
 	b.Kill()

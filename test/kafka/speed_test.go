@@ -42,8 +42,8 @@ func payloads(n int) []buffer.Message {
 	return out
 }
 
-// TestThroughput compares the sink with a bare loop around kafka-go's Writer and with Kafka's own performance test: one local
-// broker, three partitions, zstd, acks of all, batches of 2000 records as by default.
+// TestThroughput compares the sink with a bare loop around kafka-go's Writer and with Kafka's own performance test.
+// All use one local broker, three partitions, zstd, acks of all, and the default batches of 2000 records.
 func TestThroughput(t *testing.T) {
 	skipUnlessFull(t)
 	b := kafkatest.Start(t, "plain", []string{"HEAP=512m"}, nil)
@@ -146,7 +146,8 @@ func throughSink(t *testing.T, b *kafkatest.Broker, topic string, records []buff
 	return float64(len(records)) / took.Seconds()
 }
 
-// perfTest runs Kafka's ProducerPerformance, with the JVM's second compiler (kafka.sh disables it for all tools), and returns records per second.
+// perfTest runs Kafka's ProducerPerformance and returns records per second. It enables the JVM's second compiler,
+// which kafka.sh disables for all tools.
 func perfTest(b *kafkatest.Broker, topic, file string, n int) float64 {
 	os.Setenv("_JAVA_OPTIONS", "-XX:TieredStopAtLevel=4 -Xmx512m")
 	defer os.Unsetenv("_JAVA_OPTIONS")
@@ -157,7 +158,8 @@ func perfTest(b *kafkatest.Broker, topic, file string, n int) float64 {
 	return perSecond
 }
 
-// sendRequests is the main function of a process in the pod. For each port that it reads it sends one request there and prints when it began.
+// sendRequests is the main function of a process in the pod. For each port that it reads from its standard input, it
+// sends one request to that port and prints the time at which it began.
 func sendRequests() {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		c, err := net.Dial("tcp", net.JoinHostPort(hostAddress, in.Text()))
@@ -172,8 +174,9 @@ func sendRequests() {
 	os.Exit(0)
 }
 
-// TestLatency measures the time from the first plaintext request on an edge until a consumer of the topic reads the alert. It prints the
-// time; make test-kafka requires at most a second, or on a slower machine 20 times the time of a record through this broker.
+// TestLatency measures the time from the first plaintext request on an edge until a consumer of the topic reads the
+// alert, and prints it. make test-kafka requires at most a second, or at most 20 times the time that a record needs
+// through this broker, if that is longer.
 func TestLatency(t *testing.T) {
 	kafkatest.Require(t)
 	p := pod(t)
@@ -231,7 +234,8 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// throughBroker returns the 99th percentile of the time of a record from kafka-go's Writer to the same consumer.
+// throughBroker returns the 99th percentile of the time that a record needs from kafka-go's Writer to the same
+// consumer.
 func throughBroker(t *testing.T, b *kafkatest.Broker, topic string, alerts func(port int) (time.Time, bool)) time.Duration {
 	t.Helper()
 	w := &kafka.Writer{Addr: kafka.TCP(b.Plain), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, Transport: &kafka.Transport{MetadataTopics: []string{topic}}}
@@ -250,7 +254,8 @@ func throughBroker(t *testing.T, b *kafkatest.Broker, topic string, alerts func(
 	return took[len(took)*99/100]
 }
 
-// consume reads a topic as it grows. alerts returns when the finding plaintext-edge of a port was read, false if it was not.
+// consume reads a topic as it grows. alerts returns the time at which the finding plaintext-edge for a port was read,
+// or false if it was not read yet.
 func consume(t *testing.T, b *kafkatest.Broker, topic string) (alerts func(port int) (time.Time, bool), stop func()) {
 	t.Helper()
 	cmd := exec.Command("kcat", "-C", "-b", b.Plain, "-t", topic, "-o", "beginning", "-q", "-u", "-f", `%s\n`)

@@ -59,7 +59,7 @@ func makeTraffic() {
 	}
 }
 
-// liveTap is a real tap in the pod, with traffic to tap.
+// liveTap is a real tap that runs in the pod, and the traffic that it captures.
 type liveTap struct {
 	t       *testing.T
 	topics  string
@@ -67,10 +67,10 @@ type liveTap struct {
 	stderr  eventually.Output
 	traffic *exec.Cmd
 	made    bytes.Buffer
-	server  *http.Server // server of the traffic
-	rss     int          // kB, before the fault
+	server  *http.Server // serves the pod's client
+	rss     int          // RSS in kB before the fault
 	maxRSS  int
-	drops   int // packets dropped by the rings
+	drops   int // packets that the rings dropped
 	retries int // failed attempts of the sink
 	ended   sync.Once
 }
@@ -144,7 +144,7 @@ func startProgram(t *testing.T, file string, pod int, topics string, environ ...
 }
 
 func (x *liveTap) get(path string) string {
-	client := http.Client{Timeout: time.Minute} // callers repeat the request
+	client := http.Client{Timeout: time.Minute} // after an error the callers repeat the request
 	r, err := client.Get("http://" + podAddress + ":9469" + path)
 	if err != nil {
 		return ""
@@ -154,7 +154,7 @@ func (x *liveTap) get(path string) string {
 	return string(text)
 }
 
-// metrics returns the metrics, and records the tap's memory, dropped packets and retries.
+// metrics returns the tap's metrics. It also stores the tap's memory, dropped packets and retries.
 func (x *liveTap) metrics() string {
 	text := x.get("/metrics")
 	if text == "" {
@@ -187,7 +187,7 @@ func (x *liveTap) metric(name string) float64 {
 	return n
 }
 
-// end ends the traffic and then the tap, and returns how many connections the client made.
+// end ends the traffic and then the tap. It returns how many connections the client made.
 func (x *liveTap) end() (connections int) {
 	x.t.Helper()
 	x.ended.Do(func() {

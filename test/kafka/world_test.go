@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// world is a broker, two drivers (one with a spool) and a tap, for a scenario in which the broker has a fault.
+// world has a broker, two drivers (one with a spool) and a tap. In its scenario the broker has a fault.
 type world struct {
 	t       *testing.T
 	broker  *kafkatest.Broker
@@ -19,10 +19,10 @@ type world struct {
 	drivers []*driver
 	tap     *liveTap
 	dead    []dead
-	before  []kafkatest.Record // records of topics that were deleted, read before
+	before  []kafkatest.Record // records that were read from topics before the topics were deleted
 
-	secure   *secured // nil: no TLS and no login
-	replicas int      // of each topic; 0 means 1
+	secure   *secured // nil if there is no TLS and no login
+	replicas int      // number of replicas of each topic; 0 means 1
 	brokers  []string // addresses for drivers and tap; nil means the broker's
 }
 
@@ -30,16 +30,16 @@ type world struct {
 type dead struct {
 	name string
 	put  int
-	safe int // how many of the first records were all delivered or in the spool when it was killed
+	safe int // when it was killed, the first safe records were all delivered or in the spool
 }
 
-// rate of each driver in records per second, and the size of a record.
+// The rate of each driver in records per second, and the size of a record in bytes.
 const (
 	rate = 200
 	size = 800
 )
 
-// newWorld creates topics, named after the scenario, starts drivers and tap, and waits until they deliver.
+// newWorld creates topics whose names contain the scenario's, starts drivers and tap, and waits until they deliver.
 func newWorld(t *testing.T, name string, b *kafkatest.Broker, pod int) *world {
 	t.Helper()
 	w := &world{t: t, broker: b, pod: pod}
@@ -131,7 +131,7 @@ func (w *world) waitNoticed() {
 	}
 }
 
-// pollFor waits for the duration of a fault, and reads the tap's metrics meanwhile.
+// pollFor waits for the duration of a fault. Meanwhile it reads the tap's metrics.
 func (w *world) pollFor(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		w.tap.metrics()

@@ -1,12 +1,12 @@
 // Command agent replaces istio-cni and ztunnel on a node of a real cluster, in tests.
 //
-// The container runtime runs it as the last of a chain of CNI plugins (CNI_COMMAND is set). The
-// plugin asks the agent to enroll the pod, before the pod's first container starts.
+// The container runtime runs it as the last of a chain of CNI plugins; CNI_COMMAND is then set. This plugin asks the
+// agent to enroll the pod, before the pod's first container starts.
 //
-// Without CNI_COMMAND it is the agent, which runs in the node's namespaces. It installs the
-// redirection in each pod of one Kubernetes namespace and opens the proxy's sockets inside the
-// pod. Its standard output has a JSON object for each event: one of package standin with the
-// name of the pod, or one of the kinds here. It ends when its standard input ends.
+// Without CNI_COMMAND the command is the agent, which runs in the node's namespaces. It installs the redirection in
+// each pod of one Kubernetes namespace and opens the proxy's sockets inside the pod. Its standard output has a JSON
+// object for each event. An event is of a kind of package standin, with the name of the pod, or of one of the kinds
+// below. The agent ends when its standard input ends.
 package main
 
 import (
@@ -24,21 +24,21 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// socket is where plugins find the agent.
+// socket is the path of the socket at which plugins reach the agent.
 const socket = "/run/meshtls-ambient.sock"
 
-// Kinds of events besides those of package standin.
+// Kinds of events in addition to those of package standin.
 const (
-	ready     = "ready"      // plugins can reach the agent from now on; without a pod
-	enrolled  = "enrolled"   // a pod of the mesh, after its redirection and sockets are in place
-	leftAlone = "left alone" // a pod of another Kubernetes namespace
+	ready     = "ready"      // from now on plugins can reach the agent; the event names no pod
+	enrolled  = "enrolled"   // a pod of the mesh has its redirection and sockets
+	leftAlone = "left alone" // a pod belongs to another Kubernetes namespace
 )
 
-// request is a plugin's request. The response is an error, empty if there is none.
+// request is a plugin's request. The response is an error message, which is empty if there was no error.
 type request struct {
-	Namespace, Name string     // of the pod
-	Netns           string     // a path to its network namespace
-	Address         netip.Addr // the pod's
+	Namespace, Name string     // of the pod's object
+	Netns           string     // path of the pod's network namespace
+	Address         netip.Addr // the pod's address
 }
 
 func main() {
@@ -61,7 +61,7 @@ type agent struct {
 	node      *standin.Namespace
 	authority *standin.Authority
 
-	mu   sync.Mutex // one pod at a time
+	mu   sync.Mutex // enrolls one pod at a time
 	pods []netip.Addr
 
 	out sync.Mutex
@@ -79,7 +79,7 @@ func serve(namespace string, port uint16) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.node.RestoreProbes()) }()
-	if err = os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) { // of an agent that was killed
+	if err = os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) { // an agent that was killed may have left the socket
 		return err
 	}
 	l, err := net.Listen("unix", socket)
@@ -128,9 +128,9 @@ func (a *agent) answer(r request) error {
 	return nil
 }
 
-// enroll installs the redirection and opens the proxy's sockets. The agent has no access to the API
-// server: the name of the pod serves as that of its service account. The pod's proxy knows the pods
-// that were enrolled before it. The proxy remains until the agent ends.
+// enroll installs the redirection and opens the proxy's sockets. The agent has no access to the API server, so the
+// name of the pod serves as the name of its service account. The pod's proxy knows the pods that were enrolled
+// earlier. The proxy runs until the agent ends.
 func (a *agent) enroll(r request) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// versions are those of the CNI specification that the plugin implements.
+// versions lists the versions of the CNI specification that the plugin implements.
 const versions = `{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0"]}`
 
-// plugin runs a command of the CNI specification, 1.0.0, and returns the exit status. ADD returns
-// the result of the plugin before it in the chain; the others have nothing to do.
+// plugin runs a command of the CNI specification, 1.0.0, and returns the exit status. ADD prints the result of the
+// previous plugin in the chain, VERSION prints versions, and the other commands do nothing.
 func plugin(command string) int {
 	switch command {
 	case "VERSION":
@@ -32,7 +32,7 @@ func plugin(command string) int {
 	return 0
 }
 
-// add asks the agent to enroll the pod of the plugin's environment, and returns the result to print.
+// add asks the agent to enroll the pod that the plugin's environment names, and returns the result to print.
 func add(config io.Reader) ([]byte, error) {
 	var c struct{ PrevResult json.RawMessage }
 	var result struct {

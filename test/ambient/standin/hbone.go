@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds the time that a proxy waits.
+// patience bounds how long a proxy waits.
 const patience = 5 * time.Minute
 
-// socket sets the options of the proxy's sockets: the mark, which lets their packets pass the
-// pod's rules, and permission to use addresses that are not the pod's.
+// socket sets two options of the proxy's sockets: a mark, which lets their packets pass the pod's rules, and
+// permission to use addresses that are not the pod's.
 func socket(_, _ string, c syscall.RawConn) error {
 	var errs error
 	err := c.Control(func(fd uintptr) {
@@ -39,8 +39,8 @@ func (n *Namespace) listen(address string) (l net.Listener, err error) {
 	return l, e
 }
 
-// dial connects a socket of the proxy in a namespace, from an address, which may be that of a peer. The zero address
-// means the pod's own.
+// dial connects a socket of the proxy in a namespace. from is the local address, which may be that of a peer; the
+// zero address means the pod's own.
 func (n *Namespace) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (c net.Conn, err error) {
 	d := net.Dialer{Control: socket, Timeout: patience}
 	if from.IsValid() {
@@ -60,10 +60,10 @@ type Tunnel struct {
 	to        netip.AddrPort
 
 	mu   sync.Mutex
-	conn io.Closer // nil before it is open
+	conn io.Closer // nil before the connection is open
 }
 
-// tunnel returns a tunnel over connections that dial opens. No data is sent before Open.
+// tunnel returns a tunnel whose connections dial opens. It sends no data before Open is called.
 func tunnel(to netip.AddrPort, cfg *tls.Config, dial func(ctx context.Context) (net.Conn, error), done func(net.Conn, *tls.ConnectionState)) *Tunnel {
 	t := &Tunnel{transport: &http.Transport{ForceAttemptHTTP2: true, MaxConnsPerHost: 1}, to: to}
 	t.transport.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -86,7 +86,7 @@ func tunnel(to netip.AddrPort, cfg *tls.Config, dial func(ctx context.Context) (
 	return t
 }
 
-// Open opens a stream to a target by CONNECT.
+// Open opens a stream to a target with the method CONNECT.
 func (t *Tunnel) Open(ctx context.Context, target string) (*Stream, error) {
 	r, w := io.Pipe()
 	req := (&http.Request{Method: http.MethodConnect, URL: &url.URL{Scheme: "https", Host: t.to.String()}, Host: target, Body: r, Header: http.Header{}}).WithContext(ctx)
@@ -111,7 +111,7 @@ func (t *Tunnel) Close() error {
 	return t.conn.Close()
 }
 
-// OpenOnly is Open for the only stream of a tunnel: the tunnel is closed with it.
+// OpenOnly is like Open, for a tunnel with only one stream: the tunnel is closed with the stream.
 func (t *Tunnel) OpenOnly(ctx context.Context, target string) (*Stream, error) {
 	s, err := t.Open(ctx, target)
 	if err != nil {
@@ -121,12 +121,12 @@ func (t *Tunnel) OpenOnly(ctx context.Context, target string) (*Stream, error) {
 	return s, nil
 }
 
-// Stream is one CONNECT.
+// Stream is one CONNECT request and its response.
 type Stream struct {
 	io.Reader
 	w      io.WriteCloser
 	body   io.Closer
-	tunnel io.Closer // closed with the stream, unless nil
+	tunnel io.Closer // if not nil, it is closed with the stream
 }
 
 func (s *Stream) Write(b []byte) (int, error) { return s.w.Write(b) }
@@ -143,7 +143,7 @@ func (s *Stream) Close() error {
 	return err
 }
 
-// conn is a Stream as a net.Conn, for crypto/tls: without addresses and deadlines.
+// conn makes a Stream a net.Conn for crypto/tls. It has no addresses and deadlines.
 type conn struct{ *Stream }
 
 func (conn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
@@ -152,9 +152,9 @@ func (conn) SetDeadline(time.Time) error      { return nil }
 func (conn) SetReadDeadline(time.Time) error  { return nil }
 func (conn) SetWriteDeadline(time.Time) error { return nil }
 
-// serveHBONE serves HBONE on a listener until it is closed. It calls known for each connection whose client was
-// verified, and failed for each handshake that failed. open connects a stream to its target; source is the client's
-// address.
+// serveHBONE serves HBONE on a listener until the listener is closed. It calls known for each connection whose client
+// it has verified, and failed for each failed handshake. It calls open to connect a stream to its target; source is
+// the client's address.
 func serveHBONE(l net.Listener, cfg *tls.Config, known func(c net.Conn, s *tls.ConnectionState), failed func(c net.Conn),
 	open func(ctx context.Context, source netip.Addr, target string) (io.ReadWriteCloser, error),
 ) {
@@ -211,7 +211,7 @@ func serveConnect(w http.ResponseWriter, r *http.Request, open func(ctx context.
 	_, _ = io.Copy(flushed{w, flush}, c)
 }
 
-// flushed is a writer that flushes.
+// flushed is a writer that flushes after each write.
 type flushed struct {
 	w     io.Writer
 	flush *http.ResponseController
@@ -240,7 +240,8 @@ func closeWrite(c io.Writer) {
 	}
 }
 
-// addrs returns the ends of a connection, client first, as seen from this socket.
+// addrs returns the addresses of both ends of a connection, client first. accepted reports whether this socket
+// accepted the connection.
 func addrs(c net.Conn, accepted bool) (client, server netip.AddrPort) {
 	local, remote := addrOf(c.LocalAddr()), addrOf(c.RemoteAddr())
 	if accepted {

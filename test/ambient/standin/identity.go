@@ -31,8 +31,8 @@ type Identity struct {
 	pool   *x509.CertPool
 }
 
-// Identity issues the certificate of a service account, like istiod: without a subject, valid for a day. names are
-// DNS names; istiod's certificates have none.
+// Identity issues the certificate of a service account. Like istiod's, the certificate has no subject and is valid
+// for a day. names are DNS names, which istiod's certificates do not have.
 func (a *Authority) Identity(namespace, account string, names ...string) (*Identity, error) {
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
@@ -47,8 +47,8 @@ func (a *Authority) Identity(namespace, account string, names ...string) (*Ident
 	return &Identity{id.String(), cert, a.Pool}, err
 }
 
-// client returns the settings of an HBONE client: no server name, and only h2 as ALPN. ztunnel never resumes
-// sessions. Envoy, which waypoints use, does; cache is for that.
+// client returns the settings of an HBONE client: it sends no server name, and only h2 as ALPN. If cache is not nil,
+// it resumes sessions, as Envoy and therefore waypoints do. ztunnel never resumes sessions.
 func (id *Identity) client(cache tls.ClientSessionCache) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{id.cert},
@@ -74,7 +74,7 @@ func (id *Identity) server() *tls.Config {
 	}
 }
 
-// spiffeOf returns the SPIFFE ID that the peer showed, empty if none.
+// spiffeOf returns the SPIFFE ID in the peer's certificate, or "" if there is none.
 func spiffeOf(s *tls.ConnectionState) string {
 	if len(s.PeerCertificates) == 0 || len(s.PeerCertificates[0].URIs) == 0 {
 		return ""
@@ -90,7 +90,7 @@ func (id *Identity) OneWay(alpn ...string) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: alpn, Certificates: []tls.Certificate{id.cert}}
 }
 
-// Files writes the identity as NAME.pem, NAME.key and NAME.ca into a folder, for proxies that read files.
+// Files writes the identity to a folder, as NAME.pem, NAME.key and NAME.ca, for proxies that read files.
 func (id *Identity) Files(a *Authority, folder, name string) error {
 	key, err := x509.MarshalPKCS8PrivateKey(id.cert.PrivateKey)
 	if err != nil {

@@ -15,15 +15,15 @@ import (
 // nobody discards the log of net/http.
 var nobody = log.New(io.Discard, "", 0)
 
-// Hop is the path to a destination.
+// Hop describes how to reach a destination.
 type Hop struct {
 	Via   netip.AddrPort // the peer's HBONE port
-	Inner bool           // a gateway: a second HBONE connection runs inside the tunnel, to the pod beyond the gateway
-	To    netip.AddrPort // beyond the gateway: the pod that ends the inner HBONE
+	Inner bool           // Via is a gateway: a second HBONE connection runs inside the tunnel, to the pod beyond the gateway
+	To    netip.AddrPort // the pod beyond the gateway at which the inner HBONE connection ends
 }
 
-// Mesh maps destinations, by address and port, to their paths, as istiod would configure
-// them. A destination without an entry is outside of the mesh.
+// Mesh maps each destination, an address and port, to its hop, as istiod would configure it. A destination without an
+// entry is outside of the mesh.
 type Mesh map[netip.AddrPort]Hop
 
 // Proxy replaces ztunnel in one pod: its sockets are in the pod's namespace.
@@ -33,7 +33,7 @@ type Proxy struct {
 	Identity *Identity
 	Mesh     Mesh
 	Log      *Log
-	Sessions tls.ClientSessionCache // nil: it never resumes, like ztunnel
+	Sessions tls.ClientSessionCache // if nil, the proxy never resumes sessions, like ztunnel
 
 	listeners []net.Listener
 }
@@ -80,7 +80,8 @@ func (p *Proxy) each(serve func(net.Conn)) func(net.Listener) {
 	}
 }
 
-// inbound serves HBONE: for each stream it opens a connection to the application, from the client's own address.
+// inbound serves HBONE. For each stream it opens a connection to the application, with the client's address as its
+// source.
 func (p *Proxy) inbound(l net.Listener) {
 	serveHBONE(l, p.Identity.server(), func(c net.Conn, s *tls.ConnectionState) {
 		client, server := addrs(c, true)
@@ -97,7 +98,7 @@ func (p *Proxy) inbound(l net.Listener) {
 	})
 }
 
-// deliver connects to the pod's application from a client's address, on lo.
+// deliver connects to the pod's application on lo, with a client's address as the source.
 func (p *Proxy) deliver(ctx context.Context, source netip.Addr, to netip.AddrPort) (net.Conn, error) {
 	c, err := p.Pod.dial(ctx, source, netip.AddrPortFrom(p.Address, to.Port()))
 	if err != nil {
@@ -124,7 +125,8 @@ func (p *Proxy) plaintext(c net.Conn) {
 	carry(c, to)
 }
 
-// outbound forwards the application's connections: over HBONE if the destination is in the mesh, otherwise unchanged.
+// outbound forwards the application's connections. If the destination is in the mesh, it uses HBONE; otherwise it
+// forwards the bytes unchanged.
 func (p *Proxy) outbound(c net.Conn) {
 	meant, err := originalDestination(c)
 	if err != nil || meant.Port() == PortOutbound {
@@ -156,7 +158,7 @@ func (p *Proxy) passthrough(c net.Conn, source, to netip.AddrPort) {
 	carry(c, out)
 }
 
-// Tunnel returns a tunnel over HBONE to the next hop, whose streams go to the target.
+// Tunnel returns an HBONE tunnel to the next hop. The streams of the tunnel lead to the target.
 func (p *Proxy) Tunnel(hop Hop) *Tunnel {
 	outer := tunnel(hop.Via, p.Identity.client(p.Sessions), func(ctx context.Context) (net.Conn, error) { return p.Pod.dial(ctx, p.Address, hop.Via) },
 		func(c net.Conn, s *tls.ConnectionState) {
@@ -175,8 +177,8 @@ func (p *Proxy) Tunnel(hop Hop) *Tunnel {
 		})
 }
 
-// StartGateway opens the listener of a waypoint, which forwards streams over HBONE connections of its own, or of an
-// east-west gateway (relay), which forwards the bytes of a stream unchanged.
+// StartGateway opens the listener of a waypoint or, if relay is true, of an east-west gateway. A waypoint forwards
+// streams over its own HBONE connections. A gateway forwards the bytes of a stream unchanged.
 func (p *Proxy) StartGateway(relay bool) error {
 	l, err := p.Pod.listen("0.0.0.0:15008")
 	if err != nil {
@@ -213,7 +215,7 @@ func originalDestination(c net.Conn) (netip.AddrPort, error) {
 		return netip.AddrPort{}, err
 	}
 	const soOriginalDst = 80
-	var addr *unix.IPv6Mreq // large enough for a struct sockaddr_in: family, port, address
+	var addr *unix.IPv6Mreq // IPv6Mreq has room for a struct sockaddr_in: family, port, address
 	e := raw.Control(func(fd uintptr) { addr, err = unix.GetsockoptIPv6Mreq(int(fd), unix.SOL_IP, soOriginalDst) })
 	if err := errors.Join(e, err); err != nil {
 		return netip.AddrPort{}, err

@@ -1,12 +1,11 @@
-// Package standin replaces ztunnel, waypoints and gateways of an ambient mesh in tests. Like
-// ztunnel, it opens sockets inside the network namespaces of pods while its process is outside
-// of them, and speaks HBONE, which is HTTP/2 CONNECT over mutual TLS 1.3 at
-// port 15008.
+// Package standin replaces ztunnel, waypoints and gateways of an ambient mesh in tests. Like ztunnel, its process is
+// outside of the network namespaces of pods but opens sockets inside them. It speaks HBONE, which is HTTP/2 CONNECT
+// over mutual TLS 1.3 at port 15008.
 //
-// The data path follows istio-cni (cni/pkg/iptables) and ztunnel (src/inpod, src/proxy),
-// rewritten here. Connections of a pod's processes are redirected to port 15001, arriving
-// plaintext to 15006, and HBONE is accepted at 15008. A proxy delivers connections to the
-// pod's own application on lo, with the original client's address as their source.
+// The data path is that of istio-cni (cni/pkg/iptables) and ztunnel (src/inpod, src/proxy), but the code was written
+// for this project. Connections of a pod's processes are redirected to port 15001, arriving plaintext is redirected
+// to 15006, and HBONE is accepted at 15008. A proxy delivers connections to the pod's own application on lo, with the
+// original client's address as their source.
 package standin
 
 import (
@@ -35,7 +34,7 @@ const (
 	pathTable = 100
 )
 
-// ProbeSource is the address that the node gives the kubelet's probes (HOST_PROBE_SNAT_IP).
+// ProbeSource is the source address that the node sets in the kubelet's probes (HOST_PROBE_SNAT_IP).
 var ProbeSource = netip.MustParseAddr("169.254.7.127")
 
 // Namespace is a network namespace without a name or a process of its own. It ends when its
@@ -59,8 +58,8 @@ func NewNamespace() (*Namespace, error) {
 	return &n, n.Run("ip link set lo up")
 }
 
-// OpenNamespace opens an existing namespace by a path, such as /proc/PID/ns/net or the bind mount
-// that a container runtime names in CNI_NETNS.
+// OpenNamespace opens an existing namespace. The path may be /proc/PID/ns/net, or the bind mount that a container
+// runtime names in CNI_NETNS.
 func OpenNamespace(path string) (*Namespace, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -69,14 +68,14 @@ func OpenNamespace(path string) (*Namespace, error) {
 	return &Namespace{f}, nil
 }
 
-// Path returns a path to the namespace, for ip(8) and nsenter(1), valid until Close.
+// Path returns a path of the namespace for ip(8) and nsenter(1). It is valid until Close.
 func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.f.Fd()) }
 
 // Close releases the namespace.
 func (n *Namespace) Close() error { return n.f.Close() }
 
-// Do calls f on a thread that is in the namespace. Sockets that f opens belong to the
-// namespace from then on, on any thread.
+// Do calls f on a thread that is in the namespace. Sockets that f opens stay in the namespace, whichever thread uses
+// them.
 func (n *Namespace) Do(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(n.f.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -86,8 +85,8 @@ func (n *Namespace) Do(f func() error) error {
 	})
 }
 
-// onThread calls f on a thread that f may move to another namespace, and moves it back.
-// A thread that cannot be moved back ends with its goroutine.
+// onThread calls f on a thread that f may move to another namespace. Then it moves the thread back. If that fails,
+// the thread ends with its goroutine.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -107,7 +106,7 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-// Run runs commands in the namespace, one a line; words are separated by blanks.
+// Run runs commands in the namespace. Each line is a command; blanks separate its words.
 func (n *Namespace) Run(commands string) error {
 	for line := range strings.Lines(commands) {
 		words := strings.Fields(line)
@@ -131,7 +130,8 @@ func (n *Namespace) Command(stdin string, words ...string) error {
 	return nil
 }
 
-// redirection holds the rules of istio-cni in an enrolled pod, for IPv4, in nftables.
+// redirection holds the rules that istio-cni installs in an enrolled pod. They are for IPv4 and in the language of
+// nftables.
 const redirection = `
 table ip istio {
 	chain mangle_prerouting {
@@ -165,9 +165,9 @@ func (n *Namespace) Redirect() error {
 	`, connMark, markBits, pathTable, pathTable)))
 }
 
-// RewriteProbes gives the node's own connections to pods the source ProbeSource, as istio-cni does for the kubelet's
-// probes of enrolled pods. The pods' rules redirect nothing from that address. n is the node's namespace. Each call
-// adds pods to those of earlier calls.
+// RewriteProbes gives the node's connections to pods the source address ProbeSource, as istio-cni does for the
+// kubelet's probes of enrolled pods. The pods' rules redirect nothing from that address. n is the node's namespace.
+// Each call adds its pods to those of earlier calls.
 func (n *Namespace) RewriteProbes(pods ...netip.Addr) error {
 	const rules = `
 table ip istio {
@@ -189,32 +189,32 @@ func (n *Namespace) RestoreProbes() error {
 	return n.Command("", "nft", "delete", "table", "ip", "istio")
 }
 
-// Kinds of an Event: the role of one end of a connection, by the owner of the socket.
+// Kinds of an Event. Each describes one end of a connection by its role and by the owner of its socket.
 const (
 	Redirected = "redirected"      // a connection of the pod's application, accepted at 15001 on lo
 	Delivered  = "delivered"       // opened by the proxy to the pod's application, on lo
-	HBONEOut   = "hbone out"       // HBONE that the proxy opened
-	HBONEIn    = "hbone in"        // HBONE that the proxy accepted
-	PlainOut   = "passthrough out" // from the application, forwarded without HBONE
-	PlainIn    = "passthrough in"  // incoming without HBONE, accepted at 15006
+	HBONEOut   = "hbone out"       // an HBONE connection that the proxy opened
+	HBONEIn    = "hbone in"        // an HBONE connection that the proxy accepted
+	PlainOut   = "passthrough out" // a connection of the application that the proxy forwarded without HBONE
+	PlainIn    = "passthrough in"  // an incoming connection without HBONE, accepted at 15006
 	Relayed    = "relayed"         // bytes of an inner HBONE, which a gateway forwards unchanged
 	Refused    = "refused"         // a handshake that the proxy refused
 )
 
-// Event is a line of a proxy's log: one connection, as the proxy knows it.
+// Event is a line of a proxy's log. It describes one connection as the proxy knows it.
 type Event struct {
 	Time           time.Time
 	Kind           string
-	Client, Server netip.AddrPort // as on the wire; the Server of a Redirected one is the application's destination
+	Client, Server netip.AddrPort // addresses on the wire; for Redirected, Server is the application's destination
 	Peer           string         // SPIFFE ID in the peer's certificate, empty without HBONE
 	Resumed        bool
-	For            netip.AddrPort // for PlainOut: the application's end of the forwarded connection
-	Inner          bool           // HBONE within another HBONE connection: not a connection of its own
+	For            netip.AddrPort // for PlainOut: the application's end of the connection that the proxy forwards
+	Inner          bool           // this HBONE runs within another HBONE connection and is no connection of its own
 }
 
 // Log collects events. The zero value is ready to use. It is safe for concurrent use.
 type Log struct {
-	Each func(Event) // called with each event, one at a time, if it is set
+	Each func(Event) // if set, it is called with each event, one at a time
 
 	mu     sync.Mutex
 	events []Event

@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// Admin calls f with a client that has all rights, on the listener without login.
+// Admin calls f with a client that has all rights. The client uses the listener without login.
 func (b *Broker) Admin(f func(context.Context, *kafka.Client) error) {
 	b.t.Helper()
 	transport := &kafka.Transport{Dial: b.Dial}
@@ -24,8 +24,8 @@ func (b *Broker) Admin(f func(context.Context, *kafka.Client) error) {
 	}
 }
 
-// asked is Admin for a request that is repeated until the response is the expected one: a change needs a moment, and longer on a busy
-// machine, until the broker knows it.
+// asked is like Admin, but repeats the request until the response is the expected one. After a change it takes a
+// moment until the broker knows the change, and longer on a busy machine.
 func (b *Broker) asked(what string, f func(context.Context, *kafka.Client) (answer any, ok bool, err error)) {
 	b.t.Helper()
 	b.Admin(func(ctx context.Context, c *kafka.Client) error {
@@ -46,8 +46,9 @@ func (b *Broker) asked(what string, f func(context.Context, *kafka.Client) (answ
 // Create creates topics with three partitions each.
 func (b *Broker) Create(topics ...string) { b.t.Helper(); b.CreateReplicated(1, topics...) }
 
-// CreateReplicated creates topics with three partitions and the given number of replicas, and waits until the broker knows the leaders of
-// the partitions. If a broker's heartbeat is late, as on a busy machine, no topic can be created: CreateReplicated repeats its request.
+// CreateReplicated creates topics with three partitions and the given number of replicas, and waits until the broker
+// knows the leaders of the partitions. It repeats its request, because no topic can be created while a broker's
+// heartbeat is late, as on a busy machine.
 func (b *Broker) CreateReplicated(replicas int, topics ...string) {
 	b.t.Helper()
 	b.asked(fmt.Sprint("topics are created: ", topics), func(ctx context.Context, c *kafka.Client) (any, bool, error) {
@@ -59,7 +60,7 @@ func (b *Broker) CreateReplicated(replicas int, topics ...string) {
 		if err != nil {
 			return nil, false, err
 		}
-		for topic, err := range res.Errors { // the topic may exist, if an earlier response was late
+		for topic, err := range res.Errors { // if the response to an earlier request was late, the topic exists already
 			if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
 				return nil, false, fmt.Errorf("%s: %w", topic, err)
 			}
@@ -83,8 +84,8 @@ func (b *Broker) CreateReplicated(replicas int, topics ...string) {
 	})
 }
 
-// Allow grants principals Write and Describe on all topics that begin with prefix, and revokes them from all others. It waits until the
-// broker knows.
+// Allow grants Write and Describe on all topics that begin with prefix to principals, and revokes both rights from
+// everybody else. It waits until the broker knows the change.
 func (b *Broker) Allow(prefix string, principals ...string) {
 	b.t.Helper()
 	b.Admin(func(ctx context.Context, c *kafka.Client) error {
@@ -93,7 +94,7 @@ func (b *Broker) Allow(prefix string, principals ...string) {
 			Operation: kafka.ACLOperationTypeAny, PermissionType: kafka.ACLPermissionTypeAny,
 		}
 		r := &kafka.CreateACLsRequest{}
-		for _, p := range append(principals, "User:nobody") { // a topic with no ACL is open
+		for _, p := range append(principals, "User:nobody") { // nobody has a rule too, because a topic without any rule is open to everybody
 			for _, operation := range []kafka.ACLOperationType{kafka.ACLOperationTypeWrite, kafka.ACLOperationTypeDescribe} {
 				r.ACLs = append(r.ACLs, kafka.ACLEntry{
 					ResourceType: kafka.ResourceTypeTopic, ResourceName: prefix, ResourcePatternType: kafka.PatternTypePrefixed,
@@ -151,7 +152,7 @@ func (b *Broker) Grant(rule kafka.ACLEntry) {
 	}, 1)
 }
 
-// Quota bounds the bytes per second that a client may produce, by its client id; 0 removes the bound.
+// Quota bounds how many bytes per second a client may produce; 0 removes the bound. client is its client id.
 func (b *Broker) Quota(client string, bytesPerSecond int) {
 	b.t.Helper()
 	b.Admin(func(ctx context.Context, c *kafka.Client) error {
@@ -186,7 +187,7 @@ func (b *Broker) SetPassword(user, password string) {
 	})
 }
 
-// Delete deletes topics and waits until the broker does not know them any more.
+// Delete deletes topics and waits until the broker no longer knows them.
 func (b *Broker) Delete(topics ...string) {
 	b.t.Helper()
 	b.Admin(func(ctx context.Context, c *kafka.Client) error {

@@ -21,28 +21,28 @@ import (
 
 // Broker is one broker. Its methods fail the test that it was started for.
 type Broker struct {
-	Plain   string   // host:port without TLS and login
-	TLS     string   // host:port with TLS and login; see kafka.sh
-	Aliases []string // host:port of listeners that advertise the addresses of ALIASES
-	CA      string   // PEM file
+	Plain   string   // host:port of the listener without TLS and login
+	TLS     string   // host:port of the listener with TLS and login; see kafka.sh
+	Aliases []string // host:port of further listeners, which advertise the addresses in the variable ALIASES
+	CA      string   // path of a PEM file with the authority
 	Dir     string
 	PID     int
-	Env     []string // the script's variables, as NAME=value; changes are effective from the next start on
+	Env     []string // the script's variables, as NAME=value; a change takes effect at the next start
 
-	// Dial connects to the broker from another network namespace; nil means from this one.
+	// Dial connects to the broker from another network namespace. If it is nil, connections come from this one.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	t      testing.TB
 	script string
 	mode   string
-	within []string // prefix of its command lines
+	within []string // prefix of the broker's command lines
 }
 
 // Password of the user "tap".
 const Password = "tap-secret"
 
-// Require skips a test that cannot run a broker here, or fails it if CI or MESHTLS_REQUIRE_ALL is set: all tests must run then.
-// KAFKA_SH names another script.
+// Require skips a test that cannot run a broker here. If CI or MESHTLS_REQUIRE_ALL is set, all tests must run, so
+// Require fails the test instead. It returns the path of the script that runs a broker; KAFKA_SH names another one.
 func Require(t testing.TB) (script string) {
 	t.Helper()
 	if testing.Short() {
@@ -85,8 +85,9 @@ func Root(t testing.TB) string {
 	return ""
 }
 
-// Start starts a broker that runs until the end of the test, and locks the machine for that time (see internal/exclusive). mode is plain or
-// tls, env has the script's variables (NAME=value), and within is a prefix of its command lines, such as ip netns exec NAME.
+// Start starts a broker that runs until the end of the test, and locks the machine for that time (see
+// internal/exclusive). mode is plain or tls. env has the script's variables (NAME=value). within is a prefix of the
+// broker's command lines, such as ip netns exec NAME.
 func Start(t testing.TB, mode string, env, within []string) *Broker {
 	t.Helper()
 	b := New(t, mode, env, within)
@@ -118,7 +119,7 @@ func (b *Broker) Log() string {
 	return "the end of the broker's log:\n" + tail(string(log), 30)
 }
 
-// tail returns the last lines of a text, with long lines shortened.
+// tail returns the last lines of a text and shortens long lines.
 func tail(text string, lines int) string {
 	all := strings.Split(strings.TrimSpace(text), "\n")
 	all = all[max(0, len(all)-lines):]
@@ -231,7 +232,7 @@ func (b *Broker) Read(topics ...string) []Record {
 	return out
 }
 
-// Distinct returns the event ids of records, and how many records repeat one.
+// Distinct returns the event ids of records, and how many records have an id that an earlier record had.
 func Distinct(records []Record) (ids map[string]bool, duplicates int) {
 	ids = map[string]bool{}
 	for _, r := range records {
