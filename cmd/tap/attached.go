@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// attachedBudget is the memory limit, in bytes, of a tap that somebody attached to a running pod (TAP_FOR). Its control group is the
-// pod's, or has no limit: a tap of that size would use the application's memory.
+// attachedBudget is the memory limit, in bytes, of a tap that somebody attached to a running pod (TAP_FOR). Its control group is
+// the pod's, or has no limit, so a tap that sized itself by that limit would use the application's memory.
 const attachedBudget = 48 << 20
 
 // Values of event.reason for a tap that ended by itself.
@@ -18,9 +18,9 @@ var (
 )
 
 // attached returns a context that ends when the time of TAP_FOR is up, or when the person who
-// attached the tap is gone. That is so if nobody reads its standard output any more, or if its
-// standard input (a terminal or a pipe) has hung up. Without TAP_FOR the context never ends by
-// itself, because a sidecar must not.
+// attached the tap is gone. That is so if nobody reads the tap's standard output any more, or if
+// the tap's standard input (a terminal or a pipe) has hung up. Without TAP_FOR the context never
+// ends by itself, because a sidecar must not.
 func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc) {
 	if t.For <= 0 {
 		return context.WithCancel(ctx)

@@ -71,7 +71,7 @@ func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 }
 
 // device identifies an interface of a file. The interface "any" stands for two devices, lo and everything else. Each section of a
-// pcapng file numbers its interfaces anew: two with the same number and name are one device.
+// pcapng file numbers its interfaces anew; two interfaces with the same number and name are one device.
 type device struct {
 	iface    int
 	name     string

@@ -247,8 +247,8 @@ func joinHostPort(host, port string) string {
 	return host + ":" + port
 }
 
-// unknownVariables returns the names of TAP_ variables that this version does not have, sorted: a misspelled one would otherwise go
-// unnoticed.
+// unknownVariables returns the names of TAP_ variables that this version does not have, sorted, so that a misspelled one does not
+// go unnoticed.
 func unknownVariables(vars map[string]string) []string {
 	defaults := variables.Defaults[environment]()
 	var out []string

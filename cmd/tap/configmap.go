@@ -168,7 +168,8 @@ func (c *configMap) setError(key, problem string) {
 	c.errors[key] = problem
 }
 
-// value reads the file of a key. It must be a regular file of at most maxOrder bytes: reading any other kind might never end.
+// value reads the file of a key. It must be a regular file of at most maxOrder bytes: reading another kind of file might
+// never end.
 func (c *configMap) value(name string) (value string, there bool, err error) {
 	f, err := openNow(filepath.Join(c.dir, name))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -118,8 +118,8 @@ func (t *tap) newPublisher(std streams) (publisher, error) {
 	return k, nil
 }
 
-// flush closes the sink. Records that are left get TAP_GRACE to be delivered, or no time if the brokers are known to be unreachable:
-// the end of a pod must not wait for them.
+// flush closes the sink. The remaining records have TAP_GRACE to be delivered. If the brokers are known to be unreachable they
+// have no time, because the end of a pod must not wait for them.
 func (t *tap) flush() error {
 	grace := t.Grace
 	if t.publisher.Status().Down {

@@ -26,7 +26,7 @@ func newFlags(command, help string) *flags {
 	return f
 }
 
-// parse parses the flags and returns the arguments that are not flags. All arguments after "--" are not.
+// parse parses the flags and returns the arguments that are not flags. No argument after "--" is a flag.
 func (f *flags) parse(args []string, out io.Writer) (rest []string, err error) {
 	for {
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {

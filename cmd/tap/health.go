@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// serve starts the server of /healthz, /readyz and /metrics after TAP_LISTEN_AFTER, unless TAP_LISTEN is none. It returns a function
-// that stops the server, to be called when ctx has ended.
+// serve starts the server of /healthz, /readyz and /metrics after TAP_LISTEN_AFTER, unless TAP_LISTEN is none. The caller must
+// call stop, which stops the server, when ctx has ended.
 func (t *tap) serve(ctx context.Context) (stop func()) {
 	var h *httpd
 	done := make(chan struct{})

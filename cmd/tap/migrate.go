@@ -98,7 +98,8 @@ func oneCluster(flag string, s *migration.Side) error {
 	return nil
 }
 
-// gather adds a file to a side: a capture, or records, one JSON object a line. After an error, the part before it counts.
+// gather adds a file to a side. The file is a capture, or it has records, one JSON object in each line. After an error,
+// the part before it counts.
 func gather(o readOptions, std streams, side *migration.Side, name string) error {
 	r := newReading(o, std)
 	r.compared = func(x finding.Record) { r.failed = errors.Join(r.failed, side.Add(x.Value, name)) }

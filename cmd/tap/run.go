@@ -11,9 +11,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// run is the command `tap run`: it captures until ctx, a signal or --for ends it. A missing broker, interface or capability, or an
-// invalid setting, does not end it: a container that keeps exiting would prevent its pod from starting. With --check it only reports
-// whether it could start with this environment.
+// run is the command `tap run`: it captures until ctx, a signal or --for ends it. A missing broker, interface or capability, or
+// an invalid setting, does not end it, because a container that keeps exiting would prevent its pod from starting. With --check
+// it only reports whether it could start with this environment.
 func run(ctx context.Context, args, environ []string, std streams) error {
 	f := newFlags("run", runHelp())
 	check := f.Bool("check", false, "")

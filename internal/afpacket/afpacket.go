@@ -14,9 +14,9 @@ type Config struct {
 	// when it leaves and when it arrives. Only the arrival is captured there.
 	Interface string
 
-	// Filter is the classic BPF program that the kernel runs on each packet. It must be
-	// compiled for the link type that Link returns. Its result is the most bytes to capture
-	// of the packet, 0 to ignore it. Empty: every packet.
+	// Filter is the classic BPF program that the kernel runs on each packet. It must be compiled
+	// for the link type that Link returns. Its result is how many bytes of the packet are captured
+	// at most; 0 ignores the packet. An empty filter captures every packet.
 	Filter []bpf.RawInstruction
 
 	// RingBytes is the size of the ring, rounded down to whole blocks; default 4 MiB, at

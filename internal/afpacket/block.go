@@ -75,8 +75,8 @@ type Block struct {
 // Config.Retire has passed, while few packets arrive.
 func (b *Block) Early() bool { return b.early }
 
-// reset starts to read a block of the ring. Its contents are not trusted: an offset that
-// points out of the block ends it.
+// reset starts to read a block of the ring. The contents of the block are not trusted: if an offset
+// points out of the block, the rest is skipped.
 func (b *Block) reset(data []byte) {
 	*b = Block{data: data}
 	if len(data) < blockHeader {

@@ -59,8 +59,7 @@ func (h *Handle) end() {
 	_ = h.release() // nobody can act on an error
 }
 
-// receive passes blocks on until Close, when it returns nil, or until no more packets can
-// arrive, when it returns the cause.
+// receive passes blocks on. It returns nil after Close, or the cause if no more packets can arrive.
 func (h *Handle) receive(block func(*Block)) error {
 	for !h.closing.Load() {
 		if h.ring.ready() {
@@ -128,9 +127,9 @@ func (h *Handle) poll(fd uintptr) bool {
 	return h.found != 0
 }
 
-// examine checks whether an interface that was down is deleted (an error), up, or still down
-// (then it sets the time of the next check). When the interface is up again, the kernel
-// continues the capture by itself.
+// examine checks an interface that was down. It returns an error if the interface is deleted, and
+// sets the time of the next check if the interface is still down. If the interface is up again, the
+// kernel continues the capture by itself.
 func (h *Handle) examine() error {
 	var gone, up bool
 	var err error
@@ -196,9 +195,9 @@ func (h *Handle) stop() {
 	_ = h.raw.Control(func(fd uintptr) { detach(int(fd)) })
 }
 
-// finalizeStats makes the totals final if every packet was passed on or dropped, or if now is
-// true: packets that are still in the ring are then counted as dropped. It reports whether the
-// totals are final.
+// finalizeStats makes the totals final if every packet was passed on or dropped. If now is true it
+// does so in any case: packets that are still in the ring then count as dropped. It reports whether
+// the totals are final.
 func (h *Handle) finalizeStats(now bool) bool {
 	h.statsMu.Lock()
 	defer h.statsMu.Unlock()

@@ -56,8 +56,8 @@ func lookup(name string) (device, error) {
 	return d, nil
 }
 
-// noInterface returns the error for a name that no interface has, with the names of the
-// existing interfaces.
+// noInterface returns the error for a name that no interface has. The error contains the names of
+// the existing interfaces.
 func noInterface(name string) error {
 	advice := "there is none"
 	if names, err := Interfaces(); err != nil {

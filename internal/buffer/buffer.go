@@ -233,7 +233,7 @@ func (b *Buffer) Stats() (st Stats) {
 func (b *Buffer) Seal() { b.queue.seal() }
 
 // Close moves records that are only in memory to the spool, if there is one, syncs it and releases its folder. It waits
-// for that for at most two seconds, because a disk that hangs must not delay the end of a pod. It must be called once,
+// at most two seconds for this, because a disk that hangs must not delay the end of a pod. It must be called once,
 // after the last Take.
 func (b *Buffer) Close() {
 	if b.spool != nil {

@@ -93,8 +93,8 @@ func (w *walk) oldRecord() (r diskRecord, ok bool) {
 	return r, ok
 }
 
-// body returns a record with a body of n bytes, header included, nil if the length is impossible or the bytes cannot be
-// read.
+// body returns a record whose body has n bytes, header included. It returns nil if the length is impossible or the
+// bytes cannot be read.
 func (w *walk) body(header int64, n uint32) []byte {
 	if n < minBody || n > maxBody {
 		return nil

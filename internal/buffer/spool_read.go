@@ -37,8 +37,8 @@ func (s *spool) oldest(set Set) (best priority, ok bool) {
 	return best, ok
 }
 
-// readAhead reads a batch of records into memory if none is there. Records that a segment should have and that cannot
-// be read count as dropped.
+// readAhead reads a batch of records into memory, if none is there yet. Records that a segment should have and that
+// cannot be read count as dropped.
 func (s *spool) readAhead(p priority) {
 	for {
 		s.mu.Lock()

@@ -46,9 +46,9 @@ func (p *policy) enroll(j *verdict.Judged) {
 	}
 }
 
-// unprotected returns a clause that the pod is enrolled but the connection is plaintext. The clause
-// starts with a semicolon. It is empty if no TLS is expected: an ambient mesh does not encrypt the
-// kubelet's probes and link-local traffic by design.
+// unprotected returns a clause for the message of a finding: the pod is enrolled, but the
+// connection is plaintext. The clause starts with a semicolon. It is empty if no TLS is expected:
+// an ambient mesh does not encrypt the kubelet's probes and link-local traffic by design.
 func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
 	if j.Verdict != verdict.Plaintext || x != ExpectMTLS && x != ExpectTLS {
 		return ""
@@ -63,8 +63,8 @@ func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
 	return ""
 }
 
-// perhapsOwn returns a clause that plaintext to a broker may be the tap's own. The clause starts
-// with a semicolon. It is empty for other connections.
+// perhapsOwn returns a clause for the message of a finding: plaintext to a broker may be the tap's
+// own. The clause starts with a semicolon. It is empty for other connections.
 func perhapsOwn(j *verdict.Judged) string {
 	if j.Verdict != verdict.Plaintext || j.Claimed != "tap" {
 		return ""

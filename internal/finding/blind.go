@@ -27,8 +27,8 @@ var tapBlind = rule{id: "tap-blind", name: "A tap does not capture on an interfa
 const severityBlind = 73
 
 const (
-	// blindGrace is the time that an interface must remain uncaptured before a finding opens.
-	// The start of the tap and a quick reopening of the ring open none.
+	// blindGrace is the time that an interface must remain uncaptured before a finding opens. So
+	// the start of the tap and a quick reopening of the ring open no finding.
 	blindGrace = 5 * time.Second
 	// watchEvery is the interval at which the interfaces are polled.
 	watchEvery = time.Second

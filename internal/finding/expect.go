@@ -180,8 +180,8 @@ func newPolicy(cfg *Config) policy {
 	}
 }
 
-// expectationOf returns the expectation for a connection. Traffic within the pod never has any, even if
-// one is declared.
+// expectationOf returns the expectation for a connection. Traffic within the pod has no expectation,
+// even if one is declared.
 func (p *policy) expectationOf(j *verdict.Judged) Expect {
 	if j.Scope == verdict.ScopePod {
 		return ExpectAny

@@ -38,10 +38,10 @@ type openFinding struct {
 	why       string // event.reason, set while the withdrawal is emitted
 }
 
-// ongoingPerWindow bounds the ongoing findings that the end of a window emits. With it, a pod
-// with 50 edges publishes at most 0.1 records/s: in 10 minutes 50 postures, 3 of the aggregate
-// edges (pod, DNS, probes), 2 heartbeats and these. Further findings continue to count and
-// come first at the end of the next window.
+// ongoingPerWindow bounds the ongoing findings that the end of a window emits. With it, a pod with
+// 50 edges publishes at most 0.1 records/s: in 10 minutes 50 postures, 3 postures of the aggregate
+// edges (pod, DNS, probes), 2 heartbeats and the ongoing findings. Further findings continue to
+// count and come first at the end of the next window.
 const ongoingPerWindow = 5
 
 // addHits counts n connections of edge g that break rule r; j is the latest of them. It emits
@@ -86,9 +86,10 @@ func (e *Engine) retractHit(g *edge, r int) {
 	}
 }
 
-// reportOpenFindings emits the open findings at the end of a window: as resolved if the window
-// was whole, had judged connections and no hit; as ongoing if there are hits that were not
-// emitted. At the end of a run it emits all of them.
+// reportOpenFindings emits open findings at the end of a window. A finding is resolved if the
+// window was whole and had judged connections but no hit. A finding is ongoing if it has hits that
+// were not emitted yet, or was not emitted in this window and a live connection still breaks the
+// rule. In a whole window at most ongoingPerWindow ongoing findings are emitted.
 func (e *Engine) reportOpenFindings(end int64, whole bool) {
 	type telling struct {
 		g *edge

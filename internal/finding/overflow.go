@@ -105,8 +105,8 @@ func (g *edge) foldsBefore(o *edge) bool {
 	return g.active < o.active
 }
 
-// merge adds the counts, the findings and the proofs of edge o to g, which replaces it. At most maxProofs
-// proofs are kept.
+// merge adds the counts, the findings and the proofs of edge o to edge g, which replaces o. At most
+// maxProofs proofs are kept.
 func (g *edge) merge(o *edge) {
 	o.foldedInto = g
 	g.proofs = append(g.proofs, o.proofs[:min(len(o.proofs), max(0, maxProofs-len(g.proofs)))]...)

@@ -8,7 +8,7 @@ import (
 
 // party is the remote end whose downgrade a rule detects: its exact address, or the identity in its
 // certificate. An edge can represent many parties (a name that clients claim, a /24 of the internet, all
-// edges beyond the bound), and what one party speaks shows nothing about another.
+// edges beyond the bound), and the traffic of one party shows nothing about another.
 type party struct {
 	peer     netip.Addr
 	client   netip.Addr // set if it is unknown which end is local
@@ -39,8 +39,8 @@ type proof struct {
 	active         int64
 }
 
-// maxProofs bounds the parties of an edge that are remembered, some 120 bytes each. Beyond it, the party
-// that has been silent longest is forgotten, and a downgrade of it goes undetected.
+// maxProofs bounds the parties of an edge that are remembered, some 120 bytes each. Beyond this bound,
+// the party that has been silent longest is forgotten, and a downgrade of it goes undetected.
 const maxProofs = 16
 
 // proofOf returns the history of a party, which is empty if the party is new.

@@ -58,8 +58,8 @@ type Finding struct {
 	Message  string
 }
 
-// Summary returns the totals up to now. Edges on the wire come first, then the worst, then by key. The
-// result shares no memory with e.
+// Summary returns the totals up to now. Edges are sorted: edges on the wire come first, among them the
+// worst, and equal ones are in the order of their keys. The result shares no memory with e.
 func (e *Engine) Summary() Summary {
 	s := Summary{
 		Start: e.totals.start, End: e.now, Silent: e.totals.silent, EdgesGone: e.totals.evictedEdges, EdgesFolded: e.totals.foldedEdges, Gone: e.totals.counts.seen(nil),

@@ -29,21 +29,21 @@ func (e *Engine) Started(now int64, t SelfTest) {
 	e.emitTap(now, "started", "", &t)
 }
 
-// Degraded emits a record that the tap sees or delivers less than it should, and why.
+// Degraded emits a record with the reason why the tap sees or delivers less than it should.
 func (e *Engine) Degraded(now int64, reason string) {
 	e.Tick(now)
 	e.emitTap(now, "degraded", reason, nil)
 }
 
-// Lost emits a record that an interface is not captured, and why. If that lasts, it becomes a finding; see
-// Config.Interfaces.
+// Lost emits a record with the reason why an interface is not captured. If this state lasts, it becomes a
+// finding; see Config.Interfaces.
 func (e *Engine) Lost(now int64, iface, reason string) {
 	e.Tick(now)
 	e.emitTapOf(now, "degraded", iface, reason, nil)
 }
 
-// Recovered emits a record that a lost interface is captured again. In a compacted topic it replaces the
-// record of Lost.
+// Recovered emits a record about an interface that was lost and is captured again. In a compacted topic
+// it replaces the record of Lost.
 func (e *Engine) Recovered(now int64, iface string) {
 	e.Tick(now)
 	e.emitTapOf(now, "recovered", iface, "interface "+iface+" is captured again", nil)
@@ -51,7 +51,7 @@ func (e *Engine) Recovered(now int64, iface string) {
 	e.pollInterfaces()
 }
 
-// Stopped emits a record that the tap ends, and why. Call Flush first.
+// Stopped emits a record with the reason why the tap ends. Call Flush first.
 func (e *Engine) Stopped(now int64, reason string) {
 	e.endBlind(reason)
 	e.emitTap(now, "stopped", reason, nil)

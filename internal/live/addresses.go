@@ -93,7 +93,7 @@ func (a *addresses) problem() error {
 	return fmt.Errorf("the pod's addresses are not known: %w: set POD_IPS; until then connections have no direction and resumptions inherit nothing", a.err)
 }
 
-// update reads the addresses again if they may have changed since the last call, and reports whether it did. links reports whether
+// update reads the addresses again if they may have changed since the last call. read reports whether it did, and links whether
 // network interfaces came or went.
 func (a *addresses) update() (read, links bool) {
 	changed, links, ok := a.events.drain()

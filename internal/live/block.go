@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// addBlock adds the packets of a block to the pipeline, flow.MaxPrefetch at a time. filter is the filter if the kernel does not
-// apply it, else nil.
+// addBlock adds the packets of a block to the pipeline, flow.MaxPrefetch at a time. filter is applied to the packets; it is nil
+// if the kernel applies it.
 func (i *Interface) addBlock(link wire.LinkType, filter pcapfilter.Program, b *afpacket.Block) {
 	c := i.capture
 	c.pipeline.Do(func(p *pipeline.Locked) {

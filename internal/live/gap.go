@@ -24,8 +24,8 @@ func (c *Capture) Gap() *finding.Gap {
 	return c.gap.record()
 }
 
-// AllCapturedSince returns when all interfaces were first captured, in ns since the epoch; 0: some are not yet. The caller holds
-// the pipeline's lock.
+// AllCapturedSince returns when all interfaces were first captured, in ns since the epoch; 0: some are not captured yet. The
+// caller holds the pipeline's lock.
 func (c *Capture) AllCapturedSince() int64 { return c.gap.allCapturedSince() }
 
 // countBefore counts the connections before the capture when an interface was opened, and notes whether all are open now. The

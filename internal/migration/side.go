@@ -140,7 +140,8 @@ func (s *Side) Add(line []byte, input string) error {
 	return nil
 }
 
-// tapOf returns the tap of a record, nil if there are maxTaps others, and whether the tap is new.
+// tapOf returns the tap of a record, and whether the tap is new. It returns nil if there are
+// maxTaps other taps already.
 func (s *Side) tapOf(r *record.Record, input string) (t *tap, fresh bool) {
 	k := tapKey{uid: bounded(r.Kubernetes.Pod.UID)}
 	if k.uid == "" {

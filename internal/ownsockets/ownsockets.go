@@ -60,10 +60,11 @@ type Captured struct {
 	HasSYN    bool      // its SYN was seen
 }
 
-// Owns reports whether a captured connection is one of the program's. It is if OwnedAt is true for its port,
-// and it is the first connection with this port on its interface. A port belongs to one connection of the
-// program at a time. After that connection was closed, or reset (which the program may notice late), another
-// program can use the port: a connection that starts then, or has another peer, belongs to that program.
+// Owns reports whether a captured connection is one of the program's. That is so if OwnedAt is true for its
+// port, and no other connection with this port was captured before on its interface. A port belongs to one
+// connection of the program at a time. After that connection was closed, or reset (which the program may
+// notice late), another program can use the port: a connection that starts then, or has another peer,
+// belongs to that program.
 func (s *Sockets) Owns(c Captured) bool {
 	if !s.OwnedAt(c.Port, c.At) {
 		return false

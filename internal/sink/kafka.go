@@ -26,8 +26,9 @@ type Kafka struct {
 
 	cluster health // of all topics together; only run uses its times
 
-	// States of the secret files, as returned by secrets, before the last failed attempt
-	// (whose cause they may be) and before the current attempt.
+	// failedSecrets and currentSecrets are states of the secret files, as secrets returns them.
+	// failedSecrets is the state before the last failed attempt, which the files may have caused to
+	// fail; currentSecrets is the state before the current attempt.
 	failedSecrets, currentSecrets string
 
 	closing chan struct{} // closed when Close begins

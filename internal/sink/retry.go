@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// quickRetries is the number of fast retries before slow ones. Some errors pass within
-// moments: until every broker knows a new topic, a restarting broker has passed its
-// partitions to others, or a load balancer has noticed a change.
+// quickRetries is the number of fast retries before slow ones. Some errors last only moments: until
+// every broker knows a new topic, a restarting broker has passed its partitions to others, or a
+// load balancer has noticed a change.
 const quickRetries = 2
 
 // backoff returns how long to wait after a failure; failures is the number of consecutive failures before it.

@@ -21,8 +21,8 @@ type filter struct {
 
 // Bounds of the bytes that the default filter keeps of a packet.
 const (
-	// wholePacket: most packets are no longer than this. They are kept whole, and their
-	// content is not examined.
+	// wholePacket is the size in bytes up to which packets are kept whole, without examining their
+	// content. Most packets are no longer.
 	wholePacket = 2 << 10
 
 	// bulk is the least size in bytes of an unrecognized payload that is bulk. A shorter one is
@@ -32,11 +32,12 @@ const (
 	// is longer: a sender's initial window is ten segments (RFC 6928), and thirty if tuned.
 	bulk = 48 << 10
 
-	// headOfBulk is kept of bulk. It is short because copying bulk is the tap's main cost to
-	// its pod.
+	// headOfBulk is how many bytes of bulk are kept. It is short because copying bulk is the tap's
+	// main cost to its pod.
 	headOfBulk = 1 << 10
 
-	// headOfHTTP is kept of bulk that begins like an HTTP message: header fields can be long.
+	// headOfHTTP is how many bytes are kept of bulk that begins like an HTTP message, because
+	// header fields can be long.
 	headOfHTTP = 16 << 10
 
 	// Protected records are followed for recordReach bytes, enough for the two largest records
@@ -45,10 +46,11 @@ const (
 	recordReach = 37 << 10
 	recordSteps = 8
 
-	// headOfDatagram is kept of a datagram: some DNS answers are this long.
+	// headOfDatagram is how many bytes of a datagram are kept: some DNS answers are this long.
 	headOfDatagram = 8 << 10
 
-	// headOfRecord is kept of the last record, header included: enough to recognize it.
+	// headOfRecord is how many bytes of the last record are kept, header included: enough to
+	// recognize it.
 	headOfRecord = 64
 )
 
