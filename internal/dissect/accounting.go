@@ -24,13 +24,13 @@ func (s *Session) Drop() {
 	s.pool.putSession(s)
 }
 
-// accountNew accounts a new session.
+// accountNew counts the memory of a new session.
 func accountNew(s *Session) *Session {
 	s.accountOther(pendingBytes)
 	return s
 }
 
-// lighten reduces the accounted memory of a session whose facts are replaced by a conclusion.
+// lighten reduces the counted memory of a session once a conclusion has replaced its facts.
 func (s *Session) lighten() {
 	if !s.light {
 		s.light = true
@@ -38,7 +38,7 @@ func (s *Session) lighten() {
 	}
 }
 
-// account adds n bytes to the size of the buffers.
+// account adds n bytes to the counted size of the session's buffers.
 func (s *Session) account(n int) {
 	s.buffered += n
 	if s.pool != nil {
@@ -46,7 +46,7 @@ func (s *Session) account(n int) {
 	}
 }
 
-// accountOther adds n bytes to the memory in use apart from the buffers.
+// accountOther adds n bytes to the counted memory that the session uses apart from its buffers.
 func (s *Session) accountOther(n int) {
 	if s.pool != nil {
 		s.otherBytes += n

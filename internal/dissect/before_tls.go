@@ -130,5 +130,5 @@ func negotiatesLine(line []byte) bool {
 		return n == 2 && is(1, "reader")
 	}
 
-	return n == 2 && is(1, "starttls", "capability", "noop") // after a tag
+	return n == 2 && is(1, "starttls", "capability", "noop") // an IMAP command, after its tag
 }

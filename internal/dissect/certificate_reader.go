@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// maxLeaf bounds the certificate that is buffered to be parsed, in bytes of DER.
+// maxLeaf bounds the size of a certificate that is buffered to be parsed, in bytes of DER.
 const maxLeaf = maxBuffered
 
 // chainReader parses a Certificate message piece by piece and buffers only the leaf.
@@ -20,7 +20,7 @@ type chainReader struct {
 	left      int // remaining bytes of the certificate
 	leaf      []byte
 	truncated bool      // leaf is incomplete: it did not fit
-	hash      hash.Hash // of a leaf in several pieces, of any size
+	hash      hash.Hash // the SHA-256 of a leaf that comes in several pieces; the leaf may have any size
 	bad       bool
 }
 

@@ -11,7 +11,7 @@ import (
 // Answer is an address that DNS returned for a name. The end that answered was asked for the name before, in the same connection.
 type Answer struct {
 	Asker Side
-	Name  string // as in the question; a valid host name
+	Name  string // the name in the question, a valid host name
 	Addr  netip.Addr
 	TTL   uint32 // in seconds; the minimum over the address and the aliases (CNAME) that led to it
 }
@@ -44,7 +44,7 @@ type dns struct {
 	sides   [2]dnsStream
 	answers []Answer
 	spoke   [2]bool // the side sent a message of DNS
-	alien   bool    // a message is not, or may not be, of DNS
+	alien   bool    // a message is not DNS, or may be something else
 }
 
 // question waits for its answer. name is empty if the entry is unused.
@@ -80,7 +80,7 @@ func (d *dns) resolve(side Side, b []byte) {
 		d.alien = true
 	}
 	if len(b) < dnsHeader || b[2]&0x78 != 0 || binary.BigEndian.Uint16(b[4:]) != 1 {
-		return // not a standard query with one question
+		return // only standard queries with one question and their responses are used
 	}
 	id := binary.BigEndian.Uint16(b)
 	var text [names.MaxHostname + 1]byte
@@ -191,7 +191,7 @@ func dnsName(b []byte, at int, text *[names.MaxHostname + 1]byte) (n, next int, 
 		default:
 			for _, c := range b[at+1 : at+1+size] {
 				if c == '.' {
-					c = 0 // a dot within a label: not a host name
+					c = 0 // a label that contains a dot makes the name invalid
 				}
 				if 'A' <= c && c <= 'Z' {
 					c += 'a' - 'A'

@@ -75,7 +75,7 @@ func TestAnswers(t *testing.T) {
 	copy(ahead[len(ahead)-16:], []byte{0xc0, byte(len(ahead) - 4)})
 	short := dnsText(7, "cart.shop", typeA, 0, one)
 	wide := dnsText(7, "cart.shop", typeA, 0, one)
-	wide[len(wide)-5] = 5 // an address of five bytes, of which one is missing
+	wide[len(wide)-5] = 5 // the record claims an address of five bytes but contains four
 	other := dnsText(7, "cart.shop", typeA, 0, one)
 	other[len(other)-11] = 3 // class CH
 	old := dnsText(7, "cart.shop", typeA, 0, dnsRR{"", "10.0.0.1", 1 << 31})

@@ -23,7 +23,7 @@ type dtls struct{ sides [2]dtlsSide }
 type dtlsSide struct {
 	begun bool
 	at    uint64 // position of the next byte
-	size  int    // of the current message, if open
+	size  int    // size of the current message, if open is set
 	open  bool   // the header of the current message was delivered
 	early reorderBuffer
 	stuck bool // an early fragment was dropped

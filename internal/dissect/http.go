@@ -17,7 +17,7 @@ type HTTP struct {
 	Path      string // without the query
 	UserAgent string
 	Upgrade   string // first protocol of the Upgrade header, in lower case
-	Status    int    // of the first final response, or 101
+	Status    int    // status of the first final response, or 101
 
 	absolute bool // the request target contains the host
 }

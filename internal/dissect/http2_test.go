@@ -220,7 +220,7 @@ func TestHTTP2BlockOfReferences(t *testing.T) {
 	if err := hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":path", Value: strings.Repeat("/abcdefg", 256)}); err != nil {
 		t.Fatal(err)
 	}
-	const firstOfTable = 0x80 | 62 // the first entry after the static ones
+	const firstOfTable = 0x80 | 62 // the first entry after the static table
 	block.Write(bytes.Repeat([]byte{firstOfTable}, 6000))
 	n := block.Len()
 	b := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), byte(n>>16), byte(n>>8), byte(n), 1, 4, 0, 0, 0, 1)
@@ -293,7 +293,7 @@ func TestHTTP2NamesTheServer(t *testing.T) {
 	}
 }
 
-// TestHTTP2Method checks that a method that is invalid in HTTP/1 is left out.
+// TestHTTP2Method checks that a method of HTTP/2 is left out if it is invalid in HTTP/1.
 func TestHTTP2Method(t *testing.T) {
 	for method, want := range map[string]string{"GET": "GET", "M-SEARCH": "M-SEARCH", "HUNTER2": "", "a b": "", "get": "", "VERSION-CONTROL-AND-MORE": ""} {
 		var block bytes.Buffer

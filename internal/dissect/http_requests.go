@@ -76,7 +76,7 @@ func (s *Session) followHTTP(side Side, data []byte) {
 	for len(data) > 0 && !s.strayed {
 		if f.next == nil {
 			if f.next = s.pool.lineReader(true); data[0] < 'A' || data[0] > 'Z' {
-				s.markStrayed() // a body, or something that is not HTTP
+				s.markStrayed() // the bytes are a body, or are not HTTP
 				return
 			}
 		}

@@ -45,7 +45,7 @@ func (s *Session) inFlight(side Side) bool {
 	return st.startLost && st.p != nil && !st.p.flight.over && (s.tls == nil || s.tls.Server == nil || !s.tls.Server.TLS13())
 }
 
-// handshaking is inFlight for connections in which at least one end speaks TLS.
+// handshaking returns inFlight if at least one end speaks TLS, and false otherwise.
 func (s *Session) handshaking(side Side) bool { return s.tls != nil && s.inFlight(side) }
 
 // flightLost notes that the position in the records of a TLS side is unknown because of missing bytes. Before its ChangeCipherSpec, later

@@ -9,8 +9,8 @@ const (
 	// probability of 98/256. A run of 40 begins at a given byte with a probability of 2e-17, and somewhere in the examined part of
 	// a record with 1e-14.
 	readableRun = 40
-	// readableUTF8 is readableRun for UTF-8. A run of 64 bytes has a probability of less than 4e-22, summed over all ways to divide it
-	// into characters.
+	// readableUTF8 is how many consecutive bytes of UTF-8 text prove plaintext. A run of 64 bytes has a probability of less than 4e-22,
+	// summed over all ways to divide it into characters.
 	readableUTF8 = 64
 	// readableTail is the least number of text bytes at the end of a record that the next record can continue to a run. Fewer are nearly
 	// always there by chance, and following them would cost time.
@@ -100,7 +100,7 @@ func (r *textRun) each(b []byte) bool {
 
 // multibyte processes a byte of a character that is not ASCII.
 func (r *textRun) multibyte(c byte) {
-	if r.pending == 0 && endsRun[c] || (r.pending == 0) == (c < 0xc0) { // it does not begin or continue a character
+	if r.pending == 0 && endsRun[c] || (r.pending == 0) == (c < 0xc0) { // the byte neither begins nor continues a character
 		r.reset()
 		return
 	}

@@ -9,10 +9,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// sealedRecords returns a session whose originator has sent records of application data with these contents, in pieces of a size.
+// sealedRecords returns a session whose originator has sent records of application data with these contents, in pieces of size bytes.
 func sealedRecords(size int, contents ...string) *Session { return recordsOf(23, size, contents...) }
 
-// recordsOf is sealedRecords for records of another type, after a record of application data.
+// recordsOf does the same as sealedRecords for records of type typ. A record of application data comes first.
 func recordsOf(typ byte, size int, contents ...string) *Session {
 	var wire []byte
 	if typ != 23 {
@@ -165,8 +165,8 @@ func TestTextInALaterRecord(t *testing.T) {
 	}
 }
 
-// TestTextRunSkips checks that add has the same result and state as if it examined every byte, except that it forgets a run of a few
-// bytes at the end of a record.
+// TestTextRunSkips checks that add has the same result and state as if it examined every byte. The only difference is that add forgets a
+// run of a few bytes at the end of a record.
 func TestTextRunSkips(t *testing.T) {
 	r := rand.New(rand.NewPCG(40, 64))
 	found := 0

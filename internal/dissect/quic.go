@@ -26,7 +26,7 @@ type quic struct {
 	guess      []byte // likely dcid, from an Initial that was truncated or deferred
 	guessed    Side   // side of guess
 	keys       [2]*initialKeys
-	version    uint32 // of keys
+	version    uint32 // version of keys
 	tried      [2]int
 	crypto     [2]cryptoStream
 	deferredOf Side                  // side whose packets are deferred
@@ -145,7 +145,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 		}
 		if b[0]&0x80 == 0 {
 			if i > 0 && b[0]&0x40 == 0 {
-				return // not a packet: padding of the datagram
+				return // the rest is not a packet but padding of the datagram
 			}
 			s.examinePacket(side, b)
 			if t.Protected1RTT[side]++; t.Protected1RTT[side] <= enough1RTT {

@@ -42,7 +42,7 @@ var (
 	serverID = []byte{9, 9, 9, 9}
 )
 
-// seal protects an Initial packet with the keys of a side, which derive from key. to is the destination connection ID.
+// seal protects an Initial packet with the keys of a side. The keys derive from the connection ID key. to is the destination connection ID.
 func seal(t testing.TB, version uint32, side string, key, to []byte, number byte, payload []byte) []byte {
 	t.Helper()
 	if len(payload) < 32 {

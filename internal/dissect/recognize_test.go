@@ -82,7 +82,7 @@ func TestSealedProtocols(t *testing.T) {
 	}
 }
 
-// TestTLSWithinTDS checks TLS in packets of TDS of any size, with records outside of packets after the handshake.
+// TestTLSWithinTDS checks TLS in packets of TDS of any size. After the handshake the TLS records are sent without packets.
 func TestTLSWithinTDS(t *testing.T) {
 	for _, packet := range []int{100, 512, 4096} {
 		streams := streamsOf(t, 0x0303, 2)

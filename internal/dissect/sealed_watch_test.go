@@ -116,7 +116,7 @@ func TestSealedAndPlainMixed(t *testing.T) {
 	reply := "\x80\x00\x00\x50\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00\x04" + string(noise(60))
 	buffer := string(afterLength(noise(120)))
 	for name, c := range map[string]struct {
-		negotiated, sealed, clear []string // of client and server in turn
+		negotiated, sealed, clear []string // messages of client and server in turn
 	}{
 		"smb":                           {[]string{smb2(0), smb2(0), smb2(1), smb2(1), smb2(3), smb2(3)}, []string{sealedSMB, sealedSMB}, []string{smb2(8), smb2(8)}},
 		"smb, text":                     {[]string{smb2(0), smb2(0)}, []string{sealedSMB, sealedSMB}, []string{framed("\xfdSMB" + string(noise(48)) + sentence)}},

@@ -8,7 +8,7 @@ import (
 // Side is one of the two ends of a connection.
 type Side = wire.Side
 
-// The two ends.
+// The two ends of a connection.
 const (
 	Originator = wire.Originator
 	Responder  = wire.Responder
@@ -17,7 +17,7 @@ const (
 // Kind is the result of recognizing the bytes of a direction.
 type Kind uint8
 
-// The kinds.
+// Kinds of a direction.
 const (
 	KindNone       Kind = iota // undecided
 	KindTLS                    // TLS or DTLS records, or QUIC

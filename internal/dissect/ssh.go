@@ -49,7 +49,7 @@ type sshReader struct {
 	named  bool // enough of an SSH_MSG_KEXINIT was seen to identify it
 	shown  bool // a complete SSH_MSG_KEXINIT was seen: messages up to SSH_MSG_NEWKEYS follow
 	offer  sshCiphers
-	text   textRun // of the bytes after SSH_MSG_NEWKEYS
+	text   textRun // looks for text in the bytes after SSH_MSG_NEWKEYS
 }
 
 // sshStep is the field that a reader expects.
@@ -81,7 +81,7 @@ func (s *Session) readSSH(side Side, offset int64, data []byte, ack int64) {
 		held := r.heldN
 		n, ok := r.consume(data)
 		switch {
-		case !ok && r.shown: // not a message of the key exchange
+		case !ok && r.shown: // the bytes are not a message of the key exchange
 			r.step = sshSealed
 			buf := append(append(make([]byte, 0, held+len(data)), r.held[:held]...), data...)
 			s.watchSSH(side, offset-int64(held), buf, ack)

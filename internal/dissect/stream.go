@@ -19,12 +19,12 @@ type stream struct {
 // parser is the state that is needed to examine a direction further. It is nil before the first byte, and once the session is finished.
 type parser struct {
 	head                []byte // the bytes so far, while the kind is KindNone
-	headOffset, headAck int64  // of head[0]
+	headOffset, headAck int64  // offset and acknowledgement of head[0]
 	maybe               maybes
 	asked               int       // bytes of head when the recognizers were last tried
 	tries               int       // segments that were tried since the start was not recognized
 	structure           structure // weights of segments of an unknown protocol
-	flight              flight    // if the start of the direction is missing
+	flight              flight    // used if the start of the direction is missing
 	readable, opaque    int       // consecutive bytes of text after an unreadable start; consecutive unreadable bytes after a start of text
 	proxied             uint8     // PROXY headers so far
 
@@ -36,6 +36,6 @@ type parser struct {
 	http  *httpReader
 	http2 *http2Reader
 	ssh   *sshReader
-	watch watch    // if the protocol seals
+	watch watch    // used if the protocol seals
 	after follower // reads later requests of a client of HTTP
 }

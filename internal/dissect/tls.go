@@ -36,7 +36,7 @@ type TLS struct {
 	CertificateVerify  bool
 	ClientKeyExchange  bool
 	NewSessionTicket   bool
-	NewTicket          tlsmsg.TicketHash // of the NewSessionTicket, TLS 1.2
+	NewTicket          tlsmsg.TicketHash // hash of the ticket in a NewSessionTicket of TLS 1.2
 	Finished           [2]bool           // TLS 1.2 and older: the encrypted Finished was seen
 	Alerts             []Alert
 	SealedAlerts       [2]int
@@ -52,7 +52,7 @@ type TLS struct {
 	// Protected1RTT counts packets or records that are protected by the keys of application data: with the short header of QUIC, or in
 	// epoch 3 of DTLS 1.3.
 	Protected1RTT [2]int
-	QUICVersion   uint32 // of the last long header read, 0 if none
+	QUICVersion   uint32 // version in the last long header that was read, 0 if none
 	QUICRetry     bool   // a Retry packet was seen
 
 	layers [2]recordLayer

@@ -15,7 +15,7 @@ const (
 
 // TLSRecord is a protected record: its size and position. Its content is ciphertext.
 type TLSRecord struct {
-	Length int   // in bytes, without the 5 of the header
+	Length int   // length in bytes, without the header
 	End    int64 // stream offset right after the record
 	Ack    int64 // how many bytes of the other side were acknowledged by the packet with the record's first byte, -1 if unknown
 	Time   int64 // packet time of the record's last byte (Pool.Clock), in ns since the epoch, 0 if unknown

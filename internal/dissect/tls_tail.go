@@ -292,8 +292,8 @@ func (d *tailSide) follow(data []byte) (at int, ok bool) {
 	return at, true
 }
 
-// whole is header for the usual case that b has a complete header and the part of its content that is examined for text. Otherwise it
-// returns 0.
+// whole does the same as header if b has a complete header and the part of the record that is examined for text, which is the usual case.
+// Otherwise it returns 0.
 func (d *tailSide) whole(b []byte) int {
 	if d.n != 0 || d.state != tailSure || len(b) <= wire.RecordHeader || b[0] == wire.ContentHandshake || !plausibleHeader(b) {
 		return 0
@@ -331,7 +331,7 @@ func (d *tailSide) header(data []byte) int {
 		return -1
 	case typ == wire.ContentHandshake:
 		if size < minSealed {
-			return -1 // a plaintext message
+			return -1 // the record contains a plaintext message
 		}
 		more := copy(d.head[d.n:], data[n:])
 		n, d.n = n+more, d.n+uint8(more)

@@ -151,7 +151,7 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 }
 
 const (
-	// maxProxied bounds the PROXY headers that are read before the connection proper.
+	// maxProxied bounds how many PROXY headers are read at the start of a connection.
 	maxProxied = 4
 	// maxPreface bounds the bytes that prefacedHello accepts before a ClientHello.
 	maxPreface = 16
@@ -201,7 +201,7 @@ func (s *Session) upgradeWithoutHello(side Side, offset int64, data []byte, ack 
 type scanner struct {
 	buf         [helloPrefix]byte // bytes that may be the start of a hello
 	n           int
-	offset, ack int64 // of buf[0]
+	offset, ack int64 // offset and acknowledgement of buf[0]
 }
 
 // find looks for the start of a hello of a type at the start of data, or anywhere in it. ok reports whether it was found. If held is 0, the

@@ -305,7 +305,7 @@ func TestHelloAfterPlaintextLost(t *testing.T) {
 func TestLossAfterPlaintext(t *testing.T) {
 	for _, c := range tunnels {
 		if c.name == "consul" {
-			continue // one byte is not recognized as plaintext
+			continue // a single byte is not enough to be recognized as plaintext
 		}
 		for next, doubtful := range map[string]bool{
 			"250 this is what it says\r\n":             false,

@@ -70,7 +70,7 @@ func step(link wire.LinkType, b []byte) (view, bool) {
 		return ppp(b), true
 	case linkPPPDir:
 		return ppp(from(b, 1)), true
-	case linkPPPPPPD: // a direction instead of the address
+	case linkPPPPPPD: // a byte for the direction replaces the address
 		return ppp(from(b, 2)), true
 	case linkPPPEther: // version and type, code, session, length
 		return numbered(ppp(from(b, 6)), link, b, 2), true
@@ -339,7 +339,7 @@ func wireless(b []byte, align int) view {
 		return other
 	}
 	n := 24
-	if flags&3 == 3 { // from and to a distribution system: there is a fourth address
+	if flags&3 == 3 { // To DS and From DS are set: there is a fourth address
 		n += 6
 	}
 	if subtype&qos != 0 {

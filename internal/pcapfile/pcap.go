@@ -102,8 +102,8 @@ func (c *classic) next(p *flow.Packet) (int, error) {
 	return 0, err
 }
 
-// nextBuffered is next for a packet that is completely in the buffer, in a file of the usual format. For any other
-// packet it returns false, and the caller must call next.
+// nextBuffered does the same as next for a packet that is completely in the buffer, in a file of the usual format. For any other packet it
+// returns false, and the caller must call next.
 func (c *classic) nextBuffered(p *flow.Packet) bool {
 	const header = 16
 	if b := c.ahead; len(b) >= header {
@@ -139,7 +139,7 @@ func (c *classic) discard() {
 	c.ahead, c.passed = nil, 0
 }
 
-// read is next without the preparation for nextBuffered.
+// read does the same as next, without the preparation for nextBuffered.
 func (c *classic) read(p *flow.Packet) error {
 	head, err := c.in.Peek(c.header)
 	if err != nil {

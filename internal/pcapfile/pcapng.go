@@ -15,7 +15,7 @@ import (
 
 // Block types of pcapng (draft-ietf-opsawg-pcapng, section 11.1).
 const (
-	ngSection   = 0x0a0d0d0a // the same in both byte orders
+	ngSection   = 0x0a0d0d0a // the number is the same in both byte orders
 	ngInterface = 1
 	ngPacket    = 2 // obsolete, replaced by the enhanced packet block
 	ngSimple    = 3
@@ -122,7 +122,7 @@ func (n *ng) enter() (int64, error) {
 	return bodyLength(n.order().Uint32(head[4:]))
 }
 
-// bodyLength returns the length of the body of a block with a total length.
+// bodyLength returns the length of a block's body. total is the block's total length.
 func bodyLength(total uint32) (int64, error) {
 	if total < 12 || total%4 != 0 {
 		return 0, fmt.Errorf("a block of %d bytes, expected 12 or more and a multiple of 4", total)

@@ -21,7 +21,7 @@ type Assembler struct {
 // instruction is a bpf.RawInstruction whose jumps lead to labels.
 type instruction struct {
 	bpf.RawInstruction
-	yes, no Label // of a jump; an unconditional one has only yes
+	yes, no Label // targets of a jump; an unconditional jump has only yes
 }
 
 // Label returns a new label, which must be bound once.
@@ -62,7 +62,7 @@ func (a *Assembler) write(i instruction) {
 // A Test is a comparison of the accumulator with a value, for a conditional jump.
 type Test uint16
 
-// The tests.
+// Tests for conditional jumps.
 const (
 	Equal     Test = jmpJEQ
 	Greater   Test = jmpJGT // unsigned
@@ -73,7 +73,7 @@ const (
 // If jumps to yes if the test of the accumulator against value is true, else to no.
 func (a *Assembler) If(test Test, value uint32, yes, no Label) { a.jump(uint16(test), value, yes, no) }
 
-// IfX is If with the index register as the value.
+// IfX does the same as If, with the index register as the value.
 func (a *Assembler) IfX(test Test, yes, no Label) { a.jump(uint16(test)|sourceX, 0, yes, no) }
 
 // jump writes a conditional jump.

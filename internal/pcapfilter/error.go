@@ -10,7 +10,7 @@ import (
 // Error reports where an expression is wrong, and what was expected there.
 type Error struct {
 	Text    string // the expression
-	Offset  int    // of the error in Text, in bytes
+	Offset  int    // offset of the error in Text, in bytes
 	Problem string
 }
 

@@ -25,7 +25,7 @@ const (
 type token struct {
 	kind  kind
 	word  string // kindWord: the word in its canonical spelling, "and" for "&&"
-	text  string // as written; kindName: without the backslash
+	text  string // the token as written; for kindName without the backslash
 	at    int    // offset in the expression
 	value uint32 // kindNumber: the number; kindIPv4: its numbers, one per byte, the last one lowest
 	parts int    // kindIPv4: how many numbers it has
@@ -40,7 +40,7 @@ type lexer struct {
 	err  *Error
 }
 
-// operators, longer ones first.
+// operators are the operators of the language, longer ones first.
 var operators = []string{"&&", "||", "!=", "==", "<=", ">=", "<<", ">>", "(", ")", "[", "]", "+", "-", "*", "/", "%", "&", "|", "^", "<", ">", "=", "!", ":"}
 
 // spelling maps a word or an operator to the canonical word with the same meaning.

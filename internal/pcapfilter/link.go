@@ -13,8 +13,8 @@ type layerKind uint8
 
 const (
 	byEtherType layerKind = iota // an EtherType gives the next protocol
-	byFamily                     // an address family gives it
-	byVersion                    // there is no header: only the IP version gives it
+	byFamily                     // an address family gives the next protocol
+	byVersion                    // there is no header: the IP version gives the next protocol
 )
 
 var layers = map[wire.LinkType]layer{
@@ -28,8 +28,8 @@ var layers = map[wire.LinkType]layer{
 	wire.LinkIPv6:     {byVersion, 0, 0},
 }
 
-// Address families: AF_INET of all systems, and AF_INET6 of Linux, of NetBSD and OpenBSD, of
-// FreeBSD and of macOS.
+// Address families: AF_INET, which is the same on all systems, and the values of AF_INET6 on
+// Linux, on NetBSD and OpenBSD, on FreeBSD and on macOS.
 var (
 	families4 = []uint32{2}
 	families6 = []uint32{10, 24, 28, 30}
@@ -48,7 +48,7 @@ func (g *generator) etherProto(number uint32, yes, no Label) {
 			g.emit(classLD|modeABS|sizeW, g.layer.typ)
 			var both []uint32
 			for _, f := range families {
-				if g.cfg.Link == wire.LinkNull { // in the byte order of the capturing host
+				if g.cfg.Link == wire.LinkNull { // the family is in the byte order of the capturing host
 					both = append(both, f<<24)
 				}
 				both = append(both, f)

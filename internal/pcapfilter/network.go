@@ -13,7 +13,7 @@ const (
 	ip4Protocol = 9
 	ip4Source   = 12
 	ip4Dest     = 16
-	offsetBits  = 0x1fff // of ip4Fragment
+	offsetBits  = 0x1fff // the bits of the field at ip4Fragment that are the offset
 
 	ip6Next   = 6
 	ip6Source = 8

@@ -39,7 +39,7 @@ func zookeeperServer(b []byte) Match {
 	return zookeeperConnect(b, 20)
 }
 
-// zookeeperConnect checks that the password's length, at offset at or 4 bytes before, is 16.
+// zookeeperConnect recognizes a message whose password is 16 bytes long. The length of the password is at offset at, or 4 bytes before.
 func zookeeperConnect(b []byte, at int) Match {
 	if len(b) < at {
 		return More
@@ -76,7 +76,7 @@ func erlangNode(b []byte) Match {
 	}
 	name := b[2+skip:]
 	if !printable(name) || !bytes.Contains(name, []byte("@")) {
-		return Maybe // the name follows a challenge
+		return Maybe // in a challenge message the challenge comes before the name
 	}
 	return Yes
 }

@@ -60,7 +60,7 @@ func anyOf(wants ...string) func([]byte) Match {
 	}
 }
 
-// anyFold is anyOf for any case of letters. wants must be in upper case.
+// anyFold does the same as anyOf, but ignores the case of letters. wants must be in upper case.
 func anyFold(wants ...string) func([]byte) Match {
 	return func(b []byte) Match {
 		best := No
@@ -71,7 +71,7 @@ func anyFold(wants ...string) func([]byte) Match {
 	}
 }
 
-// prefixFold is prefix for any case of letters. want must be in upper case.
+// prefixFold does the same as prefix, but ignores the case of letters. want must be in upper case.
 func prefixFold(b []byte, want string) Match {
 	n := min(len(b), len(want))
 	for i := range n {

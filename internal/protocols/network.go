@@ -14,7 +14,7 @@ func dhcpMessage(b []byte) Match {
 	return Yes
 }
 
-// ntpPacket returns a recognizer of NTP 3 and 4 in a mode (RFC 5905 section 7.3), whose result is at most Maybe.
+// ntpPacket returns a recognizer of NTP 3 and 4 in a mode (RFC 5905 section 7.3). Its result is at most Maybe.
 func ntpPacket(mode byte) func([]byte) Match {
 	return func(b []byte) Match {
 		if len(b) != 48 && len(b) != 68 || b[0]&7 != mode || b[0]>>3&7 < 3 || b[0]>>3&7 > 4 || b[1] > 16 || b[2] > 17 {

@@ -74,11 +74,11 @@ func isoType(b []byte, binary bool) Match {
 	}
 	size, first := 8, rest[0]
 	switch hex := hexadecimal(rest[:16], zero); {
-	case !hex && (!binary || rest[1]&0x20 == 0): // without a systems trace audit number, field 11
+	case !hex && (!binary || rest[1]&0x20 == 0): // the message has no systems trace audit number, field 11
 		return No
 	case hex:
 		size, first = 16, (rest[0]-zero)<<4
-		if rest[0] > zero+9 || rest[0] < zero { // a letter: bit 8 is set
+		if rest[0] > zero+9 || rest[0] < zero { // the digit is a letter: its top bit is set
 			first = 0x80
 		}
 	}

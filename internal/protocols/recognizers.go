@@ -20,7 +20,7 @@ type Recognizer struct {
 // Form is the form in which a recognized protocol sends its data.
 type Form uint8
 
-// Forms of data.
+// Forms in which a protocol sends its data.
 const (
 	Plain     Form = iota // plaintext
 	Greeting              // a plaintext greeting; the protocol encrypts what follows by its own means

@@ -26,7 +26,7 @@ func tdsMessage(b []byte) Match {
 			return No
 		}
 		return Yes
-	case 0x01: // a batch: its headers, then text in UTF-16
+	case 0x01: // a SQL batch: headers, then text in UTF-16
 		return tdsBatch(body)
 	case 0x03, 0x06, 0x07, 0x0e:
 		return Maybe

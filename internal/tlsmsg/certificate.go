@@ -21,7 +21,7 @@ const (
 type Chain struct {
 	Length int      // number of certificates; 0 if the message is empty
 	Bytes  int      // total length of their DER
-	SHA256 [32]byte // of the leaf's DER
+	SHA256 [32]byte // hash of the leaf's DER
 	Leaf   *Leaf    // nil if the leaf is not a well-formed X.509 certificate
 	// Subject and Issuer of the leaf, as RFC 4514 writes them. They may be known even if the chain is Broken.
 	Subject, Issuer string

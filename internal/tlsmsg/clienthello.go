@@ -23,9 +23,9 @@ type ClientHello struct {
 	Random           [32]byte
 	SessionID        []byte
 	CipherSuites     []uint16
-	Extensions       []uint16 // in the order sent
+	Extensions       []uint16 // in the order in which the client sent them
 	ServerName       string   // in lower case and escaped; Name checks it. With ECH it is the outer name
-	ALPN             []string // the first 32
+	ALPN             []string // the first 32 names
 	Groups           []uint16
 	PointFormats     []uint8
 	SignatureSchemes []uint16
@@ -33,7 +33,7 @@ type ClientHello struct {
 	KeyShares        []uint16 // groups of the key shares
 	Ticket           bool     // a non-empty session ticket (TLS 1.2)
 	TicketHash       TicketHash
-	Identities       []Identity // of pre_shared_key; the first 8
+	Identities       []Identity // the first 8 identities of pre_shared_key
 	RecordSizeLimit  uint16     // the largest record that the client accepts (RFC 8449), 0 if not sent
 	V2               bool       // the hello is one of SSL 2.0
 

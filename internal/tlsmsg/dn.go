@@ -86,7 +86,7 @@ func attribute(set *cryptobyte.String) (string, bool) {
 
 // directoryString decodes the string types of X.520.
 func directoryString(b []byte, tag cbasn1.Tag) string {
-	if tag != 30 { // not a BMPString: usually ASCII or UTF-8
+	if tag != 30 { // other strings than BMPString are usually ASCII or UTF-8
 		return strings.ToValidUTF8(string(b), "\uFFFD")
 	}
 	units := make([]uint16, len(b)/2)

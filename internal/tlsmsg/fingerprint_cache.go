@@ -39,7 +39,7 @@ type knownClient struct {
 
 // knownServer has the fields that the fingerprint of a ServerHello is computed from.
 type knownServer struct {
-	ja3s           string // empty if the entry is
+	ja3s           string // empty if the entry is empty
 	version, suite uint16
 	extensions     []uint16
 }

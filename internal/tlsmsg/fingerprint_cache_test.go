@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestFingerprintCache checks that fingerprints from the cache equal computed ones, and that hellos that differ do not share them.
+// TestFingerprintCache checks that fingerprints from the cache equal computed ones, and that different hellos do not share fingerprints.
 func TestFingerprintCache(t *testing.T) {
 	var c FingerprintCache
 	base := func() *ClientHello {

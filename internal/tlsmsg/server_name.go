@@ -34,7 +34,7 @@ func isTagged(name string) bool {
 	return mesh
 }
 
-// Characters of tags.
+// Characters that the tags of a name consist of.
 const (
 	tagValue = "abcdefghijklmnopqrstuvwxyz0123456789.-_"
 	tagKey   = tagValue + "/"

@@ -21,7 +21,7 @@ type ServerHello struct {
 	SessionID     []byte
 	CipherSuite   uint16
 	Extensions    []uint16
-	Group         uint16 // of key_share, 0 if absent
+	Group         uint16 // group of key_share, 0 if absent
 	ALPN          string // plaintext only in TLS 1.2 and older
 	PSK           bool   // the server selected a pre-shared key
 	Identity      uint16 // index of the selected identity, if PSK is set
