@@ -31,7 +31,7 @@ func TestAttached(t *testing.T) {
 	defer null.Close()
 	for name, c := range map[string]struct {
 		lasts time.Duration
-		hang  func(input, output *os.File) // closes the other ends
+		hang  func(input, output *os.File) // closes the other ends of input and output
 		want  error
 	}{
 		"its time is up":   {time.Millisecond, func(*os.File, *os.File) {}, errTimeUp},

@@ -18,7 +18,7 @@ func TestOrders(t *testing.T) {
 	for name, test := range map[string]struct {
 		files   map[string]string
 		until   time.Time // TAP_UNTIL
-		reason  string    // nothing is to be captured
+		reason  string    // why nothing is to be captured
 		problem string
 		mute    string
 		allow   string // TAP_CONFIG_ALLOW, empty: everything
@@ -99,14 +99,14 @@ func TestEnding(t *testing.T) {
 		want   string
 	}{
 		{0, end(10), ""},
-		{5, end(20), ""}, // extended while it runs
+		{5, end(20), ""}, // the end is moved to a later time while the tap runs
 		{15, end(20), ""},
 		{16, end(12), "until"}, // the end was moved to an earlier time
 		{17, none, "until"},    // TAP_UNTIL is over too
 		{18, orders{hasUntil: true}, "until"},
-		{19, end(30), ""}, // extended again
+		{19, end(30), ""}, // the end is moved to a later time again
 		{20, orders{off: true, hasUntil: true, until: at(30)}, "disabled"},
-		{21, end(30), "disabled"}, // the key is gone
+		{21, end(30), "disabled"}, // the ConfigMap no longer has the key
 		{22, none, "disabled"},
 		{23, orders{on: true, hasUntil: true, until: at(30)}, ""},
 		{30, orders{on: true, hasUntil: true, until: at(30)}, "until"},

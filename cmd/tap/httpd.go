@@ -28,7 +28,7 @@ type response struct {
 }
 
 const (
-	httpdConns  = 16               // open at a time; further ones are closed at once
+	httpdConns  = 16               // connections that are open at a time; further ones are closed at once
 	httpdTime   = 10 * time.Second // time limit of one connection: half for the request, half for the response
 	httpdHeader = 8 << 10          // bytes of a request's header; net/http adds 4096
 )
@@ -51,7 +51,7 @@ func serveHTTP(l net.Listener, log *slog.Logger, respond func(path string) respo
 		ReadHeaderTimeout:            httpdTime / 2,
 		ReadTimeout:                  httpdTime / 2,
 		WriteTimeout:                 httpdTime / 2,
-		IdleTimeout:                  httpdTime / 2, // no effect while connections are not kept alive
+		IdleTimeout:                  httpdTime / 2, // has no effect, because connections are not kept alive
 		MaxHeaderBytes:               httpdHeader,
 		ConnState:                    h.connState,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -60,7 +60,7 @@ func serveHTTP(l net.Listener, log *slog.Logger, respond func(path string) respo
 	h.server.SetKeepAlivesEnabled(false) // an idle client must not occupy a slot
 	go func() {
 		defer close(h.served)
-		_ = h.server.Serve(h) // it returns once the listener is closed
+		_ = h.server.Serve(h) // Serve returns once the listener is closed
 	}()
 	return h
 }
@@ -70,7 +70,7 @@ func serveHTTP(l net.Listener, log *slog.Logger, respond func(path string) respo
 func (h *httpd) close() {
 	h.server.Close()
 	<-h.served
-	h.server.Close() // a connection that was accepted during the first call
+	h.server.Close() // closes a connection that was accepted during the first call
 	for range cap(h.slots) {
 		h.slots <- struct{}{} // blocks until a connection's goroutine has ended
 	}

@@ -26,7 +26,7 @@ func (p pipes) Accept() (net.Conn, error) {
 }
 
 func (p pipes) Close() error {
-	defer func() { _ = recover() }() // closed twice
+	defer func() { _ = recover() }() // the channel may be closed twice
 	close(p)
 	return nil
 }

@@ -60,7 +60,7 @@ func (t *tap) apply(engine *finding.Engine, o orders) {
 		t.muted = mute
 	}
 	if !slices.Equal(o.expect, t.orders.expect) {
-		engine.Expect(slices.Concat(t.expect, o.expect)) // the first match counts, so the platform's expectations do
+		engine.Expect(slices.Concat(t.expect, o.expect)) // the first match applies, so the platform's expectations have precedence
 	}
 	engine.Namespace(o.mute, o.expect)
 	t.orders = o

@@ -20,7 +20,7 @@ func (b *batch) onLoopback(p *flow.Packet, name string) bool {
 	switch {
 	case !fromLoopback(p):
 		return false
-	case p.Link != wire.LinkEthernet: // its header has the type of the device
+	case p.Link != wire.LinkEthernet: // the link header contains the type of the device
 		return true
 	case isDevice(name):
 		return name == live.Loopback

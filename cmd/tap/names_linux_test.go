@@ -45,7 +45,7 @@ func namesServer(address string) error {
 				return
 			}
 			query, response := capturetest.DNS(binary.BigEndian.Uint16(b), liveName, 30, nil, netip.MustParseAddr(address))
-			if n >= len(query) && b[len(query)-3] != query[len(query)-3] { // another type: no answer
+			if n >= len(query) && b[len(query)-3] != query[len(query)-3] { // a query of another type has no answer
 				response = append(query[:len(query)-4:len(query)-4], b[len(query)-4:len(query)]...)
 				response[2], response[3] = 0x81, 0x80
 			}

@@ -18,7 +18,7 @@ func (t *tap) panicked(p *pipeline.Locked, cause any) {
 	if n <= panicsLogged {
 		t.log.Error("a packet caused a fault of the tap itself: please report it", "cause", cause, "stack", string(debug.Stack()))
 	}
-	if n&(n-1) == 0 { // the first, second, fourth, ...
+	if n&(n-1) == 0 { // the first, second, fourth, ... panic
 		p.Engine.Degraded(time.Now().UnixNano(), fmt.Sprintf("%d faults of the tap itself: what was known of the connections is lost", n))
 	}
 }

@@ -59,7 +59,7 @@ Exit status: 0 success; 1 an error, such as a truncated file, of which the part 
 // readOptions are the flags of tap read.
 type readOptions struct {
 	text   bool
-	emit   map[string]bool // datasets
+	emit   map[string]bool // datasets to emit
 	local  []netip.Prefix
 	ranges []netip.Prefix
 	expect []finding.Expectation
@@ -331,7 +331,7 @@ func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, 0, err // the error has the file's name
+		return nil, 0, err // the error contains the file's name
 	}
 
 	info, err := f.Stat()

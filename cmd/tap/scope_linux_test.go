@@ -274,7 +274,7 @@ func forgedConversations(t *testing.T) (dropped bool) {
 		got := verdictsBySource(t, lines)
 		want := map[int]string{honest: "tls", 41002: "tls", 41003: "", 41004: "unknown"}
 		if forwarded {
-			want[41000], want[41001] = "mtls", "mtls" // what the packets show; nothing inherits from them
+			want[41000], want[41001] = "mtls", "mtls" // the packets show mutual TLS, and nothing inherits from them
 		}
 		for from, v := range got {
 			if want[from] != v && (v == "mtls" || from == honest) || !forwarded && (from == 41000 || from == 41001 || from == 41003) {

@@ -19,7 +19,7 @@ func TestScopeOfCaptures(t *testing.T) {
 		name     string
 		from, to string
 		local    string
-		bare     bool   // frames between zero addresses
+		bare     bool   // the frames have zero addresses
 		ttl      byte   // TTL of the server's packets; 0: as generated
 		device   string // name of the interface in a pcapng file; empty: a pcap file
 		want     string

@@ -51,7 +51,7 @@ func (c *counted) Write(b []byte) (int, error) {
 type account struct {
 	Port          int // port of the server
 	Requests      uint64
-	Sent, Answers uint64 // bytes
+	Sent, Answers uint64 // bytes sent and bytes of answers
 }
 
 // keepAlive sends requests on one connection of each kind until its standard input ends; then it closes them and prints their counts.

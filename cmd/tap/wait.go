@@ -44,7 +44,7 @@ func wait(args, environ []string, std streams) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(longestWait): // reading /proc hangs
+	case <-time.After(longestWait): // reading /proc may hang
 	}
 }
 

@@ -41,7 +41,7 @@ func TestCapturing(t *testing.T) {
 		want       bool
 	}{
 		{"lo", 65532, true},
-		{"lo,nosuch0", 65532, true}, // a missing interface is not waited for
+		{"lo,nosuch0", 65532, true}, // tap wait does not wait for a missing interface
 		{"nosuch0", 7, true},
 		{"lo", 0, false},
 		{"lo", 7, false},

@@ -18,7 +18,7 @@ type record struct {
 	tpid          uint16
 	typ           uint8
 	next          uint32 // offset of the next record in the block; 0: the correct one
-	macBy, snapBy int    // added to the right values
+	macBy, snapBy int    // numbers that are added to the right values
 }
 
 // blockOf returns a block with records, laid out as by the kernel (net/packet/af_packet.c).
@@ -88,7 +88,7 @@ func TestBlock(t *testing.T) {
 		"tags": {
 			blockOf(4096,
 				record{data: frame, status: 1<<4 | 1<<6, tci: 0x6005, tpid: 0x88a8},
-				record{data: frame, status: 1 << 4, tci: 5, tpid: 0x88a8}, // an old kernel: the type is not valid
+				record{data: frame, status: 1 << 4, tci: 5, tpid: 0x88a8}, // an old kernel, which does not report the tag's type
 				record{data: frame, status: 1, tci: 5, tpid: 0x8100}),     // neither tag nor type is valid
 			[]Packet{
 				{Data: frame, Length: 16, VLAN: 0x6005, VLANType: 0x88a8},

@@ -29,6 +29,6 @@ func ExampleOpen() {
 		}
 	})
 	if err != nil {
-		fmt.Println(err) // such as: the interface was deleted
+		fmt.Println(err) // for example because the interface was deleted
 	}
 }

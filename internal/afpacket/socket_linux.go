@@ -27,7 +27,7 @@ func lookup(name string) (device, error) {
 		return device{}, noInterface(`""`)
 	}
 	request, err := unix.NewIfreq(name)
-	if err != nil { // longer than any interface's name
+	if err != nil { // the name is longer than any interface's name
 		return device{}, noInterface(name)
 	}
 	// The requests below work on any socket. A Unix socket needs no capability.

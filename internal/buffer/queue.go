@@ -22,7 +22,7 @@ type queue struct {
 
 	mu             sync.Mutex
 	lists          [priorities]fifo
-	records, bytes int // queued and being sent
+	records, bytes int // records that are queued or being sent, and their memory
 	seq            uint64
 	sealed         bool
 	delivered      map[string]uint64

@@ -32,7 +32,7 @@ func ids(items []Item) string {
 func TestQueuePriorities(t *testing.T) {
 	for _, c := range []struct {
 		name, puts string // one letter for each record, in order
-		kept       string // letter and number
+		kept       string // letter and number of each record that is kept
 		refused    int
 		dropped    map[string]uint64
 	}{

@@ -26,7 +26,7 @@ import (
 type segment struct {
 	file     *os.File
 	number   uint64
-	old      bool   // version 1
+	old      bool   // the file is of version 1
 	sealed   bool   // no more records are appended
 	orphan   bool   // the segment's file was removed from the folder; see spool.checkFiles
 	size     int64  // bytes of the header and all records
@@ -71,8 +71,8 @@ type entry struct {
 	segment *segment
 	at, end int64
 	index   uint32
-	done    bool // delivered or dropped
-	marked  bool // done is written in the file
+	done    bool // the record was delivered or dropped
+	marked  bool // the file shows that the record is done
 }
 
 func segmentName(p priority, number uint64) string {

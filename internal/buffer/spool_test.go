@@ -27,7 +27,7 @@ func closeSpool(b *Buffer) {
 	default:
 		b.Close()
 	}
-	<-b.spool.done // Close waits for at most two seconds
+	<-b.spool.done // Close waits at most two seconds for this
 }
 
 // onDisk waits until n records are on disk.
@@ -217,7 +217,7 @@ func TestSpoolFull(t *testing.T) {
 		t.Errorf("flows and posture: %+v", s)
 	}
 	for n := range 300 {
-		b.Put(big(datasets[n%2*2], n)) // finding, tap
+		b.Put(big(datasets[n%2*2], n)) // a finding or a record of the tap
 		put++
 	}
 	eventually.True(t, "it is full", func() bool { return strings.Contains(b.Stats().SpoolReason, "full") }, b.Stats)

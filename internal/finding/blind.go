@@ -16,7 +16,7 @@ type InterfaceState struct {
 	Since    int64  // start of the current state, captured or not, ns since the epoch
 	Packets  uint64 // packets seen on the interface since the start
 	Dropped  uint64 // packets lost because the interface's ring was full, since the start
-	Error    string // why it is not captured, empty if it is
+	Error    string // why the interface is not captured, empty if it is
 }
 
 // tapBlind is the rule that a tap must see every interface that it should capture on. Its

@@ -36,8 +36,8 @@ const (
 	answeredBit    // plaintext that the server accepted, see answered
 	answeringBit   // plaintext on a connection whose SYN was answered, see answering
 	spokenBit      // plaintext on a connection with payload from the pod, see spoken
-	missedStartBit // its start was not captured
-	gapBit         // some of its bytes were not captured
+	missedStartBit // the connection's start was not captured
+	gapBit         // some of the connection's bytes were not captured
 	ruleBit        // the first rule
 	traitCount     = ruleBit + ruleCount
 

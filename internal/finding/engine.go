@@ -51,10 +51,10 @@ type Config struct {
 
 // Coverage holds totals since the start of how much was seen.
 type Coverage struct {
-	Packets  uint64 // seen
-	Dropped  uint64 // lost because the ring was full
+	Packets  uint64 // packets seen
+	Dropped  uint64 // packets lost because the ring was full
 	Evicted  uint64 // connections evicted from the full table
-	CutShort uint64 // streams of which only the head was read because the buffers were full
+	CutShort uint64 // streams that were read only at their start, because the buffers were full
 	Older    uint64 // connections older than the tap; this number itself, not its growth, is in windows too
 	Since    int64  // when the capture on all interfaces began, ns since the epoch: nothing earlier was seen; 0: unknown
 	Foreign  uint64 // packets of conversations that do not involve the tapped pod, which were not examined
@@ -93,8 +93,8 @@ type Engine struct {
 
 	sequences map[string]uint64
 	blank     record.Record // the members that all records have in common
-	record    record.Record // under construction; equal to blank between records
-	tls       record.TLS    // target of record.TLS
+	record    record.Record // the record under construction; equal to blank between records
+	tls       record.TLS    // the value that record.TLS points to
 	encoded   []byte
 	id        string
 	scratch   []byte

@@ -25,7 +25,7 @@ const (
 // totals and because it may open again.
 type openFinding struct {
 	open      bool
-	severity  int // the highest of its hits
+	severity  int // the highest severity of its hits
 	expect    Expect
 	group     string // meshtls.finding.group_id
 	firstSeen int64  // start of the first hit, ns since the epoch

@@ -95,7 +95,7 @@ func madeUp(t *testing.T, answered bool, wants ...string) {
 		j := plain(id, at)
 		j.Direction, j.PeerName, j.PeerNameBasis = verdict.DirectionIngress, "", ""
 		j.Source.Addr, j.Destination.Addr = netip.AddrFrom4([4]byte{10, 9, byte(id >> 8), byte(id)}), j.Source.Addr
-		j.Destination.Bytes, j.Destination.Packets, j.HTTP.Status = 0, 1, 0 // answered by an RST, or by a SYN-ACK before it
+		j.Destination.Bytes, j.Destination.Packets, j.HTTP.Status = 0, 1, 0 // the only answer is an RST, or a SYN-ACK before it
 		j.MissedStart = !answered
 		return j
 	}

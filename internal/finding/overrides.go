@@ -14,7 +14,7 @@ const (
 // overrides holds settings that were changed after New.
 type overrides struct {
 	muted  []string // muted rules
-	mute   []string // the ones of muted that the namespace muted
+	mute   []string // muted rules that the namespace chose
 	expect []string // the namespace's expectations
 }
 

@@ -10,11 +10,11 @@ import (
 // pipeline recovers from such panics.
 func TestRecordAfterPanic(t *testing.T) {
 	panics := 0
-	for failing := 1; failing <= 8; failing++ { // the call of Interfaces that panics
+	for failing := 1; failing <= 8; failing++ { // number of the call of Interfaces that panics
 		call := 0
 		states := []finding.InterfaceState{{Name: "eth0", Since: noon, Error: "operation not permitted"}}
 		r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Interfaces: func() []finding.InterfaceState {
-			if call++; call == failing { // once
+			if call++; call == failing { // Interfaces panics once
 				panic("no interfaces")
 			}
 			return states

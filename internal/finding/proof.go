@@ -34,7 +34,7 @@ type proof struct {
 	party
 	first          int64 // time of the first proof of mutual TLS, 0: none
 	clean          bool  // mutual TLS and nothing less, up to now or in the last window
-	mutual, lesser bool  // seen in this window: mutual TLS, something less
+	mutual, lesser bool  // whether mutual TLS, or something less, was seen in this window
 	everLesser     bool  // something less was ever seen
 	active         int64
 }

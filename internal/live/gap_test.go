@@ -16,7 +16,7 @@ func TestOpenedConnections(t *testing.T) {
 		"": 0,
 		"Ip: Forwarding\nIp: 1\nTcp: RtoMax ActiveOpens PassiveOpens CurrEstab\nTcp: 120000 7 2 5\nUdp: InDatagrams\nUdp: 9\n": 9,
 		"Tcp: ActiveOpens PassiveOpens\n":               0, // no values
-		"Tcp: ActiveOpens PassiveOpens\nTcp: 3\n":       3, // one is missing
+		"Tcp: ActiveOpens PassiveOpens\nTcp: 3\n":       3, // one value is missing
 		"Tcp: ActiveOpens PassiveOpens\nTcp: x -1\n":    0,
 		"Tcp: PassiveOpens ActiveOpens New\nTcp: 1 2 9": 3, // in any order
 	} {

@@ -32,7 +32,7 @@ type Interface struct {
 	changes    uint64                 // how often the filter was changed
 	err        error                  // why nothing is captured; nil while something is
 	since      time.Time              // start of the present state: captured or not
-	gone       bool                   // the interface no longer exists, and does not have to
+	gone       bool                   // the interface no longer exists, and is not waited for
 	ended      bool                   // Stop ended the capture; there was no error
 	renamed    bool                   // the capture is ending because the interface was renamed
 	past       afpacket.Stats         // counts of earlier handles of the TCP ring

@@ -114,7 +114,7 @@ func (g *entry) countFinding(r *record.Record) {
 			g.findingCounts = map[string]Counts{}
 		}
 		g.findingCounts[id] = countOf(r, 1)
-	case m.Finding.Count == 0: // retracted
+	case m.Finding.Count == 0: // the finding was retracted
 		delete(g.findingCounts, id)
 	}
 }

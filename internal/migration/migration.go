@@ -14,7 +14,7 @@ const (
 	MTLS        State = "mtls"         // mutual TLS
 	MTLSSidecar State = "mtls_sidecar" // mutual TLS by a mesh's sidecar
 	MTLSHBONE   State = "mtls_hbone"   // mutual TLS by HBONE
-	Mixed       State = "mixed"        // mutual TLS, and connections that are less
+	Mixed       State = "mixed"        // mutual TLS, and connections that are less than mutual TLS
 	TLS         State = "tls"          // TLS without a client certificate
 	TLSUnclear  State = "tls_unclear"  // TLS that may be mutual or not
 	Encrypted   State = "encrypted"    // encrypted and not TLS, such as SSH
@@ -45,8 +45,8 @@ type Basis string
 // The bases.
 const (
 	ByName    Basis = "name"    // workload, service and port
-	ByService Basis = "service" // workload and service; the port is another
-	ByPair    Basis = "pair"    // HBONE between the two, which represents all their services
+	ByService Basis = "service" // workload and service; the ports differ
+	ByPair    Basis = "pair"    // HBONE between the two ends, which represents all their services
 	ByAddress Basis = "address" // an address without a name: it may be another pod's by now
 	ByServer  Basis = "server"  // the server and its port; the client is known by an address only
 )

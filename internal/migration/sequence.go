@@ -18,7 +18,7 @@ const pageSize = 4096
 func (s *Side) isRepeated(u *run, r *record.Record) bool {
 	q := u.sequences[r.Event.Dataset]
 	if q == nil {
-		if len(u.sequences) >= 8 { // datasets; there are 4
+		if len(u.sequences) >= 8 { // more datasets than the 4 that exist
 			return false
 		}
 		q = &sequence{pages: map[uint64]*[pageSize / 64]uint64{}}

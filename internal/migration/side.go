@@ -89,8 +89,8 @@ type entryKey struct {
 // entry is one edge of one tap.
 type entry struct {
 	from, to      Party        // ends as recorded, with addresses not resolved
-	hbone         bool         // a record shows that it is HBONE
-	notHBONE      bool         // a record shows that it is not
+	hbone         bool         // a record shows that the edge is HBONE
+	notHBONE      bool         // a record shows that the edge is not HBONE
 	addrs         []netip.Addr // addresses of the server
 	earliestEnd   int64        // the earliest end of its records, in ns; 0: unknown
 	latestStart   int64        // the latest start of its records

@@ -33,7 +33,7 @@ const (
 
 // A Thinner decides which connections the kernel may thin, and when. The zero value chooses none.
 type Thinner struct {
-	Most int // most connections that are chosen, up to MaxThinned; 0: none
+	Most int // maximum number of chosen connections, at most MaxThinned; 0: none
 
 	next       int64 // when the next choice is due, ns since the epoch
 	nextRound  int64 // when all connections are captured whole again

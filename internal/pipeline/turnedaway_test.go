@@ -66,7 +66,7 @@ func TestTurnedAway(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps   []stray
 		verdict string
-		at      int // number of packets after which the finding is there: 0 never, -1 at the end
+		at      int // number of packets after which the finding is open; 0: never, -1: at the end
 	}{
 		"a RST":                            {[]stray{said, rst}, "unknown", 0},
 		"late":                             {[]stray{said, {fromPod: true, flags: flagRST, seq: 90, wait: 500 * time.Millisecond}}, "unknown", 0},

@@ -19,10 +19,10 @@ type Meshtls struct {
 	Peer         Peer     `json:"peer,omitzero"`
 	TLS          Auth     `json:"tls,omitzero"`
 
-	Finding  Finding   `json:"finding,omitzero"`   // findings
-	Edge     Edge      `json:"edge,omitzero"`      // findings and posture
-	Tap      *Tap      `json:"tap,omitempty"`      // the tap's own records, and findings about the tap
-	Coverage *Coverage `json:"coverage,omitempty"` // all but flows
+	Finding  Finding   `json:"finding,omitzero"`   // in findings
+	Edge     Edge      `json:"edge,omitzero"`      // in findings and postures
+	Tap      *Tap      `json:"tap,omitempty"`      // in the tap's own records, and in findings about the tap
+	Coverage *Coverage `json:"coverage,omitempty"` // in all records but flows
 	Local    Local     `json:"local,omitzero"`
 	Run      string    `json:"run,omitempty"` // the run of the tap in which Event.Sequence counts; empty for captures
 }
@@ -69,7 +69,7 @@ type Edge struct {
 	Port   uint16 `json:"port,omitempty"` // port of the server
 	Folded bool   `json:"folded,omitempty"`
 
-	Connections       *ByVerdict `json:"connections,omitempty"`        // connections that lived in the window
+	Connections       *ByVerdict `json:"connections,omitempty"`        // connections that were open in the window
 	Bytes             *ByVerdict `json:"bytes,omitempty"`              // their payload bytes that were reported in the window
 	FirstProof        Time       `json:"first_proof,omitzero"`         // first connection of this edge and run that was shown to be mutual TLS
 	LastProof         Time       `json:"last_proof,omitzero"`          // the latest such connection
@@ -113,10 +113,10 @@ type Window struct {
 // Watched holds the counters of the capture.
 type Watched struct {
 	Packets  uint64 `json:"packets"`
-	Dropped  uint64 `json:"dropped"`   // lost because the ring was full
+	Dropped  uint64 `json:"dropped"`   // packets lost because the ring was full
 	Evicted  uint64 `json:"evicted"`   // connections evicted from the full table
-	CutShort uint64 `json:"cut_short"` // streams of which only the head was read because the buffers were full
-	Older    uint64 `json:"older"`     // connections older than the tap: the current number, not a growth
+	CutShort uint64 `json:"cut_short"` // streams that were read only at their start, because the buffers were full
+	Older    uint64 `json:"older"`     // connections older than the tap: this number itself, not its growth in the window
 }
 
 // Namespace is meshtls.coverage.namespace: the settings that the tapped namespace chose, and not the
@@ -146,8 +146,8 @@ type Interface struct {
 	Captured bool   `json:"captured"`
 	Since    Time   `json:"since,omitzero"` // start of the current state, captured or not
 	Packets  uint64 `json:"packets"`
-	Dropped  uint64 `json:"dropped"`         // lost because its ring was full
-	Error    string `json:"error,omitempty"` // why it is not captured
+	Dropped  uint64 `json:"dropped"`         // packets lost because the interface's ring was full
+	Error    string `json:"error,omitempty"` // why the interface is not captured
 }
 
 // Check is the result of one self-test.

@@ -26,10 +26,10 @@ const (
 // has the names of Elastic's Beats. Meshtls holds all other data.
 type Record struct {
 	Timestamp Time   `json:"@timestamp"`        // when it happened, by the packets' time
-	Message   string `json:"message,omitempty"` // one sentence for people; findings and posture
+	Message   string `json:"message,omitempty"` // one sentence for people; in findings and postures
 	ECS       ECS    `json:"ecs"`
 	Event     Event  `json:"event"`
-	Rule      Rule   `json:"rule,omitzero"` // findings
+	Rule      Rule   `json:"rule,omitzero"` // in findings
 
 	// For a flow, its connection; for a finding, the latest connection that broke the rule. Posture
 	// has Network.Direction only.
@@ -63,9 +63,9 @@ type Event struct {
 	Category []string `json:"category"` // "network", or "process" if the record is about the tap
 	Type     []string `json:"type"`
 	Dataset  string   `json:"dataset"`            // one of the Dataset constants
-	Action   string   `json:"action,omitempty"`   // posture: why it was emitted; tap: what happened
-	Reason   string   `json:"reason,omitempty"`   // tap: why it is degraded or stopped; finding: why it was withdrawn
-	Severity int64    `json:"severity,omitempty"` // 1 to 100, findings
+	Action   string   `json:"action,omitempty"`   // why a posture was emitted, or what happened to the tap
+	Reason   string   `json:"reason,omitempty"`   // why the tap is degraded or stopped, or why a finding was withdrawn
+	Severity int64    `json:"severity,omitempty"` // in findings: 1 to 100
 	Start    Time     `json:"start"`              // start of the connection, finding or window
 	End      Time     `json:"end"`
 	Duration int64    `json:"duration"` // nanoseconds between Start and End, never negative

@@ -24,7 +24,7 @@ func FuzzRecord(f *testing.F) {
 		g := maker{Rand: rand.New(rand.NewPCG(seed, 0)), text: []rune(text)}
 		var r, back record.Record
 		g.fill(reflect.ValueOf(&r).Elem())
-		r.Event.Category, r.Event.Type = []string{"network"}, []string{string(g.text)} // these are always written
+		r.Event.Category, r.Event.Type = []string{"network"}, []string{string(g.text)} // the encoder always writes these
 		b := r.AppendJSON([]byte("before"))[len("before"):]
 		if err := json.Unmarshal(b, &back); err != nil {
 			t.Fatalf("%v: %s", err, b)
@@ -141,7 +141,7 @@ func TestAllocations(t *testing.T) {
 	for r.TLS == nil || len(r.Meshtls.Reasons) == 0 || !r.Source.IP.IsValid() {
 		m.fill(reflect.ValueOf(&r).Elem())
 	}
-	r.Meshtls.Tap, r.Meshtls.Coverage = nil, nil // they have maps
+	r.Meshtls.Tap, r.Meshtls.Coverage = nil, nil // these have maps
 	var b []byte
 	if n := testing.AllocsPerRun(100, func() { b = r.AppendJSON(b[:0]) }); n != 0 {
 		t.Errorf("%v allocations for %d bytes", n, len(b))

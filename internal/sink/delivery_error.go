@@ -23,8 +23,8 @@ type deliveryError struct {
 	class    string // one of the class constants
 	reason   string // one line that names the setting to check
 	slow     bool   // somebody has to change something: retry slowly
-	oneTopic bool   // concerns one topic, not the cluster
-	stale    bool   // perhaps only because the broker closed an idle connection long ago
+	oneTopic bool   // the failure concerns one topic, not the cluster
+	stale    bool   // the failure may only mean that the broker closed an idle connection long ago
 }
 
 // diagnose explains err, from an attempt to write to topic.

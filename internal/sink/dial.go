@@ -67,7 +67,7 @@ func (d *dialer) lastState() *tls.ConnectionState {
 // errConnect is a failure of TCP or TLS, before a request was sent to the broker.
 type errConnect struct {
 	address string
-	tls     bool // the TLS handshake failed, rather than TCP
+	tls     bool // the TLS handshake failed, not the TCP connection
 	err     error
 }
 

@@ -24,7 +24,7 @@ type Kafka struct {
 	topics                   []*topic
 	batchRecords, batchBytes int // bounds of one batch
 
-	cluster health // of all topics together; only run uses its times
+	cluster health // health of all topics together; only run uses its times
 
 	// failedSecrets and currentSecrets are states of the secret files, as secrets returns them.
 	// failedSecrets is the state before the last failed attempt, which the files may have caused to

@@ -349,7 +349,7 @@ func testDown(t *testing.T, b *broker) {
 	if s := k.Status(); s.OK || s.Queued != 2000 {
 		t.Errorf("without a broker: %+v", s)
 	}
-	eventually.True(t, "five attempts", func() bool { return k.Status().Retries >= 5 }, k.Status) // about six seconds
+	eventually.True(t, "five attempts", func() bool { return k.Status().Retries >= 5 }, k.Status) // this takes about six seconds
 	b.Start()
 	t.Logf("no broker for %v", time.Since(start).Round(time.Second))
 	if s := flush(t, k); sum(s.Dropped) != 0 {

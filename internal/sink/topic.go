@@ -13,7 +13,7 @@ type topic struct {
 	name     string
 	datasets buffer.Set
 	limit    int  // most records in the next batch
-	used     bool // the topic must exist; that of flows must only once there is a flow, because flows are usually off
+	used     bool // the topic must exist; the topic of flows must exist only once there is a flow, because flows are usually off
 	checked  bool // the permission to write records to the topic was checked
 }
 
