@@ -76,7 +76,7 @@ func (b *bench) bulkOver(n *pods, watchers []watcher, path bulkPath) ([]result, 
 	return append([]result{
 		atMost("bulk over "+name+": dropped by the tap, % (tcpdump "+lost[dump].spread("%.2f")+")", lost[tap], "%.2f", 0),
 		atMost("bulk over "+name+": CPU of the tap, s/GB", taken[tap], "%.4f", 0.03),
-	}, append(b.underBase("bulk over "+name+": CPU of iperf3 for each GB", work), b.underBase("bulk over "+name+": CPU of the watcher for each GB", taken)...)...), nil
+	}, append(b.underBase("bulk over "+name+": CPU of iperf3 for each GB (no tap again to no tap "+work[1].over(work[0]).spread("%.2f")+")", work), b.underBase("bulk over "+name+": CPU of the watcher for each GB", taken)...)...), nil
 }
 
 // transfer is the result of one run of iperf3.

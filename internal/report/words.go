@@ -42,7 +42,7 @@ var words = map[string]string{
 	"finished_only_flight":          "the client's first encrypted record has the size of the last handshake message: no certificate was sent",
 	"empty_certificate_flight":      "the sizes of the client's encrypted records are those of an empty certificate: the client declined",
 	"server_flight_with_request":    "the sizes of the server's encrypted records show a request for a client certificate",
-	"server_flight_without_request": "the sizes of the server's encrypted records show no request for a client certificate",
+	"server_flight_without_request": "the sizes of the server's encrypted records leave no space for a certificate request",
 	"server_flight_fragmented":      "the server fragments or pads its encrypted records, which hides whether it requested a certificate: the client's records may only look like a certificate",
 	"padded_16":                     "each record has 16 bytes of padding, as from Java",
 	"padded_to_16":                  "records are padded to multiples of 16 bytes, as by Mbed TLS",
