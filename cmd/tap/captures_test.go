@@ -51,7 +51,7 @@ func TestCaptures(t *testing.T) {
 
 var captureStart = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// mixedCapture has four edges: plaintext HTTP; TLS 1.3, mutual and one-way; TLS 1.2, mutual.
+// mixedCapture has four edges: plaintext HTTP, mutual TLS 1.3, one-way TLS 1.3, and mutual TLS 1.2.
 func mixedCapture(t *testing.T) []byte {
 	t.Helper()
 	var frames []capturetest.Frame

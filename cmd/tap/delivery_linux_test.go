@@ -68,7 +68,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// talk is a Python program that makes 400 plaintext connections over loopback, with a request each.
+// talk is a Python program that makes 400 plaintext connections over loopback, each with one
+// request.
 const talk = `
 import socket
 s = socket.socket(); s.bind(('127.0.0.1', 8080)); s.listen(50)

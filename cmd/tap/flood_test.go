@@ -20,8 +20,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// madeUp are kinds of packets that cost their sender nothing. frame returns the i-th packet, each with another source and other
-// bytes.
+// madeUp are kinds of packets that cost their sender nothing. frame returns the i-th packet. Each packet has another source and
+// other bytes.
 var madeUp = []struct {
 	name  string
 	frame func(r *mathrand.Rand, i int) []byte

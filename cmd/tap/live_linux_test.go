@@ -73,7 +73,8 @@ func liveServer(address string) error {
 	return untilInputEnds()
 }
 
-// liveClient makes a connection as a marker, then 150 of each kind with two requests each, ten at a time, then another marker.
+// liveClient makes a connection as a marker, then 150 connections of each kind, ten at a time and with two requests each, and
+// then another marker.
 func liveClient(address string) error {
 	cert, err := liveCertificate("web")
 	if err != nil {
@@ -162,7 +163,7 @@ func liveAgreesWithRead(t *testing.T) (dropped bool) {
 	return false
 }
 
-// waitForFile waits until tcpdump has written the file header: then it captures.
+// waitForFile waits until tcpdump has written the file header. From then on it captures.
 func waitForFile(t *testing.T, file string) {
 	t.Helper()
 	eventually.True(t, "tcpdump captures", func() bool {

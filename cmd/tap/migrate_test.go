@@ -253,7 +253,8 @@ func TestMigrationOfCaptures(t *testing.T) {
 	web := [2]string{writeTemp(t, "before.pcap", replayCapture(t, 0, "web")), writeTemp(t, "after.pcap.gz", zipped(t, replayCapture(t, 1, "web")))}
 	readAs(t, "captures.txt", exitFine, "--before", web[0], "--after", web[1], "--output=text", "--local=10.1.0.10,10.1.1.10")
 
-	// The pods keep their addresses here: the same capture on both sides, matched by address.
+	// Here the pods keep their addresses. The same capture is on both sides, and its edges are
+	// matched by address.
 	var same bytes.Buffer
 	var frames []capturetest.Frame
 	for nth, d := range replayed(1) {

@@ -108,7 +108,7 @@ func newNamespace(t *testing.T) (path string) {
 }
 
 // elsewhere calls f on a thread that f may move to another network namespace. The thread is moved back afterwards; if it ended
-// instead, the processes that it has started would be killed (Pdeathsig).
+// instead, the kernel would kill the processes that it has started (Pdeathsig).
 func elsewhere(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -130,7 +130,7 @@ func elsewhere(f func()) {
 // dropped matches a record of a ring that dropped packets.
 var dropped = regexp.MustCompile(`"dropped":[1-9]`)
 
-// ringDropped reports whether a ring dropped packets, by these records.
+// ringDropped reports whether these records show that a ring dropped packets.
 func ringDropped(t *testing.T, lines []string) bool {
 	t.Helper()
 	at := slices.IndexFunc(lines, dropped.MatchString)
@@ -212,7 +212,8 @@ func (p pod) startUnread(t *testing.T, env []string, args ...string) (x *process
 	return x, out
 }
 
-// collected reads an output at once into memory: a tap whose output nobody reads would report that it is blocked.
+// collected reads an output into memory at once. If nobody read a tap's output, the tap would report that it is
+// blocked.
 type collected struct {
 	mu   sync.Mutex
 	more *sync.Cond
@@ -297,7 +298,7 @@ func (x *process) end(t *testing.T) []string {
 	return strings.SplitAfter(string(rest), "\n")
 }
 
-// The tap, built once for all tests into a folder that is removed at the end.
+// The tap's program. It is built once for all tests, into a folder that is removed at the end.
 var (
 	released = sync.OnceValues(func() (string, error) { return build("tap", "CGO_ENABLED=0") })
 	watched  = sync.OnceValues(func() (string, error) { return build("tap-race", "CGO_ENABLED=1", "-race") })
@@ -322,7 +323,8 @@ func buildTap(t *testing.T) string {
 	return program(t, released)
 }
 
-// releasedTap is buildTap without the race detector, for a test in which the tap has to keep up with traffic.
+// releasedTap is like buildTap, but never has the race detector. It is for tests in which the tap has to keep
+// up with traffic.
 func releasedTap(t *testing.T) string { t.Helper(); return program(t, released) }
 
 func program(t *testing.T, built func() (string, error)) string {

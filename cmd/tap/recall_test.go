@@ -136,7 +136,8 @@ func (t *tally) add(want, got []string, truncated truncation) {
 	t.truncated.bytes += truncated.bytes
 }
 
-// records returns the records of packets, which filter truncates if it is not nil. defaultCut reports whether it is the default filter.
+// records returns the records of packets. If filter is not nil, it truncates the packets. defaultCut reports whether it is the
+// default filter.
 func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, defaultCut bool) (out []string, truncated truncation) {
 	t.Helper()
 	p := pipeline.New(pipeline.Config{DefaultFilter: defaultCut, Engine: finding.Config{

@@ -204,7 +204,8 @@ func absent(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// needs skips the test if a program is missing. pairs are names of programs, each followed by its Debian package.
+// needs skips the test if a program is missing. pairs alternates names of programs and of the Debian packages
+// that contain them.
 func needs(t *testing.T, pairs ...string) {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {

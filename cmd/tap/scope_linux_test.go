@@ -143,7 +143,8 @@ func firstOfServer(talk *capturetest.Conversation) []byte {
 	return talk.Chunks[slices.IndexFunc(talk.Chunks, func(c capturetest.Chunk) bool { return c.FromServer })].Data
 }
 
-// lastRecord returns the last TLS record of a flight. If crypto/tls requests no certificate, that record has the tickets.
+// lastRecord returns the last TLS record of a flight. If crypto/tls requests no certificate, that record contains the
+// server's tickets.
 func lastRecord(flight []byte) []byte {
 	for {
 		n := 5 + int(flight[3])<<8 + int(flight[4])

@@ -181,8 +181,8 @@ func thinningLive(t *testing.T, optmem string) (dropped bool) {
 	return dropped
 }
 
-// leftOut waits until the tap has seen fewer packets than requests were answered, which is at most half of their packets. How long that
-// takes depends on the machine.
+// leftOut waits until the tap has seen fewer packets than requests were answered. That is at most half of the packets of the
+// connections. How long it takes depends on the machine.
 func leftOut(t *testing.T, server pod, clients []*process) {
 	t.Helper()
 	var looked, answered, packets int
@@ -241,7 +241,8 @@ func checkThinned(t *testing.T, want map[int][]account, lines []string, thinned 
 		return true
 	}
 	verdicts := map[int]string{portHTTP: "plaintext", port13: "tls", port13m: "mtls", port12m: "mtls"}
-	// S2 if the server has not closed its end yet; RSTO if the client resets because it still has data to send.
+	// The state is S2 if the server has not closed its end yet, and RSTO if the client resets because it still
+	// has data to send.
 	closed := []string{"SF", "RSTO", "S2"}
 	seen, packets, requests := 0, uint64(0), uint64(0)
 	for _, l := range lines {

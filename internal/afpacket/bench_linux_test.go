@@ -137,7 +137,7 @@ func flooding(b *testing.B, n *namespace, frames, ends int) time.Duration {
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
-// floodHelper sends frames of 120 bytes, of 5,000 flows, to a destination that nobody has, and
+// floodHelper sends frames of 120 bytes, of 5,000 flows, to a destination that does not exist, and
 // then end marks.
 func floodHelper() {
 	frames, _ := strconv.Atoi(os.Getenv("FRAMES"))

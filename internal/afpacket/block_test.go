@@ -152,8 +152,8 @@ func TestBlockDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// FuzzBlock: for any contents of a block, each packet is within the block, its header is after
-// the packet before, and there are no more packets than fit.
+// FuzzBlock: for any contents of a block, each packet is within the block, its header follows the
+// previous packet, and there are no more packets than fit.
 func FuzzBlock(f *testing.F) {
 	frame := bytes.Repeat([]byte("frame"), 12)
 	f.Add(blockOf(512, record{data: frame}, record{data: frame, status: 1<<4 | 1<<6, tci: 5, tpid: 0x8100}, record{data: frame[:1], length: 1500}))

@@ -95,7 +95,7 @@ func program(t *testing.T) string {
 	return path
 }
 
-// permit sets the file capability of image/setcap: cap_net_raw, permitted only.
+// permit sets the same file capability as image/setcap: cap_net_raw, permitted only.
 func permit(t *testing.T, file string) {
 	t.Helper()
 	var data []byte

@@ -24,8 +24,8 @@ func (n *namespace) datagrams(t testing.TB, network, address string) *net.UDPCon
 
 func port(c *net.UDPConn) uint16 { return uint16(c.LocalAddr().(*net.UDPAddr).Port) }
 
-// send sends a datagram to the other socket and waits until it has arrived: every capture on
-// its path has then seen it.
+// send sends a datagram to the other socket and waits until it has arrived. Every capture on its
+// path has then seen it.
 func send(t testing.TB, from, to *net.UDPConn, payload []byte) {
 	t.Helper()
 	if _, err := from.WriteToUDP(payload, to.LocalAddr().(*net.UDPAddr)); err != nil {
@@ -38,8 +38,7 @@ func send(t testing.TB, from, to *net.UDPConn, payload []byte) {
 	}
 }
 
-// flood sends datagrams without a pause until the returned function is called, which
-// returns how many were sent.
+// flood sends datagrams without a pause until stop is called. stop returns how many were sent.
 func flood(from, to *net.UDPConn, payload []byte) (stop func() int) {
 	address := to.LocalAddr().(*net.UDPAddr)
 	end, sent := make(chan struct{}), make(chan int)

@@ -191,7 +191,7 @@ func copied(t *testing.T, dir string) string {
 	return to
 }
 
-// FuzzSegment reads a spool file of any bytes: reading does not panic, and records that were read can be read again.
+// FuzzSegment: reading a spool file of any bytes does not panic, and records that were read can be read again.
 func FuzzSegment(f *testing.F) {
 	it := Item{Message: sample(Finding, 1), priority: finding}
 	g, err := createSegment(f.TempDir(), finding, 1)

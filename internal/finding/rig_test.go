@@ -119,7 +119,7 @@ func (r *rig) of(dataset string) []doc {
 // forget discards the records that were emitted so far.
 func (r *rig) forget() { r.records, r.docs = nil, nil }
 
-// schemas returns the published schema, and a strict form that allows no other fields and values than it
+// schemas returns the published schema, and a strict form that allows only the fields and values that it
 // names. The strict form catches misspelled ones.
 var schemas = func() func(testing.TB) (open, strict *jsonschema.Schema) {
 	var open, strict *jsonschema.Schema

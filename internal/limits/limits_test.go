@@ -33,7 +33,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// For every memory limit of at least 48 MiB, the limits together fit in it.
+// TestLimitsFit: for every memory limit of at least 48 MiB, the limits together fit in it.
 func TestLimitsFit(t *testing.T) {
 	for group := int64(48 << 20); group < 8<<30; group += 5 << 20 {
 		for interfaces := 1; interfaces <= 8; interfaces++ {

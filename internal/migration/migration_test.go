@@ -304,7 +304,7 @@ func later(x told, minute int) told {
 	return x
 }
 
-// hbone2 returns HBONE that cart's tap saw from an address without a name.
+// hbone2 returns a record of HBONE that cart's tap saw, from an address without a name.
 func hbone2(from string) told { return served(cart2, from, 15008, "mtls", ambient) }
 
 // fault returns a finding of plaintext from web to cart.

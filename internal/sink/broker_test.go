@@ -38,9 +38,9 @@ func startBroker(t *testing.T) *broker {
 	}, nil), i}
 }
 
-// topics creates prefix.findings, .posture and .flows with three partitions each and
-// returns a configuration that uses them. Its IOTimeout is so long that no response times out
-// because the machine is busy: a duplicate is then an error.
+// topics creates prefix.findings, .posture and .flows with three partitions each and returns a
+// configuration that uses them. Its IOTimeout is so long that no response times out because the
+// machine is busy, so a duplicate is an error.
 func (b *broker) topics(t *testing.T, prefix string) KafkaConfig {
 	t.Helper()
 	cfg := KafkaConfig{

@@ -162,7 +162,7 @@ func TestLinesReaderGone(t *testing.T) {
 	}
 }
 
-// halting writes a few bytes at a time, and after the first bytes fails until it is repaired.
+// halting writes a few bytes at a time. After the first bytes it fails until it is repaired.
 type halting struct {
 	strings.Builder
 	mended atomic.Bool

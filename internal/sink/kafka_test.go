@@ -263,7 +263,8 @@ func testReasons(t *testing.T, b *broker) {
 	}
 }
 
-// testUnknownTopic: while one topic does not exist, records reach the others; it gets its records once it exists.
+// testUnknownTopic: while one topic does not exist, records reach the others. That topic gets its records once it
+// exists.
 func testUnknownTopic(t *testing.T, b *broker) {
 	cfg := b.topics(t, "unknown")
 	cfg.FindingsTopic, cfg.SlowBackoff = "unknown.later", time.Second

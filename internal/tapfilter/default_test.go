@@ -183,7 +183,8 @@ func TestDefaultDropsNothing(t *testing.T) {
 	}
 }
 
-// randomFrame returns a packet of any length, most of them of IP; some are truncated or have bytes of any value.
+// randomFrame returns a packet of random length. Most packets are of IP; some are truncated or have random
+// bytes.
 func randomFrame(r *rand.Rand, link wire.LinkType) []byte {
 	s := segment{
 		ip6: r.IntN(2) == 0, tagged: r.IntN(3) == 0, jumbo: r.IntN(8) == 0, noLength: r.IntN(8) == 0, options: r.IntN(11),
