@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// imagePod returns a pod like those that the webhook creates in its namespace to try an image.
+// imagePod returns a pod like those that the webhook creates in its own namespace to try an image.
 func imagePod() *corev1.Pod {
 	yes, no := true, false
 	return &corev1.Pod{
@@ -44,8 +44,8 @@ func projected(source corev1.VolumeProjection) func(*corev1.Pod) {
 	return volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{source}}})
 }
 
-// TestOwnNamespace: with the webhook's account one can create pods in its namespace only if they have no more rights than
-// those that try an image.
+// TestOwnNamespace: the webhook's account can create a pod in its namespace only if the pod has no more rights than
+// the pods that try an image.
 func TestOwnNamespace(t *testing.T) {
 	c, h := installed(t)
 	h.narrowed(t, c)
@@ -55,7 +55,7 @@ func TestOwnNamespace(t *testing.T) {
 	first := func(p *corev1.Pod) *corev1.Container { return &p.Spec.Containers[0] }
 	for name, test := range map[string]struct {
 		change func(*corev1.Pod)
-		want   string // a part of the refusal; empty: the pod is admitted
+		want   string // a part of the refusal; empty if the pod is admitted
 	}{
 		"as the webhook makes it": {func(*corev1.Pod) {}, ""},
 		"another name":            {func(p *corev1.Pod) { p.Name = "evil" }, "meshtls-tap-image-*"},
@@ -65,7 +65,7 @@ func TestOwnNamespace(t *testing.T) {
 		"host IPC":                {func(p *corev1.Pod) { p.Spec.HostIPC = true }, "a namespace of the host"},
 		"privileged": {func(p *corev1.Pod) {
 			first(p).SecurityContext.Privileged, first(p).SecurityContext.AllowPrivilegeEscalation = &yes, &yes
-		}, "privileg"}, // the API server of these tests forbids it too
+		}, "privileg"}, // the API server of these tests also refuses privileged pods
 		"escalation":          {func(p *corev1.Pod) { first(p).SecurityContext.AllowPrivilegeEscalation = &yes }, "without privileges"},
 		"no security context": {func(p *corev1.Pod) { first(p).SecurityContext = nil }, "without privileges"},
 		"a capability": {func(p *corev1.Pod) {
@@ -134,7 +134,7 @@ func (h *hook) narrowed(t *testing.T, c *kit.Cluster) {
 	})
 }
 
-// kubeconfig writes a kubeconfig that impersonates the webhook's account, and returns its path.
+// kubeconfig writes a kubeconfig that impersonates the webhook's account. It returns the path of the file.
 func (h *hook) kubeconfig(t *testing.T) string {
 	t.Helper()
 	for _, e := range h.env {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestClientCertificate: a webhook that requires a client certificate responds to the API server, which has one from apiserver.sh,
-// and to nobody else.
+// TestClientCertificate: a webhook that requires a client certificate responds to the API server and to nobody else.
+// The API server has a certificate from apiserver.sh.
 func TestClientCertificate(t *testing.T) {
 	c, h := installed(t)
 	before := h.env

@@ -79,7 +79,7 @@ func names(p *corev1.Pod) string {
 	return strings.Join(all, ", ")
 }
 
-// TestWays: a pod is tapped in every way to create one.
+// TestWays: pods that are created in different ways are tapped.
 func TestWays(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -114,7 +114,8 @@ func TestWays(t *testing.T) {
 	})
 }
 
-// TestOwners: the tap gets the owner that users know, and not the ReplicaSet in between.
+// TestOwners: the tap gets the name of the owner that users know, not of the ReplicaSet between the owner and the
+// pod.
 func TestOwners(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -139,7 +140,7 @@ func TestOwners(t *testing.T) {
 	}
 }
 
-// TestPodSecurity: at each level a pod is admitted. It is tapped if a profile is admitted.
+// TestPodSecurity: at each level of Pod Security a pod is admitted. It is tapped if the level admits a profile.
 func TestPodSecurity(t *testing.T) {
 	c, _ := installed(t)
 	for level, want := range map[string]string{"privileged": "default", "baseline": "baseline", "restricted": ""} {
@@ -167,7 +168,8 @@ func TestPodSecurity(t *testing.T) {
 	}
 }
 
-// TestPolicyComesAndGoes: the webhook notices a policy that refuses tapped pods, names it in the reason, and notices its deletion.
+// TestPolicyComesAndGoes: when a policy refuses tapped pods, the webhook notices it and names it in the reason. It
+// also notices when the policy is deleted.
 func TestPolicyComesAndGoes(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, map[string]string{label: "enabled", "policy": "no-raw"})
@@ -193,7 +195,7 @@ func TestPolicyComesAndGoes(t *testing.T) {
 	h.works(t, c, ns)
 }
 
-// TestResources: a tap does not change what a pod is for the scheduler, autoscalers and limit ranges.
+// TestResources: a tap does not change how the scheduler, autoscalers and limit ranges treat a pod.
 func TestResources(t *testing.T) {
 	c, _ := installed(t)
 	t.Run("a Guaranteed pod stays Guaranteed", func(t *testing.T) {
@@ -251,8 +253,8 @@ func TestResources(t *testing.T) {
 	})
 }
 
-// TestAnnotations: a pod may set its tap's resources, and nothing that could blind the tap. An annotation that is ignored causes a
-// warning.
+// TestAnnotations: a pod may set its tap's resources, but nothing that could blind the tap. If an annotation is
+// ignored, there is a warning.
 func TestAnnotations(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -279,7 +281,8 @@ func TestAnnotations(t *testing.T) {
 	}
 }
 
-// TestVolumes: the tap's volumes do not keep the autoscaler from removing a node, and the pod's own annotation for its volumes remains.
+// TestVolumes: the autoscaler can remove a node in spite of the tap's volumes, and the pod's own annotation for its
+// volumes is preserved.
 func TestVolumes(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -303,7 +306,7 @@ func TestVolumes(t *testing.T) {
 	}
 }
 
-// TestExpiry: taps that were requested for a time end by themselves, and the label remains.
+// TestExpiry: taps that were requested for a limited time end by themselves, and the label remains.
 func TestExpiry(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -333,8 +336,8 @@ func TestExpiry(t *testing.T) {
 	if err != nil || after.Labels[label] != "enabled" {
 		t.Errorf("the label is gone: %v %v", after.Labels, err)
 	}
-	// Another duration starts again, and the ConfigMap tells the taps. Neither a later until nor the deletion of the ConfigMap
-	// changes the end.
+	// If the duration is changed, it starts again, and the taps read the new end from the ConfigMap. A later until
+	// does not change the end, nor does the deletion of the ConfigMap.
 	annotate(t, c, ns, map[string]string{"meshtls-tap/duration": "2h"})
 	config := func(what string, right func(data map[string]string) bool) (m *corev1.ConfigMap) {
 		kit.Eventually(t, kit.Limit, what, func() (err error) {
@@ -361,7 +364,8 @@ func TestExpiry(t *testing.T) {
 	config("the later one to be written over", func(data map[string]string) bool { return data["until"] == until })
 }
 
-// TestOwnAccount: the policy restricts the webhook's account to dry runs and to one ConfigMap.
+// TestOwnAccount: in the namespaces of others, the webhook's account can create pods only as dry runs and write only
+// one ConfigMap.
 func TestOwnAccount(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, nil)
@@ -369,7 +373,7 @@ func TestOwnAccount(t *testing.T) {
 	h.narrowed(t, c)
 	for name, test := range map[string]struct {
 		args []string
-		want string // a part of the refusal; empty: it is allowed
+		want string // a part of the refusal; empty if the request is allowed
 	}{
 		"a pod":                   {[]string{"run", "p", "--image=x", "--namespace", ns}, "only as a dry run"},
 		"a pod as a dry run":      {[]string{"run", "p", "--image=x", "--namespace", ns, "--dry-run=server"}, ""},

@@ -25,7 +25,7 @@ type op struct {
 	Value any    `json:"value"`
 }
 
-// mutator installs another webhook, which is called for the pods of one namespace.
+// mutator installs another webhook. The API server calls it for the pods of one namespace.
 func mutator(t *testing.T, c *kit.Cluster, name, namespace string, mutate func(*corev1.Pod) []op) {
 	t.Helper()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +85,7 @@ func again(name string) string {
 	return "IfNeeded"
 }
 
-// sidecar adds a native sidecar before the other init containers, once, as meshes do.
+// sidecar adds a native sidecar before the other init containers, as meshes do. It adds it only once.
 func sidecar(name string) func(*corev1.Pod) []op {
 	return func(p *corev1.Pod) []op {
 		if found, _ := kit.Container(p, name); found != nil {
@@ -99,7 +99,8 @@ func sidecar(name string) func(*corev1.Pod) []op {
 	}
 }
 
-// forgetful writes the init containers back without the fields that its old API does not know: those of native sidecars.
+// forgetful is a webhook with an API older than native sidecars. It writes the init containers back without
+// restartPolicy, which it does not know.
 func forgetful(p *corev1.Pod) []op {
 	dropped := false
 	var known []corev1.Container
@@ -114,10 +115,12 @@ func forgetful(p *corev1.Pod) []op {
 	return []op{{"replace", "/spec/initContainers", known}}
 }
 
-// TestOtherWebhooks tests webhooks of meshes that are called before and after the tap's, and one with an API older than native sidecars.
+// TestOtherWebhooks tests pods for which the API server also calls other webhooks: those of meshes, before and after
+// the tap's, and one with an API older than native sidecars.
 func TestOtherWebhooks(t *testing.T) {
 	c, _ := installed(t)
-	// The API server calls webhooks in the order of their names. It calls some again, once, if a later one has changed the pod.
+	// The API server calls webhooks in the order of their names. If a later webhook has changed the pod, the API
+	// server calls some earlier ones once more.
 	for name, test := range map[string]struct {
 		others map[string]func(*corev1.Pod) []op
 		first  bool // the tap is the first init container
@@ -169,9 +172,9 @@ func TestOtherWebhooks(t *testing.T) {
 	}
 }
 
-// TestLastWord: a webhook with an API older than native sidecars is called after the tap's, and again after the tap's has
-// repaired the pod. So the pod remains broken. The dry runs show this: the tap becomes an ordinary container in that
-// namespace, and Jobs get no tap because they could not complete.
+// TestLastWord: a webhook with an API older than native sidecars is called after the tap's, and again after the tap's
+// has repaired the pod. So the pod remains broken. Dry runs find this out. In that namespace the tap is then an
+// ordinary container, and Jobs get no tap, because with such a tap they could not complete.
 func TestLastWord(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -192,8 +195,8 @@ func TestLastWord(t *testing.T) {
 	}
 }
 
-// TestBrokersPort: if that is requested, a mesh's webhook sees the brokers' port among the ports to exclude, in addition to
-// those that the pod excludes itself.
+// TestBrokersPort: an annotation requests that the brokers' port is excluded from the mesh. The mesh's webhook then
+// sees that port among the ports to exclude, in addition to those that the pod excludes itself.
 func TestBrokersPort(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, map[string]string{label: "enabled", "istio-injection": "enabled"})

@@ -25,7 +25,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// untapped waits until pods are admitted without a tap and seen accepts how long that took. It fails the test if a pod is refused.
+// untapped waits until a pod is admitted without a tap and seen returns true for the time that the admission took. It
+// fails the test if a pod is refused.
 func untapped(t *testing.T, c *kit.Cluster, ns string, seen func(took time.Duration) bool) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "an untapped pod", func() error {
@@ -48,7 +49,7 @@ func TestOutage(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
 	defer setPort(t, c, configuration, h.port)
-	for _, name := range []string{configuration, annotating} { // the longest wait of a pod is in the configuration
+	for _, name := range []string{configuration, annotating} { // the configuration bounds how long a pod waits
 		m, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -69,7 +70,7 @@ func TestOutage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // the kernel accepts connections, and nobody responds
+		defer l.Close() // until then the kernel accepts connections, and nobody responds
 		setPort(t, c, configuration, l.Addr().(*net.TCPAddr).Port)
 		untapped(t, c, ns, func(took time.Duration) bool { return took > 2900*time.Millisecond }) // timeoutSeconds is 3
 	})
@@ -98,7 +99,8 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// foreign returns a certificate of an authority that the configuration does not trust: that of the API server.
+// foreign returns a certificate of an authority that the webhook configuration does not trust. It is the API server's
+// own certificate.
 func foreign(t *testing.T, c *kit.Cluster) tls.Certificate {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(c.PKI()+"/apiserver.crt", c.PKI()+"/apiserver.key")
@@ -108,12 +110,13 @@ func foreign(t *testing.T, c *kit.Cluster) tls.Certificate {
 	return pair
 }
 
-// TestRotation: the authority is rotated while pods are created. With the failurePolicy Fail, a moment without trust would refuse one.
+// TestRotation rotates the authority while pods are created. The failurePolicy is Fail: if the API server did not
+// trust the webhook for a moment, it would refuse a pod.
 func TestRotation(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
 	h.works(t, c, ns)
-	// A long timeout: the API server waits for a response also on a busy machine.
+	// The timeout is long, so that the API server waits for a response even on a busy machine.
 	const patch = `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":%q},{"op":"replace","path":"/webhooks/0/timeoutSeconds","value":%d}]`
 	patchConfiguration(t, c, configuration, fmt.Sprintf(patch, "Fail", 30))
 	defer patchConfiguration(t, c, configuration, fmt.Sprintf(patch, "Ignore", 3))
@@ -135,7 +138,7 @@ func TestRotation(t *testing.T) {
 			if found, _ := kit.Container(p, kit.Tap); found == nil {
 				without.Add(1)
 			}
-			time.Sleep(20 * time.Millisecond) // leaves CPU to other tests
+			time.Sleep(20 * time.Millisecond) // leaves CPU time to other tests
 		}
 	}
 	for range workers {
@@ -156,7 +159,7 @@ func TestRotation(t *testing.T) {
 	secret := c.CoreV1().Secrets(release)
 	for _, patch := range []string{
 		`{"metadata":{"annotations":{"meshtls-tap/rotate":"now"}}}`,
-		`{"metadata":{"annotations":{"meshtls-tap/next-since":"2026-01-01T00:00:00Z"}}}`, // so the overlap of two minutes is over
+		`{"metadata":{"annotations":{"meshtls-tap/next-since":"2026-01-01T00:00:00Z"}}}`, // with this date the overlap of two minutes has passed
 	} {
 		if _, err := secret.Patch(t.Context(), release+"-ca", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
@@ -197,8 +200,9 @@ func authority(t *testing.T, c *kit.Cluster) []byte {
 	return s.Data["ca.crt"]
 }
 
-// TestSpeed measures the webhook at 50 calls a second. It runs if CLUSTER_SPEED is set, as make test-cluster does. It prints the time of
-// a call, and compares it with that of the smallest response of the same process at the same time.
+// TestSpeed measures the webhook at 50 calls a second. It runs only if CLUSTER_SPEED is set; make test-cluster sets
+// it. It prints the time of a call, and compares it with the time that the smallest response of the same process
+// takes at the same time.
 func TestSpeed(t *testing.T) {
 	if os.Getenv("CLUSTER_SPEED") == "" {
 		t.Skip("a measurement: make test-cluster runs it")
@@ -213,7 +217,7 @@ func TestSpeed(t *testing.T) {
 	body := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","namespace":%q,"operation":"CREATE",
 		"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"dryRun":true,"object":%s}}`, ns, pod)
 	client := &http.Client{Timeout: kit.Limit, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 16, // the API server verifies the certificate in the other tests
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 16, // in the other tests the API server verifies the certificate
 	}}
 	defer client.CloseIdleConnections()
 	const calls, rate = 250, 50

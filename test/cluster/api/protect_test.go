@@ -17,12 +17,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// reserved is a word in every refusal of the policy injection.protect.
+// reserved is a word that is in every refusal by the policy injection.protect.
 const reserved = "reserved"
 
-// TestProtect: with injection.protect, a user with the built-in role edit cannot turn taps off, add a container with the
-// tap's name or change settings. A member of the group can. The difference is the policy and not RBAC: both users have the same
-// roles.
+// TestProtect: with injection.protect, a user with the built-in role edit cannot turn taps off, add a container with
+// the tap's name or change settings, but a member of the group can. Both users have the same roles, so the policy and
+// not RBAC makes the difference.
 func TestProtect(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, nil)
@@ -69,7 +69,7 @@ func TestProtect(t *testing.T) {
 				t.Errorf("the tenant: %v, refused should be %t", err, test.refused)
 			}
 			if strings.Contains(name, "impostor") || strings.Contains(name, "looks like") {
-				return // not tested for the group: the policy may refuse impostors for it too
+				return // impostors are not tested for the group, because the policy may refuse them for it too
 			}
 			if err := test.do(t, admin); err != nil {
 				t.Errorf("the group: %v", err)
@@ -84,7 +84,8 @@ func TestProtect(t *testing.T) {
 	}
 }
 
-// TestProtectAdmitsTaps: with the policy, a tenant's pod is still tapped: the policy admits the container because of its image.
+// TestProtectAdmitsTaps: with the policy, a tenant's pod is still tapped. The policy admits the tap's container
+// because of its image.
 func TestProtectAdmitsTaps(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -96,8 +97,9 @@ func TestProtectAdmitsTaps(t *testing.T) {
 	}
 }
 
-// roles gives both users the rights of the role edit (the controller that aggregates it is not running), and rights that platforms
-// may give to project owners: to change the namespace and to add ephemeral containers.
+// roles gives both users the same rights: those of the role edit, and two that platforms may give to project owners,
+// to change the namespace and to add ephemeral containers. It binds the parts of the role edit, because the
+// controller that aggregates them is not running.
 func roles(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
 	for _, args := range [][]string{
@@ -136,13 +138,14 @@ func protect(t *testing.T, c *kit.Cluster, ns string) {
 	})
 }
 
-// A user is a client of the API server as one user, in one namespace.
+// A user is a client of the API server that acts as one user in one namespace.
 type user struct {
 	dynamic.Interface
 	namespace string
 }
 
-// as returns a client that impersonates a user. With kubectl a request would take half a second in place of milliseconds.
+// as returns a client that impersonates a user. A request with kubectl would take half a second instead of
+// milliseconds.
 func as(t *testing.T, c *kit.Cluster, ns, name string, groups ...string) user {
 	t.Helper()
 	config := rest.CopyConfig(c.Config)
@@ -164,7 +167,7 @@ func (u user) of(resource string) dynamic.ResourceInterface {
 	return r.Namespace(u.namespace)
 }
 
-// A request sends something as a user, in a dry run, and returns the error if it is refused.
+// A request sends a change as a user, as a dry run. It returns the error if the change is refused.
 type request func(*testing.T, user) error
 
 var dry = []string{metav1.DryRunAll}
@@ -204,7 +207,7 @@ func attached(t *testing.T, u user, pod, container string, dry []string) error {
 	return err
 }
 
-// decoded returns the object in a YAML text and its resource.
+// decoded returns the object that a YAML text describes, and the name of its resource.
 func decoded(t *testing.T, object string) (*unstructured.Unstructured, string) {
 	t.Helper()
 	o := &unstructured.Unstructured{}

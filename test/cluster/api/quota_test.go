@@ -18,7 +18,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// budget creates a ResourceQuota and sets its usage, in place of a controller that does not run in this tier.
+// budget creates a ResourceQuota and sets its usage, because the controller that would do so does not run in this
+// tier.
 func budget(t *testing.T, c *kit.Cluster, ns string, scopes *corev1.ScopeSelector, lines ...string) {
 	t.Helper()
 	q := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{}, ScopeSelector: scopes}}
@@ -37,7 +38,7 @@ func budget(t *testing.T, c *kit.Cluster, ns string, scopes *corev1.ScopeSelecto
 	}
 }
 
-// A deployment is a Deployment whose ReplicaSets and pods the test creates, as the controllers would.
+// A deployment is a Deployment whose ReplicaSets and pods the test creates, as the controllers would do.
 type deployment struct {
 	c    *kit.Cluster
 	ns   string
@@ -92,7 +93,7 @@ func (d *deployment) revise(t *testing.T, replicas int32) {
 	d.sets = append(d.sets, set)
 }
 
-// scale sets the number of replicas as an autoscaler does, and then does the work of the Deployment's controller.
+// scale sets the number of replicas as an autoscaler does. Then it does the work of the Deployment's controller.
 func (d *deployment) scale(t *testing.T, replicas int32) {
 	t.Helper()
 	s := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: d.name, Namespace: d.ns}, Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
@@ -110,8 +111,8 @@ func (d *deployment) resize(t *testing.T, set int, replicas int32) {
 	}
 }
 
-// fill creates the missing pods of a ReplicaSet as a controller does: in concurrent batches that double in size, and again while any
-// pod is refused.
+// fill creates the missing pods of a ReplicaSet as a controller does, in concurrent batches that double in size. When
+// a pod is refused, it starts again with a batch of one pod, at most six times in all.
 func (d *deployment) fill(t *testing.T, set, want int) {
 	t.Helper()
 	set0 := d.sets[set]
@@ -167,7 +168,7 @@ func (d *deployment) pods(t *testing.T, set int) (out []corev1.Pod) {
 	return out
 }
 
-// end deletes a pod and updates the usage of the quota, which a controller would do.
+// end deletes a pod and updates the usage of the quota, as a controller would do.
 func (d *deployment) end(t *testing.T, set int) {
 	t.Helper()
 	all := d.pods(t, set)
@@ -192,7 +193,8 @@ func (d *deployment) end(t *testing.T, set int) {
 	}
 }
 
-// want checks the number of pods of a ReplicaSet, and that from least to most of them are tapped.
+// want checks that a ReplicaSet has the given number of pods, and that the number of tapped ones is between least and
+// most.
 func (d *deployment) want(t *testing.T, set, pods, least, most int) {
 	t.Helper()
 	all, taps := d.pods(t, set), 0
@@ -214,7 +216,7 @@ func TestQuotaKeepsNoPodOut(t *testing.T) {
 	exact := []string{"requests.cpu", "500m", "requests.memory", "500Mi", "limits.cpu", "1", "limits.memory", "1000Mi"}
 	ns := func(t *testing.T) string {
 		ns := c.Namespace(t, tapped)
-		h.works(t, c, ns) // so that later pods are not untapped for another reason
+		h.works(t, c, ns) // later pods are then tapped unless the quota prevents it
 		return ns
 	}
 	t.Run("exact", func(t *testing.T) {
@@ -280,7 +282,8 @@ func TestQuotaKeepsNoPodOut(t *testing.T) {
 	})
 }
 
-// said returns an error unless there is an Event with a reason and a part of its note. It fails the test if an Event is about a pod.
+// said returns an error unless there is an Event with a reason and with part in its note. It fails the test if an
+// Event is about a pod.
 func said(t *testing.T, c *kit.Cluster, ns, reason, part string) error {
 	t.Helper()
 	list, err := c.EventsV1().Events(ns).List(t.Context(), metav1.ListOptions{})

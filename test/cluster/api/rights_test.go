@@ -18,15 +18,16 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestRights compares the rights of the webhook's account with testdata/rights, for several values of the chart: the rights that the
-// API server lists (kubectl auth can-i --list) in a tapped namespace and in the webhook's.
+// TestRights compares the rights of the webhook's account with testdata/rights, for several values of the chart. The
+// rights are those that the API server lists (kubectl auth can-i --list) in a tapped namespace and in the webhook's
+// namespace.
 func TestRights(t *testing.T) {
 	c, _ := installed(t)
 	for name, values := range map[string]string{
 		"default": "webhook.replicas=2",
 		// Each of these values removes a right.
 		"least": "tap.quota=never,tap.imageCheck=false,tap.configMap=,webhook.events=false,webhook.dryRuns=never,webhook.tls.mode=existingSecret,webhook.tls.secretName=x,webhook.tls.caBundle=-----BEGIN CERTIFICATE-----",
-		// With cert-manager the webhook needs no rights to the caBundle and the Secret of the authority.
+		// With cert-manager the webhook needs no rights to change the caBundle or to use the Secret of the authority.
 		"certManager": "webhook.tls.mode=certManager",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,8 +52,8 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// mayDo returns the rights of the account of a release in a namespace, without those that every account has: the rows of kubectl auth
-// can-i --list with resource, resource names in brackets, and verbs.
+// mayDo returns the rights that the account of a release has in a namespace, without those that every account has.
+// They are the rows of kubectl auth can-i --list: resource, resource names in brackets, and verbs.
 func mayDo(t *testing.T, c *kit.Cluster, own, namespace string) (rows []string) {
 	t.Helper()
 	out, err := c.Kubectl(t, "auth", "can-i", "--list", "--no-headers", "--as", "system:serviceaccount:"+own+":"+own, "--namespace", namespace)

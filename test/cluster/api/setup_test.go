@@ -26,15 +26,15 @@ import (
 )
 
 const (
-	release       = "meshtls-tap" // the name of the release and of its namespace
+	release       = "meshtls-tap" // name of the release and of its namespace
 	configuration = "zz-meshtls-tap"
-	annotating    = "aa-meshtls-tap" // the one that is called before the others
+	annotating    = "aa-meshtls-tap" // name of the configuration whose webhook the API server calls before the others
 	label         = "meshtls-tap"
 )
 
 var tapped = map[string]string{label: "enabled"} // the labels of a tapped namespace
 
-// A hook is the webhook. It runs until the test process ends.
+// A hook is the webhook's process. It runs until the test process ends.
 type hook struct {
 	port, metrics int
 	env           []string
@@ -85,7 +85,7 @@ func install(t *testing.T, c *kit.Cluster) *hook {
 		"--set", "tap.imageCheck=false,tap.spool=16Mi,kafka.brokers={kafka.kafka.svc:9094},injection.allowedAnnotations={exclude-kafka-port}"); err != nil {
 		t.Fatal(err, out)
 	}
-	// The Service leads the API server to this machine in place of pods.
+	// The Service makes the API server call this machine instead of pods.
 	service := `{"spec":{"type":"ExternalName","externalName":"localhost","clusterIP":null,"clusterIPs":null,"selector":null}}`
 	if _, err := c.CoreV1().Services(release).Patch(t.Context(), release, types.MergePatchType, []byte(service), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func (h *hook) works(t *testing.T, c *kit.Cluster, ns string) {
 	})
 }
 
-// setPort sets the port at which the API server calls the webhook of a configuration.
+// setPort sets the port at which the API server calls the webhooks of a configuration.
 func setPort(t *testing.T, c *kit.Cluster, name string, port int) {
 	t.Helper()
 	patch := fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/clientConfig/service/port","value":%d}]`, port)
@@ -161,7 +161,7 @@ func (h *hook) restart(t *testing.T, c *kit.Cluster) {
 	})
 }
 
-// environment returns the environment in the chart's Deployment, with ports and files of this machine.
+// environment returns the environment variables of the chart's Deployment, with ports and files of this machine.
 func (h *hook) environment(t *testing.T, c *kit.Cluster) []string {
 	t.Helper()
 	d, err := c.AppsV1().Deployments(release).Get(t.Context(), release, metav1.GetOptions{})
@@ -182,15 +182,15 @@ func (h *hook) environment(t *testing.T, c *kit.Cluster) []string {
 			env = append(env, e.Name+"="+e.Value)
 		}
 	}
-	return append(env, // of two values for a variable, the last applies
+	return append(env, // if a variable has two values, the last one applies
 		fmt.Sprintf("WEBHOOK_LISTEN=127.0.0.1:%d", h.port),
 		fmt.Sprintf("WEBHOOK_METRICS_LISTEN=127.0.0.1:%d", h.metrics),
 		"WEBHOOK_SETTINGS="+file,
-		"WEBHOOK_DRAIN=0s", // no Service has endpoints that lead to it
+		"WEBHOOK_DRAIN=0s", // there is nothing to wait for, because no Service has endpoints
 	)
 }
 
-// impersonate writes a kubeconfig of an administrator who impersonates a user, and returns its path.
+// impersonate writes a kubeconfig of an administrator who impersonates a user. It returns the path of the file.
 func impersonate(t *testing.T, c *kit.Cluster, user string) string {
 	t.Helper()
 	text, err := os.ReadFile(c.Kubeconfig())
@@ -209,8 +209,8 @@ func impersonate(t *testing.T, c *kit.Cluster, user string) string {
 	return file
 }
 
-// freePort returns a free port. It is below the kernel's ephemeral ports, so that no connection takes it before the program that is to
-// listen there.
+// freePort returns a free port below the kernel's ephemeral ports. So no outgoing connection can take the port before
+// the program listens there.
 func freePort(t *testing.T) int {
 	t.Helper()
 	var err error

@@ -20,11 +20,11 @@ type row struct {
 	namespace   map[string]string // labels of the namespace, in addition to the one that requests taps
 	annotations map[string]string // annotations of the namespace
 	untapped    bool              // the namespace does not request taps
-	in          string            // an existing namespace
+	in          string            // an existing namespace in which the pod is created
 	before      func(*testing.T, *kit.Cluster, string)
 	pod         func(*corev1.Pod)
 	warning     string // a part of the warning; empty: not checked
-	still       bool   // it has a container with the tap's name, its own
+	still       bool   // the pod has its own container with the tap's name
 }
 
 // TestSkipped: each of the pods is admitted without a tap.
@@ -88,7 +88,7 @@ func (r row) run(t *testing.T, c *kit.Cluster) {
 	if r.pod != nil {
 		r.pod(pod)
 	}
-	// The API server and the webhook see new objects after a moment.
+	// It takes a moment until the API server and the webhook see new objects.
 	kit.Eventually(t, kit.Limit, "the pod to be left alone", func() error {
 		result := c.DryRun(t, ns, pod.DeepCopy())
 		if result.Err != nil {
@@ -160,7 +160,7 @@ func oldKubelet(t *testing.T, c *kit.Cluster, _ string) {
 	once.hook.restart(t, c)
 }
 
-// policy creates a policy as Kyverno or Gatekeeper would: it refuses containers that add a capability.
+// policy creates a policy such as Kyverno or Gatekeeper would: it refuses containers that add a capability.
 func policy(t *testing.T, c *kit.Cluster, _ string) {
 	t.Helper()
 	c.Apply(t, "default", `
@@ -185,7 +185,7 @@ spec: {policyName: no-raw, validationActions: [Deny], matchResources: {namespace
 func quota(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
 	c.Apply(t, ns, `{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {limits.memory: 100Mi, requests.cpu: "1"}}}`)
-	// The controller that sets the usage does not run in this tier.
+	// The test sets the usage, because the controller that would do so does not run in this tier.
 	q, err := c.CoreV1().ResourceQuotas(ns).Get(t.Context(), "q", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

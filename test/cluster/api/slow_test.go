@@ -21,8 +21,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestSlowServer: if the API server does not list the owners of pods in time, the webhook still responds within the API server's
-// timeout. The pod is admitted without a tap, and the Event says why.
+// TestSlowServer: the webhook responds within the API server's timeout even if the API server does not list the
+// owners of pods in time. The pod is admitted without a tap, and the Event gives the reason.
 func TestSlowServer(t *testing.T) {
 	c, h := installed(t)
 	var slow atomic.Bool
@@ -96,7 +96,7 @@ func between(t *testing.T, c *kit.Cluster, f func(*http.Request)) string {
 	return s.URL
 }
 
-// through writes a copy of a kubeconfig with another address of the API server, and returns its path.
+// through writes a copy of a kubeconfig with another address of the API server. It returns the path of the copy.
 func through(t *testing.T, kubeconfig, address string) string {
 	t.Helper()
 	config, err := clientcmd.LoadFromFile(kubeconfig)

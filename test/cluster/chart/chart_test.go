@@ -1,5 +1,6 @@
-// Package chart_test tests the Helm chart charts/tap with Helm 3 and 4, helm-unittest and kubeconform, without a network:
-// `make chart`. With -update it writes the generated files: the golden files and the table in the chart's README.
+// Package chart_test tests the Helm chart charts/tap with Helm 3 and 4, helm-unittest and kubeconform, without a
+// network: `make chart` runs it. With -update it writes the generated files: the golden files and the table in the
+// chart's README.
 package chart_test
 
 import (
@@ -19,10 +20,10 @@ var update = flag.Bool("update", false, "write golden files and the chart's READ
 const (
 	repository = "../../.."
 	chart      = repository + "/charts/tap"
-	release    = "meshtls-tap" // the name of the release and of its namespace
+	release    = "meshtls-tap" // name of the release and of its namespace
 )
 
-// sets are the files of values in charts/tap/ci. Each has a golden file.
+// sets lists the values files in charts/tap/ci. Each has a golden file.
 var sets = []string{"default", "kafka", "cautious", "certmanager", "openshift", "everything", "peers"}
 
 // tools returns the folder with the programs that `build.sh chart` built.
@@ -58,7 +59,7 @@ func template(t *testing.T, helm, set string, more ...string) (string, error) {
 
 var blank = regexp.MustCompile(`(?m)^\s*\n`)
 
-// plain removes blank lines and the comments with the source files, which differ between Helm 3 and 4.
+// plain removes blank lines, and the comments that name the source files: both differ between Helm 3 and 4.
 func plain(rendered string) string { return blank.ReplaceAllString(rendered, "") }
 
 func TestSets(t *testing.T) {
@@ -81,7 +82,8 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestTemplate compares what Helm 4 renders for each set with its golden file, and what Helm 3 renders with that.
+// TestTemplate renders the chart with each set of values. The output of Helm 4 must equal the golden file, and Helm 3
+// must render the same objects.
 func TestTemplate(t *testing.T) {
 	for _, set := range sets {
 		t.Run(set, func(t *testing.T) {
@@ -174,7 +176,7 @@ func conform(t *testing.T, rendered string) error {
 	return err
 }
 
-// TestRefused: the chart refuses values that cannot work when it is rendered.
+// TestRefused: if a value cannot work, rendering the chart fails.
 func TestRefused(t *testing.T) {
 	for _, test := range []struct{ set, want string }{
 		{"webhook.replica=3", "replica"},

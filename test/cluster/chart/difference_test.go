@@ -11,7 +11,7 @@ func sorted(lines []string) []string {
 	return lines
 }
 
-// difference returns the first lines of two texts that differ, with the line before.
+// difference returns the first lines in which two texts differ, and the line before them.
 func difference(want, got string) string {
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
 	i := 0

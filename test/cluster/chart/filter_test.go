@@ -16,8 +16,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestFilters compares the chart's check of filters with the parser of internal/pcapfilter, for the expressions in that package's
-// tests.
+// TestFilters compares the chart's check of filters with the parser of internal/pcapfilter. The expressions are those
+// of that package's tests.
 func TestFilters(t *testing.T) {
 	good, wrong := expressions(t)
 	if len(good) < 80 || len(wrong) < 50 {
@@ -36,7 +36,7 @@ func TestFilters(t *testing.T) {
 			t.Logf("the chart accepts %q, which pcapfilter refuses", text)
 		}
 	}
-	if taken > len(wrong)/5 { // the chart cannot find all wrong expressions
+	if taken > len(wrong)/5 { // the chart cannot find every wrong expression
 		t.Errorf("the chart accepts %d of %d wrong expressions", taken, len(wrong))
 	}
 }
@@ -71,7 +71,8 @@ func expressions(t *testing.T) (good, wrong []string) {
 	return slices.Compact(good), wrong
 }
 
-// reduced returns what the chart's check leaves of each expression. It renders a template in extraObjects.
+// reduced returns, for each expression, the text to which the chart's check reduces it; this is "condition" if the
+// expression is accepted. It renders a template in extraObjects.
 func reduced(t *testing.T, texts []string) []string {
 	t.Helper()
 	var templates []string

@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestMetadata checks what Artifact Hub shows about the chart: the images are those that the chart renders, the icon exists, and no
-// signing key is named.
+// TestMetadata checks what Artifact Hub shows about the chart: its images are the ones that the chart renders, its
+// icon exists, and it names no signing key.
 func TestMetadata(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(chart, "Chart.yaml"))
 	if err != nil {

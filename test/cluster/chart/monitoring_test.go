@@ -122,7 +122,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// TestAlerts: each alert says what is wrong and what to do.
+// TestAlerts: each alert describes what is wrong and what to do.
 func TestAlerts(t *testing.T) {
 	var rules struct {
 		Groups []struct {

@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestReadme compares the table in the chart's README with values.yaml, whose comments "# -- " are its last column. The text
-// outside of the two marks in README.md is written by hand.
+// TestReadme compares the table in the chart's README with values.yaml: the last column of the table has the comments
+// "# -- " of values.yaml. The text outside of the two marks in README.md is written by hand.
 func TestReadme(t *testing.T) {
 	const begin, end = "<!-- values: written by `make chart UPDATE=1` -->\n", "<!-- end of values -->\n"
 	file := filepath.Join(chart, "README.md")
@@ -36,7 +36,8 @@ func TestReadme(t *testing.T) {
 
 type leaf struct{ path, value, comment string }
 
-// leaves returns the values with a row of their own: scalars, lists, and maps that are empty or described as a whole.
+// leaves returns the values that have a row in the table: scalars, lists, and maps that are empty or have one
+// description for the whole map.
 func leaves(t *testing.T) []leaf {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
@@ -64,7 +65,7 @@ func leaves(t *testing.T) []leaf {
 	return found
 }
 
-// described returns the comment "# -- " above a key, or "".
+// described returns the text of the comment "# -- " above a key, or "" if there is none.
 func described(key *yaml.Node) string {
 	lines := strings.Split(key.HeadComment, "\n")
 	text, ok := strings.CutPrefix(lines[len(lines)-1], "# -- ")
@@ -87,8 +88,8 @@ func compact(t *testing.T, node *yaml.Node) string {
 	return string(text)
 }
 
-// TestEveryValueIsInTheSchema finds values in the schema that values.yaml lacks. Helm itself refuses values that the schema
-// lacks.
+// TestEveryValueIsInTheSchema finds values that the schema has and values.yaml lacks. Helm itself refuses values that
+// the schema lacks.
 func TestEveryValueIsInTheSchema(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(chart, "values.schema.json"))
 	if err != nil {
@@ -109,7 +110,7 @@ func TestEveryValueIsInTheSchema(t *testing.T) {
 	var walk func(path string, schema, values map[string]any)
 	walk = func(path string, schema, values map[string]any) {
 		properties, _ := schema["properties"].(map[string]any)
-		if properties != nil && schema["additionalProperties"] != false && path != ".global" { // other charts use global too
+		if properties != nil && schema["additionalProperties"] != false && path != ".global" { // global may have unknown keys, because other charts use it too
 			t.Errorf("the schema of %q takes values that it does not know", path)
 		}
 		for name, p := range properties {

@@ -15,14 +15,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// bad is a value that the chart refuses, in a message that names it, and that the program refuses that would read it.
+// bad is a value that cannot work. The chart refuses it with a message that names it, and the program that would read
+// it refuses it too.
 type bad struct {
 	values string // JSON; the outermost key is a path with dots
 	by     string // the program that refuses it: webhook or tap; "": the API server, or nobody
 }
 
-// TestBadValues: the chart refuses values that the webhook or the tap would refuse at its start. Each value is also rendered without
-// the chart's checks and given to the program, so that the table cannot differ from the programs.
+// TestBadValues: the chart refuses values that the webhook or the tap would refuse at its start. Each value is also
+// rendered without the chart's checks and given to the program. So the table contains only values that the programs
+// refuse.
 func TestBadValues(t *testing.T) {
 	unchecked := uncheckedChart(t)
 	for i, row := range []bad{
@@ -140,8 +142,9 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
-// refusal returns Helm's error message about values, and checks that Helm prints nothing else. To save time, most cases use Helm 4's
-// packages; every fourth case runs Helm 3 and every tenth Helm 4. Both versions have the same template engine.
+// refusal returns Helm's error message about values, and checks that Helm prints nothing else. To save time, most
+// cases use the packages of Helm 4 in this process. Every fourth case runs the command of Helm 3, and every tenth
+// that of Helm 4. Both versions have the same template engine.
 func refusal(t *testing.T, i int, values string) string {
 	t.Helper()
 	var helm string
@@ -160,7 +163,7 @@ func refusal(t *testing.T, i int, values string) string {
 	if err == nil || out != "" {
 		return ""
 	}
-	_, said, _ := strings.Cut(err.Error(), "\n") // without the first line, which is the command
+	_, said, _ := strings.Cut(err.Error(), "\n") // the first line is the command and is left out
 	return said
 }
 
@@ -208,7 +211,7 @@ func valuesOf(t *testing.T, text string) (file, path string) {
 		t.Fatal(err)
 	}
 	out := map[string]any{}
-	for _, name := range slices.Sorted(maps.Keys(values)) { // sorted: with two names, path is always the last one
+	for _, name := range slices.Sorted(maps.Keys(values)) { // sorted, so that path is always the last name if there are two
 		value := values[name]
 		path = name
 		at := out
@@ -256,8 +259,8 @@ func uncheckedChart(t *testing.T) string {
 	return folder
 }
 
-// reads renders the settings with a chart and gives them to the program by. It returns the program's output, and whether the program
-// refused them.
+// reads renders the settings with a chart and gives them to a program; by names the program. It returns the program's
+// output, and reports whether the program refused the settings.
 func reads(t *testing.T, chart, values, by string) (said string, refused bool) {
 	t.Helper()
 	if by == "" {
@@ -303,7 +306,7 @@ contexts: [{name: c, context: {cluster: c, user: c}}], users: [{name: c, user: {
 	return cmd
 }
 
-// tapCheck returns the command `tap run --check` with the environment in the settings.
+// tapCheck returns the command `tap run --check` with the environment that the settings contain.
 func tapCheck(t *testing.T, settings string) *exec.Cmd {
 	t.Helper()
 	var s struct {

@@ -11,8 +11,9 @@ import (
 	"helm.sh/helm/v4/pkg/engine"
 )
 
-// render returns the rendered templates by name, such as tap/templates/settings.yaml. It does in this process what `helm template` of
-// Helm 4 does (pkg/action/install.go), because starting a program for each of hundreds of cases would take too long.
+// render returns the rendered templates by name, such as tap/templates/settings.yaml. It does in this process what
+// `helm template` of Helm 4 does (pkg/action/install.go). Starting a program for each of hundreds of cases would take
+// too long.
 func render(t *testing.T, folder, valuesFile string) (map[string]string, error) {
 	t.Helper()
 	text, err := os.ReadFile(valuesFile)
@@ -27,7 +28,7 @@ func render(t *testing.T, folder, valuesFile string) (map[string]string, error) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := loader.Load(folder) // loaded for each call: rendering may change the chart
+	c, err := loader.Load(folder) // the chart is loaded for each call, because rendering may change it
 	if err != nil {
 		t.Fatal(err)
 	}

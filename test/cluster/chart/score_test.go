@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// accepted has the findings of kube-score that are accepted, with the reasons.
+// accepted lists the findings of kube-score that are accepted, each with the reason.
 var accepted = map[string]string{
 	"CPU limit is not set":                                "a limit would slow down answers that the API server waits 3 s for; requests share a busy node fairly",
 	"Ephemeral Storage limit is not set":                  "the root is read-only and no emptyDir is mounted: nothing is written but the log, which the kubelet rotates",
@@ -24,7 +24,7 @@ var accepted = map[string]string{
 
 var finding = regexp.MustCompile(`(?m)^\[(CRITICAL|WARNING)\] (\S+ \S+): (?:\(\S+\) )?(.*)$`)
 
-// TestScore: over all sets, the findings of kube-score are exactly the accepted ones.
+// TestScore: the findings of kube-score, over all sets together, are exactly the accepted ones.
 func TestScore(t *testing.T) {
 	met := map[string]bool{}
 	for _, set := range sets {
@@ -34,7 +34,7 @@ func TestScore(t *testing.T) {
 		}
 		cmd := exec.Command(filepath.Join(tools(t), "bin", "kube-score"), "score", "--output-format", "ci", "--kubernetes-version", "v1.32", "-")
 		cmd.Stdin = strings.NewReader(rendered)
-		out, err := cmd.Output() // its status is an error if it has findings
+		out, err := cmd.Output() // the command returns an error if it has findings
 		if !strings.Contains(string(out), "[OK]") {
 			t.Fatalf("%s: kube-score printed %q, %v", set, out, err)
 		}

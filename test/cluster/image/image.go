@@ -1,5 +1,5 @@
-// Package image writes container images of a few files, as archives that `ctr images import` reads. So the images of the
-// tests' pods need neither a registry nor a builder. It uses only the standard library.
+// Package image writes container images of a few files, as archives that `ctr images import` reads. So the tests can
+// have images for their pods without a registry or a builder. It uses only the standard library.
 //
 // Order of use: fill in an [Image] and call [Image.Write].
 package image
@@ -32,7 +32,7 @@ type Image struct {
 // A File is a regular file in an image.
 type File struct {
 	To      string // absolute path in the image
-	From    string // the file to copy; or
+	From    string // path of a file to copy, instead of Content
 	Content []byte
 	Mode    int64 // 0755 if 0
 	NetRaw  bool  // the file has the capability cap_net_raw+p, as in the product's image

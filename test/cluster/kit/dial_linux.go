@@ -13,8 +13,9 @@ import (
 
 type dial = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialer returns a dial function that connects from the network namespace of a process. The first word of a file is the
-// id of the process. A socket stays in the namespace in which it was created, whichever thread uses it afterwards.
+// dialer returns a dial function that connects from the network namespace of a process. The first word in the file
+// pidFile is the id of the process. A socket stays in the namespace in which it was created, whichever thread uses it
+// afterwards.
 func dialer(pidFile string) (dial, error) {
 	content, err := os.ReadFile(pidFile)
 	if err != nil {
@@ -32,7 +33,7 @@ func dialer(pidFile string) (dial, error) {
 		}
 		done := make(chan result, 1)
 		go func() {
-			runtime.LockOSThread() // it is never unlocked: the thread ends with the goroutine
+			runtime.LockOSThread() // the thread is never unlocked, so it ends with the goroutine
 			done <- func() (r result) {
 				f, err := os.Open(namespace)
 				if err != nil {

@@ -26,8 +26,8 @@ import (
 type Cluster struct {
 	kubernetes.Interface
 	Config *rest.Config
-	Work   string // the folder with its files
-	node   bool   // it has a node, and runs in its own network namespace
+	Work   string // the folder with the cluster's files
+	node   bool   // the cluster has a node, and runs in its own network namespace
 }
 
 var open struct {
@@ -36,7 +36,7 @@ var open struct {
 	err     error
 }
 
-// Open returns the cluster. Without a cluster it skips the test, with a hint how to start one.
+// Open returns the cluster. If there is none, it skips the test and prints how to start one.
 func Open(t testing.TB) *Cluster {
 	t.Helper()
 	if os.Getenv("CLUSTER_WORK") == "" {
@@ -81,7 +81,7 @@ func (c *Cluster) PKI() string {
 // Bin returns the path of a program that build.sh built.
 func (c *Cluster) Bin(name string) string { return filepath.Join(c.Work, "bin", name) }
 
-// Command returns a command that runs in the cluster's network with its kubeconfig.
+// Command returns a command that runs in the cluster's network and uses the cluster's kubeconfig.
 func (c *Cluster) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	if c.node {
 		args = append([]string{"exec", c.Work, name}, args...)
@@ -93,7 +93,7 @@ func (c *Cluster) Command(ctx context.Context, name string, args ...string) *exe
 	return cmd
 }
 
-// Run runs a program in the cluster's network and returns its output, standard error included.
+// Run runs a program in the cluster's network and returns its output, including standard error.
 func (c *Cluster) Run(t testing.TB, stdin, name string, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -107,7 +107,7 @@ func (c *Cluster) Run(t testing.TB, stdin, name string, args ...string) (string,
 	return out.String(), nil
 }
 
-// Kubectl runs kubectl and returns its output, warnings included.
+// Kubectl runs kubectl and returns its output, including warnings.
 func (c *Cluster) Kubectl(t testing.TB, args ...string) (string, error) {
 	t.Helper()
 	return c.Run(t, "", c.Bin("kubectl"), args...)
@@ -123,7 +123,7 @@ func (c *Cluster) Apply(t testing.TB, namespace, objects string, args ...string)
 	return out
 }
 
-// Load imports an image archive into the node. The cluster must have one.
+// Load imports an image archive into the node. The cluster must have a node.
 func (c *Cluster) Load(t testing.TB, file string) {
 	t.Helper()
 	out, err := exec.Command(filepath.Join(Folder(), "cluster.sh"), "load", c.Work, file).CombinedOutput()

@@ -26,7 +26,7 @@ func Spec(args ...string) corev1.PodSpec {
 	}
 }
 
-// NewPod returns a pod with the spec of Spec, changed by each of the functions.
+// NewPod returns a pod with the spec Spec("serve"), after each of the functions has changed it.
 func NewPod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: Spec("serve")}
 	for _, f := range change {
@@ -42,7 +42,7 @@ type Created struct {
 	Err      error
 }
 
-// Create creates a pod and returns the API server's response, warnings included.
+// Create creates a pod and returns the API server's response, including warnings.
 func (c *Cluster) Create(t testing.TB, namespace string, pod *corev1.Pod, options metav1.CreateOptions) Created {
 	t.Helper()
 	var w warnings

@@ -34,7 +34,7 @@ func Eventually(t testing.TB, limit time.Duration, what string, f func() error) 
 }
 
 // Namespace creates a namespace with a unique name and deletes it at the end of the test. If the test has failed, it
-// prints a diagnosis first.
+// first prints a diagnosis.
 func (c *Cluster) Namespace(t testing.TB, labels map[string]string) string {
 	t.Helper()
 	ns, err := c.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
@@ -62,7 +62,7 @@ func (c *Cluster) Namespace(t testing.TB, labels map[string]string) string {
 	return ns.Name
 }
 
-// diagnosis describes a namespace: its pods, the Events that are warnings, and the last lines of logs.
+// diagnosis describes a namespace: its pods, its warning Events, and the last lines of the logs.
 func (c *Cluster) diagnosis(namespace string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -198,7 +198,8 @@ func IsReady(p *corev1.Pod) bool {
 	return false
 }
 
-// Container returns the container of a pod with a name, or nil. init reports whether it is an init container.
+// Container returns the container of a pod that has the given name, or nil. init reports whether it is an init
+// container.
 func Container(p *corev1.Pod, name string) (container *corev1.Container, init bool) {
 	for i := range p.Spec.InitContainers {
 		if p.Spec.InitContainers[i].Name == name {

@@ -14,7 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// An event is a line of the agent's log: it describes one end of a connection.
+// An event is a line of the agent's log. It describes one end of a connection.
 type event struct {
 	Pod, Kind, Peer string
 	Client, Server  string
@@ -58,7 +58,8 @@ func (w *ambient) startAgent(t *testing.T) {
 	})
 }
 
-// chain appends the agent to the node's chain of CNI plugins, as istio-cni does, until the end of the test.
+// chain appends the agent to the node's chain of CNI plugins, as istio-cni does. At the end of the test it removes
+// the agent.
 func (w *ambient) chain(t *testing.T) {
 	t.Helper()
 	file := filepath.Join(w.c.Work, "state", "cni", "10-pods.conflist")
@@ -75,7 +76,7 @@ func (w *ambient) chain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write := func(content []byte) { // the runtime reads the folder again when a file in it is renamed
+	write := func(content []byte) { // when a file in the folder is renamed, the runtime reads the folder again
 		if err := os.WriteFile(file+".new", content, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +88,7 @@ func (w *ambient) chain(t *testing.T) {
 	t.Cleanup(func() { write(before) })
 }
 
-// events returns what the agent has logged so far.
+// events returns the events that the agent has logged so far.
 func (w *ambient) events(t *testing.T) (all []event) {
 	t.Helper()
 	b, err := os.ReadFile(w.log)
@@ -107,7 +108,7 @@ func (w *ambient) events(t *testing.T) (all []event) {
 	}
 }
 
-// happened reports whether the agent has logged an event for which such is true.
+// happened reports whether the agent has logged an event for which such returns true.
 func (w *ambient) happened(t *testing.T, such func(*event) bool) bool {
 	t.Helper()
 	all := w.events(t)

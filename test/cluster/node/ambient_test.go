@@ -16,13 +16,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// probeSource is the source address to which istio-cni changes the kubelet's probes.
+// probeSource is the source address that istio-cni gives the kubelet's probes.
 const probeSource = "169.254.7.127"
 
-// TestAmbient tests two pods in an ambient mesh and one outside, from the webhook to the records in Kafka. The container runtime calls a
-// stand-in for istio-cni before a pod's first container starts. A stand-in for ztunnel has its sockets in the network of the pods.
-// Both are test/ambient/agent; its log is compared with the records. The broker is outside of the mesh, so the taps' own connections
-// pass through the stand-in too.
+// TestAmbient tests two pods in an ambient mesh and one outside, from the webhook to the records in Kafka. The
+// container runtime calls a stand-in for istio-cni before a pod's first container starts. A stand-in for ztunnel has
+// its sockets in the network of the pods. Both stand-ins are test/ambient/agent; its log is compared with the
+// records. The broker is outside of the mesh, so the taps' own connections pass through the stand-in for ztunnel too.
 func TestAmbient(t *testing.T) {
 	complete(t)
 	c := installed(t, "--set", "kafka.brokers={"+brokerTLS+"},kafka.tls.enabled=true,kafka.tls.ca.secretName=kafka,kafka.sasl.mechanism=scram-sha-512,"+
@@ -59,8 +59,8 @@ type ambient struct {
 	a, b, outside *corev1.Pod
 }
 
-// runOutside runs a pod outside of the mesh. It waits until the runtime has called the agent for such a pod, which shows that the
-// runtime uses the changed chain.
+// runOutside runs a pod outside of the mesh. It repeats this until the runtime has called the agent for such a pod,
+// which shows that the runtime uses the changed chain.
 func (w *ambient) runOutside(t *testing.T) (pod *corev1.Pod) {
 	t.Helper()
 	ns, n := w.c.Namespace(t, nil), 0
@@ -75,7 +75,7 @@ func (w *ambient) runOutside(t *testing.T) (pod *corev1.Pod) {
 	return pod
 }
 
-// enrolled runs a pod in the mesh. The kubelet probes it.
+// enrolled runs a pod in the mesh. The pod has probes of the kubelet.
 func (w *ambient) enrolled(t *testing.T, name string) *corev1.Pod {
 	t.Helper()
 	pod := run(t, w.c, w.ns, kit.NewPod(name, func(p *corev1.Pod) {
@@ -100,7 +100,8 @@ func (w *ambient) get(t *testing.T, to *corev1.Pod) string {
 	return out
 }
 
-// checkPosture waits until both taps have published the edge between a and b at HBONE's port. checkFlows checks the mesh.
+// checkPosture waits until both taps have published the edge between a and b at HBONE's port. It does not check
+// Meshtls.Mesh; checkFlows does.
 func (w *ambient) checkPosture(t *testing.T) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "the posture of both ends", func() error {
@@ -182,7 +183,7 @@ func (w *ambient) checkFlows(t *testing.T) {
 		r, ok := flows[s]
 		delete(flows, s)
 		if e.Server == brokerTLS && (!ok || r.Meshtls.Verdict == "" || r.Meshtls.Verdict == "unknown") {
-			continue // the socket of the tap itself, which it does not capture, or the tap ended before the verdict
+			continue // the tap does not capture this socket because it is its own, or it ended before the verdict
 		}
 		if want := w.wrong(&e, &r); want != "" {
 			t.Errorf("%s: %s %s > %s: want %s, have %s", e.Pod, e.Kind, e.Client, e.Server, want, cmp.Or(r.line, "no flow"))
@@ -198,7 +199,7 @@ func (w *ambient) checkFlows(t *testing.T) {
 		t.Errorf("nobody made this connection: %s", r.line)
 	}
 	for _, own := range []string{"a: the tap's own", "b: the tap's own"} {
-		kinds[own] = min(kinds[own], 1) // their number does not matter
+		kinds[own] = min(kinds[own], 1) // the number of the tap's own connections does not matter
 	}
 	if want := map[string]int{
 		"a: redirected": 2, "a: hbone out": 1, "a: passthrough out": 1, "b: hbone in": 1, "b: delivered": 1, "a: the tap's own": 1, "b: the tap's own": 1,
@@ -207,7 +208,8 @@ func (w *ambient) checkFlows(t *testing.T) {
 	}
 }
 
-// flows returns the flows of both taps without the kubelet's probes. It checks the probes, and that a connection has one flow.
+// flows returns the flows of both taps, apart from the kubelet's probes. It checks the probes, and that each
+// connection has only one flow.
 func (w *ambient) flows(t *testing.T) map[side]record {
 	t.Helper()
 	flows := map[side]record{}
@@ -223,7 +225,7 @@ func (w *ambient) flows(t *testing.T) map[side]record {
 			flows[s] = r
 			continue
 		}
-		refused := r.Meshtls.Verdict == "" // the application was not listening yet, or no longer
+		refused := r.Meshtls.Verdict == "" // the application was not yet listening, or no longer
 		if m := &r.Meshtls; m.Class != "probe" || m.Scope != "wire" || m.Verdict != "plaintext" && !refused || r.Destination.Port != 8080 {
 			t.Errorf("a probe of the kubelet: %s", r.line)
 		}
@@ -231,7 +233,8 @@ func (w *ambient) flows(t *testing.T) map[side]record {
 	return flows
 }
 
-// wrong returns what the flow r of a connection should be, or "" if r is right. e is the agent's event about the connection.
+// wrong returns "" if the flow r of a connection is right. Otherwise it describes the expected flow. e is the agent's
+// event about the connection.
 func (w *ambient) wrong(e *event, r *record) string {
 	m := &r.Meshtls
 	is := func(what string, ok bool) string {
@@ -273,7 +276,7 @@ func (w *ambient) findings(t *testing.T) []record {
 	})
 }
 
-// checkFindings checks that there is one finding: a's connection to the pod outside of the mesh.
+// checkFindings checks that there is one finding. It is about a's connection to the pod outside of the mesh.
 func (w *ambient) checkFindings(t *testing.T) {
 	t.Helper()
 	all := w.findings(t)

@@ -14,8 +14,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestAttach runs README.md's two lines for a running pod, with other names and a shorter time. The ephemeral container reports the
-// pod's connections and ends by itself. The pod, which is distroless and does not run as root, continues.
+// TestAttach runs the two lines in README.md that attach a tap to a running pod, with other names and a shorter time.
+// The ephemeral container reports the pod's connections and ends by itself, and the pod continues. The pod is
+// distroless and does not run as root.
 func TestAttach(t *testing.T) {
 	t.Parallel()
 	c := installed(t)

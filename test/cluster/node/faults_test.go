@@ -15,10 +15,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// A gap is how long a pod was not Ready, and how long its Service had no ready endpoint.
+// A gap has the time during which a pod was not Ready, and the time during which its Service had no ready endpoint.
 type gap struct{ unready, out time.Duration }
 
-// watched calls do, and watches a pod's readiness and its Service's EndpointSlice until done returns nil and both are ready again.
+// watched calls do. Then it measures the gap of a pod and its Service. It ends when done returns nil, the pod is
+// Ready and the Service has a ready endpoint.
 func watched(t *testing.T, c *kit.Cluster, ns, pod, service string, do func(), done func(*corev1.Pod) error) gap {
 	t.Helper()
 	var g gap
@@ -82,8 +83,8 @@ func withService(t *testing.T, c *kit.Cluster, ns string, change ...func(*corev1
 	return pod
 }
 
-// restarted returns a function that returns nil once the tap has been restarted n times. It fails the test if the application has been
-// restarted.
+// restarted returns a function that returns nil once the tap has been restarted n times. The function fails the test
+// if the application has been restarted.
 func restarted(t *testing.T, n int32) func(*corev1.Pod) error {
 	t.Helper()
 	return func(p *corev1.Pod) error {
@@ -97,8 +98,8 @@ func restarted(t *testing.T, n int32) func(*corev1.Pod) error {
 	}
 }
 
-// TestTapKilled: the application continues, the tap is restarted once, and the pod is Ready again as soon as the tap is. For
-// comparison, an idle native sidecar of another pod is killed at the same time.
+// TestTapKilled: after the tap was killed, the application continues, the tap is restarted once, and the pod is Ready
+// as soon as the tap is. For comparison, an idle native sidecar of another pod is killed at the same time.
 func TestTapKilled(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -136,15 +137,16 @@ func withIdle(p *corev1.Pod) {
 	p.Spec.InitContainers[0].Name, p.Spec.InitContainers[0].RestartPolicy = "idle", &always
 }
 
-// TestTapOutOfMemory: the kernel kills the tap, and not the application.
+// TestTapOutOfMemory: if memory runs out, the kernel kills the tap and not the application.
 func TestTapOutOfMemory(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	pod := withService(t, c, ns)
 	pid := process(t, c, pod, kit.Tap)
-	// A process in the tap's control group allocates 200 MB, more than the group's limit. The kernel kills the tap because
-	// of its OOM score. The script first checks the group and its limit: without them the machine would run out of memory.
+	// A process in the tap's control group allocates 200 MB, which exceeds the group's limit. The kernel kills the
+	// tap because of its OOM score. The script first checks that the group and its limit exist. Otherwise the machine
+	// would run out of memory.
 	hog := fmt.Sprintf(`
 		v1=$(sed -n 's/^[0-9]*:memory://p' /proc/%[1]s/cgroup) v2=$(sed -n 's/^0:://p' /proc/%[1]s/cgroup)
 		d=/sys/fs/cgroup/memory$v1 limit=memory.limit_in_bytes
@@ -165,8 +167,8 @@ func TestTapOutOfMemory(t *testing.T) {
 		g.unready.Round(100*time.Millisecond), g.out.Round(100*time.Millisecond))
 }
 
-// TestImageNotSeenToRun: with the image check, no pod gets a tap that cannot be pulled. The upgrade stops, and the old
-// replicas continue with the old image.
+// TestImageNotSeenToRun: with the image check, no pod gets a tap whose image cannot be pulled. The upgrade stops, and
+// the old replicas continue with the old image.
 func TestImageNotSeenToRun(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -180,7 +182,7 @@ func TestImageNotSeenToRun(t *testing.T) {
 	}
 }
 
-// TestNamespacesImage: no pod gets an image that a namespace requests and that cannot be pulled.
+// TestNamespacesImage: if a namespace requests an image that cannot be pulled, no pod gets it.
 func TestNamespacesImage(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -205,10 +207,10 @@ func notPulled(s *corev1.ContainerStatus) bool {
 	return s.State.Waiting != nil && (strings.HasPrefix(s.State.Waiting.Reason, "ErrImage") || s.State.Waiting.Reason == "ImagePullBackOff")
 }
 
-// badGrace is a value that the tap rejects and the webhook does not check.
+// badGrace has Helm's arguments for a value that the tap rejects and the webhook does not check.
 var badGrace = []string{"--set", "tap.extraEnv[0].name=TAP_GRACE,tap.extraEnv[0].value=lots"}
 
-// TestBadSettings: the image check finds settings that the tap rejects, and no other pod gets them.
+// TestBadSettings: if the tap rejects the settings, the image check finds this out, and no other pod gets them.
 func TestBadSettings(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -220,8 +222,8 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-// halted upgrades the release and waits until no is true for a pod that tries the tap's image, a new replica runs, and an
-// old replica is Ready. It fails the test if the new replica becomes Ready.
+// halted upgrades the release. Then it waits until three conditions are met: no returns true for a pod that tries the
+// tap's image, a new replica runs, and an old replica is Ready. It fails the test if the new replica becomes Ready.
 func halted(t *testing.T, c *kit.Cluster, no func(*corev1.Pod) bool, values ...string) {
 	t.Helper()
 	changes()
@@ -261,8 +263,8 @@ func halted(t *testing.T, c *kit.Cluster, no func(*corev1.Pod) bool, values ...s
 	t.Logf("helm upgrade %s came to a halt after %v", strings.Join(values, " "), time.Since(begin).Round(100*time.Millisecond))
 }
 
-// TestUnusableSettings: without the image check, settings that the tap rejects do not keep a pod from being Ready. The tap
-// starts without them and reports that.
+// TestUnusableSettings: without the image check, a pod becomes Ready even if its tap rejects the settings. The tap
+// starts without these settings and reports that.
 func TestUnusableSettings(t *testing.T) {
 	long(t)
 	c := installed(t, append([]string{"--set", "tap.imageCheck=false"}, badGrace...)...)
@@ -278,7 +280,8 @@ func TestUnusableSettings(t *testing.T) {
 	}
 }
 
-// TestSecretsAbsent: without the Secrets for the brokers, and without brokers, the pod is Ready, and the tap reports what is missing.
+// TestSecretsAbsent: if there are no brokers and no Secrets for them, the pod is Ready, and the tap reports what is
+// missing.
 func TestSecretsAbsent(t *testing.T) {
 	long(t)
 	c := installed(t, "--set", "kafka.brokers={10.98.0.1:1},kafka.tls.enabled=true,kafka.tls.ca.secretName=nope,kafka.tls.clientCertificate.secretName=nope,"+
@@ -293,8 +296,8 @@ func TestSecretsAbsent(t *testing.T) {
 	}
 }
 
-// TestImageMissing: without the image check, a missing image keeps a pod from starting in mode native, as documented, and
-// not in mode container.
+// TestImageMissing: without the image check, a missing image keeps a pod from starting in mode native, as documented.
+// In mode container it does not.
 func TestImageMissing(t *testing.T) {
 	long(t)
 	for _, mode := range []string{"native", "container"} {

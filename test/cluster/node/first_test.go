@@ -18,12 +18,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// The tests in this file start the same pods in turns unchanged, with an idle native sidecar, and tapped, so that other load of the
-// machine affects all three equally. These limits apply if the number of pods is set (CLUSTER_JOBS, CLUSTER_PODS), for measurements
-// on an otherwise idle machine. Otherwise the times are only printed.
+// Limits for the tests in this file. The tests start the same pods unchanged, with an idle native sidecar, and
+// tapped, in turns, so that other load of the machine affects all three kinds equally. The limits apply only if
+// CLUSTER_JOBS or CLUSTER_PODS sets the number of pods, for measurements on an otherwise idle machine. Otherwise the
+// times are only printed.
 const (
-	mostTimes = 1.15                   // the total time with a tap, relative to that with an idle sidecar
-	mostMore  = 300 * time.Millisecond // the median time of a pod with a tap, more than that with an idle sidecar
+	mostTimes = 1.15                   // bounds the ratio of the total time with a tap to that with an idle sidecar
+	mostMore  = 300 * time.Millisecond // bounds by how much the median time of a pod with a tap exceeds that with an idle sidecar
 )
 
 // An arm is one of the three kinds of pods.
@@ -31,11 +32,11 @@ type arm struct {
 	name     string
 	ns       string
 	change   func(*corev1.Pod)
-	took     time.Duration   // total of all turns
-	lives    []time.Duration // the time of each pod
-	seen     int             // pods whose only connection the tap saw
-	declared []string        // pods whose tap reports connections before its capture started, with their records
-	gaps     []int           // by tap, milliseconds from the creation of the pod's network to the opening of the ring
+	took     time.Duration   // total time of all turns
+	lives    []time.Duration // time of each pod
+	seen     int             // number of pods whose only connection the tap saw
+	declared []string        // for each pod whose tap reports connections before its capture started: its name and the records of its tap
+	gaps     []int           // for each tap, the milliseconds from the creation of the pod's network until the ring was opened
 }
 
 const (
@@ -63,7 +64,8 @@ func (a *arm) template(policy corev1.RestartPolicy, args ...string) corev1.PodTe
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "once"}}, Spec: p.Spec}
 }
 
-// number returns the number in an environment variable. measured reports whether the variable is set.
+// number returns the number in an environment variable, or otherwise if there is none. measured reports whether the
+// variable has a number.
 func number(variable string, otherwise int) (n int, measured bool) {
 	if more, err := strconv.Atoi(os.Getenv(variable)); err == nil {
 		return more, true
@@ -71,8 +73,9 @@ func number(variable string, otherwise int) (n int, measured bool) {
 	return otherwise, false
 }
 
-// TestOnlyConnection: each pod makes one request when it starts, and ends. The tap sees that request, or reports connections before
-// its capture started. CLUSTER_JOBS is the number of Jobs in each arm, with one pod each; two run at a time.
+// TestOnlyConnection: each pod makes one request when it starts, and then ends. Its tap must see that request, or
+// report connections before its capture started. CLUSTER_JOBS is the number of Jobs in each arm. Each Job has one
+// pod, and two Jobs run at a time.
 func TestOnlyConnection(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -98,7 +101,7 @@ func TestOnlyConnection(t *testing.T) {
 	compare(t, all, measured, "from its creation to the end of its container")
 }
 
-// jobs runs n Jobs of one pod, two at a time: the next is created as soon as one is complete.
+// jobs runs n Jobs of one pod each, two at a time. When one is complete, it creates the next.
 func jobs(t *testing.T, c *kit.Cluster, a *arm, n int, url string) {
 	t.Helper()
 	begin := time.Now()
@@ -147,8 +150,8 @@ func completed(t *testing.T, c *kit.Cluster, ns string) (n int, err error) {
 	return n, nil
 }
 
-// TestFleet: the pods of a Deployment start at the same time. Each makes one request when it starts, and continues to run.
-// CLUSTER_PODS is their number.
+// TestFleet starts the pods of a Deployment at the same time. Each makes one request when it starts, and then
+// continues to run. CLUSTER_PODS is the number of pods.
 func TestFleet(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -195,8 +198,9 @@ func fleet(t *testing.T, c *kit.Cluster, a *arm, n int, url string) {
 	a.lives = append(a.lives, ready(n)...)
 }
 
-// watchedPods watches a namespace's pods from now on. The returned function waits until done is true for n of them, ends the watch, and
-// returns the time of each pod from its creation until then. Kubernetes' own times have a resolution of 1 s.
+// watchedPods starts to watch the pods of a namespace. The function that it returns waits until done is true for n
+// pods, and ends the watch. For each of them it returns the time from the creation of the pod until done was true.
+// Kubernetes' own times have a resolution of only 1 s.
 func watchedPods(t *testing.T, c *kit.Cluster, ns string, done func(*corev1.Pod) bool) (ends func(n int) []time.Duration) {
 	t.Helper()
 	w, err := c.CoreV1().Pods(ns).Watch(t.Context(), metav1.ListOptions{})
@@ -240,7 +244,8 @@ func watchedPods(t *testing.T, c *kit.Cluster, ns string, done func(*corev1.Pod)
 	}
 }
 
-// seenOrDeclared fails the test for each pod whose tap neither saw the only connection nor reports connections before its capture.
+// seenOrDeclared fails the test for each pod whose tap neither saw the only connection nor reports connections before
+// its capture started.
 func (a *arm) seenOrDeclared(t *testing.T, c *kit.Cluster, pods []corev1.Pod) {
 	t.Helper()
 	gap := regexp.MustCompile(`"gap":\{[^}]*"milliseconds":(\d+)`)
@@ -252,7 +257,7 @@ func (a *arm) seenOrDeclared(t *testing.T, c *kit.Cluster, pods []corev1.Pod) {
 			return !strings.Contains(records, `"plaintext-edge"`) && !before.MatchString(records)
 		}
 		for end := time.Now().Add(10 * time.Second); missed() && pods[i].Status.Phase == corev1.PodRunning && time.Now().Before(end); {
-			time.Sleep(50 * time.Millisecond) // a pod that continues to run may be Ready before its request
+			time.Sleep(50 * time.Millisecond) // the pod continues to run and may be Ready before its request
 		}
 		if m := gap.FindStringSubmatch(records); m != nil {
 			ms, _ := strconv.Atoi(m[1])

@@ -15,7 +15,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestDeployment: after label, restart and request the tap of the new pod reports the connection.
+// TestDeployment: after the label was set and the Deployment restarted, the tap of the new pod reports its
+// connection.
 func TestDeployment(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -103,7 +104,7 @@ func TestFromInside(t *testing.T) {
 	c := installed(t)
 	for level, want := range map[string]struct{ profile, effective, bounding string }{
 		"privileged": {"default", "0000000000000000", "0000000000002000"},
-		// The bounding set is the runtime's default; the binary permits only NET_RAW.
+		// The bounding set is the runtime's default, and the binary permits only NET_RAW.
 		"baseline": {"baseline", "0000000000000000", "00000000a80425fb"},
 	} {
 		t.Run(level, func(t *testing.T) {
@@ -133,7 +134,7 @@ func TestFromInside(t *testing.T) {
 	}
 }
 
-// TestRestricted: the namespace admits no profile, the pod runs untapped, and there is an Event on its owner.
+// TestRestricted: a namespace admits no profile. Its pod runs untapped, and the pod's owner gets an Event.
 func TestRestricted(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -144,7 +145,7 @@ func TestRestricted(t *testing.T) {
 	}
 }
 
-// TestJobs: tapped Jobs complete, also those of a CronJob.
+// TestJobs: tapped Jobs complete, including those of a CronJob.
 func TestJobs(t *testing.T) {
 	t.Parallel()
 	c := installed(t)

@@ -15,8 +15,8 @@ import (
 // gateway is the node's address on the bridge: the source of the kubelet's probes and of other connections from the node to a pod.
 const gateway = "10.96.0.1"
 
-// TestProbes: the kubelet's probes are not findings, although clients whose addresses were changed by SNAT have the same source
-// address. Such a client is a finding, even if it sends the same request as a probe.
+// TestProbes: the kubelet's probes cause no findings. Clients behind SNAT have the same source address as the probes.
+// Such a client causes a finding, even if it sends the same request as a probe.
 func TestProbes(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -67,8 +67,8 @@ func probe(by corev1.ProbeHandler) *corev1.Probe {
 	return &corev1.Probe{ProbeHandler: by, PeriodSeconds: 1}
 }
 
-// fromGateway counts the records about the gateway's connections: probes by port and protocol, other flows by class, and
-// findings.
+// fromGateway counts the records about connections of the gateway. The keys are "finding" for findings, port and
+// protocol for probes, and the class for other flows.
 func fromGateway(t *testing.T, c *kit.Cluster, ns string) map[string]int {
 	t.Helper()
 	seen := map[string]int{}
@@ -81,7 +81,7 @@ func fromGateway(t *testing.T, c *kit.Cluster, ns string) map[string]int {
 			Meshtls     struct{ Class string }
 		}
 		switch err := json.Unmarshal([]byte(line), &r); {
-		case err != nil || r.Source.IP != gateway: // a line of the log, or a record about another peer
+		case err != nil || r.Source.IP != gateway: // the line is not a record, or the record is about another peer
 		case r.Event.Dataset == "meshtls.finding":
 			seen["finding"]++
 		case r.Meshtls.Class == "probe":

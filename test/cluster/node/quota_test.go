@@ -7,16 +7,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestQuotaTenOfTen: with a quota for ten pods, the real controllers start all ten: at once, scaled to ten, and, if the quota has room for
-// the surge, in a rolling update.
+// TestQuotaTenOfTen: the quota has room for ten pods, and the real controllers start all ten: at once, or scaled up
+// to ten. If the quota also has room for the surge, they do so in a rolling update.
 func TestQuotaTenOfTen(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
 	for name, test := range map[string]struct {
 		hard        string
-		first       int // replicas at the start
+		first       int // number of replicas at the start
 		restart     bool
-		least, most int // tapped pods
+		least, most int // bounds of the number of tapped pods
 	}{
 		"exact":              {`{requests.cpu: 500m, requests.memory: 500Mi, limits.cpu: "1", limits.memory: 1000Mi}`, 10, false, 0, 0},
 		"room for some taps": {`{requests.cpu: 530m, requests.memory: 700Mi, limits.cpu: "2", limits.memory: 1400Mi}`, 10, false, 0, 6},
@@ -25,7 +25,7 @@ func TestQuotaTenOfTen(t *testing.T) {
 		"room for all":       {`{requests.cpu: "50", limits.memory: 50Gi}`, 10, true, 10, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name != "exact" { // test/cluster/api tests all of these cases
+			if name != "exact" { // in CI only this case runs; test/cluster/api tests all of them
 				long(t)
 			}
 			ns := c.Namespace(t, tapped)

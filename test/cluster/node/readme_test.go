@@ -12,15 +12,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestReadme runs the installation lines of the two READMEs, each immediately after the one before, in a cluster without meshtls-tap.
-// Only the name of the namespace and the locations of the images and the chart differ. Afterwards the pods are tapped, and the tap's
-// log has what the READMEs promise: the first finding, or the reason why records are not delivered.
+// TestReadme runs the installation lines of both READMEs in a cluster without meshtls-tap, without a pause between
+// the lines. Only the name of the namespace and the locations of the images and the chart are different. Afterwards
+// the pods are tapped. The tap's log has what the README promises: the first finding, or the reason why records are
+// not delivered.
 func TestReadme(t *testing.T) {
 	long(t)
 	c := installed(t)
 	for _, readme := range []struct{ file, block, logged string }{
 		{"charts/tap/README.md", "(?s)```sh\n(helm install meshtls-tap .*?)```", `"plaintext-edge"`},
-		{"README.md", "(?s)```\n(helm install meshtls-tap .*?)```", `records are not delivered`}, // there is no broker
+		{"README.md", "(?s)```\n(helm install meshtls-tap .*?)```", `records are not delivered`}, // because there is no broker
 	} {
 		t.Run(strings.ReplaceAll(readme.file, "/", " "), func(t *testing.T) {
 			changes()
@@ -69,14 +70,14 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// here returns a replacer of the names in a README's lines by those of this cluster.
+// here returns a replacer that changes the names in a README's lines to those of this cluster.
 func here(c *kit.Cluster, ns string) *strings.Replacer {
 	chart := fmt.Sprintf("charts/tap --set image.registry=%s,tap.image.tag=%s,webhook.image.tag=%s", registry, version, version)
 	return strings.NewReplacer("oci://ghcr.io/meshtls-tap/charts/tap", chart, "charts/tap", chart, "SHOP", ns,
 		"helm install", c.Bin("helm4")+" install", "helm test", c.Bin("helm4")+" test", "kubectl", c.Bin("kubectl"))
 }
 
-// shop returns two Deployments, of which one calls the other through a Service.
+// shop returns two Deployments. One of them calls the other through a Service.
 func shop() string {
 	clients := strings.ReplaceAll(deployment("client", 2), "args: [serve], readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 1}",
 		`args: [get, -n=0, -every=500ms, "http://$(WEB_SERVICE_HOST)/"]`)

@@ -23,7 +23,7 @@ const (
 	selector      = "app.kubernetes.io/instance=meshtls-tap,app.kubernetes.io/component=webhook"
 )
 
-// TestHelmTest: `helm test` succeeds if pods are tapped, also a second time, and fails otherwise.
+// TestHelmTest: `helm test` succeeds if pods are tapped, even if it is repeated. Otherwise it fails.
 func TestHelmTest(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -42,7 +42,7 @@ func TestHelmTest(t *testing.T) {
 	if out, err := c.Run(t, "", c.Bin("helm4"), chart("test", release, "--timeout", "5s")...); err == nil {
 		t.Errorf("helm test goes well where pods are not tapped: %s", out)
 	}
-	// Helm keeps the pod of a failed test, for its log.
+	// Helm does not delete the pod of a failed test, so that its log can be read.
 	if err := c.CoreV1().Pods(release).Delete(t.Context(), release+"-check", metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
 	}
@@ -65,7 +65,7 @@ func TestPodOptIn(t *testing.T) {
 	c.Logged(t, kit.Limit, ns, "asks", kit.Tap, `"plaintext-edge"`)
 }
 
-// TestReplicaKilled: with one of two replicas gone, pods are still tapped, and none is refused.
+// TestReplicaKilled: after one of two replicas was killed, pods are still tapped, and no pod is refused.
 func TestReplicaKilled(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -108,8 +108,8 @@ func TestReplicaKilled(t *testing.T) {
 	}
 }
 
-// TestUpgrade: taps of two versions run at the same time, an upgrade changes no running pod, and upgrades and rollbacks by
-// Helm 3 and 4 keep the caBundle, which the webhook writes.
+// TestUpgrade: taps of two versions run at the same time, and an upgrade changes no running pod. The webhook writes
+// the caBundle; upgrades and rollbacks by Helm 3 and 4 keep it.
 func TestUpgrade(t *testing.T) {
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -172,7 +172,8 @@ func caBundle(t *testing.T, c *kit.Cluster) []byte {
 	return m.Webhooks[0].ClientConfig.CABundle
 }
 
-// TestUninstall checks what remains after an uninstallation by Helm 3 and 4, and that it does not keep pods from starting.
+// TestUninstall checks which objects remain after an uninstallation by Helm 3 and 4, and that they do not keep pods
+// from starting.
 func TestUninstall(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -189,12 +190,12 @@ func TestUninstall(t *testing.T) {
 	if found, _ := kit.Container(pod, kit.Tap); found != nil {
 		t.Error("it is tapped")
 	}
-	turnOff(t, c, ns) // running taps read the ConfigMap, also without a webhook
+	turnOff(t, c, ns) // running taps read the ConfigMap even if there is no webhook
 	var behind []string
 	kit.Eventually(t, kit.Limit, "the rest to go", func() error {
 		behind = left(t, c)
 		for _, name := range behind {
-			if name != "secret/"+release+"-ca" && name != "lease.coordination.k8s.io/"+release { // the chart's README names these
+			if name != "secret/"+release+"-ca" && name != "lease.coordination.k8s.io/"+release { // the chart's README names the two objects that remain
 				return errors.New(name + " is there")
 			}
 		}
@@ -261,7 +262,7 @@ func TestTurnedOff(t *testing.T) {
 	ns := c.Namespace(t, tapped)
 	pods := 20
 	if n, err := strconv.Atoi(os.Getenv("CLUSTER_TAPS")); err == nil {
-		pods = n // for a measurement
+		pods = n // more pods, for a measurement
 	}
 	for i := range pods {
 		pod := kit.NewPod(fmt.Sprintf("p%d", i), func(p *corev1.Pod) {
@@ -270,7 +271,7 @@ func TestTurnedOff(t *testing.T) {
 		if r := c.Create(t, ns, pod, metav1.CreateOptions{}); r.Err != nil {
 			t.Fatal(r.Err)
 		}
-		if i >= 10 { // at most ten start at the same time
+		if i >= 10 { // bounds to ten how many pods start at the same time
 			c.Ready(t, ns, fmt.Sprintf("p%d", i-10))
 		}
 	}

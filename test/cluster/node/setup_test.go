@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	release  = "meshtls-tap" // the name of the release and of its namespace
+	release  = "meshtls-tap" // name of the release and of its namespace
 	label    = "meshtls-tap"
 	registry = "meshtls.test"
 	version  = "test" // the tag of both images
@@ -33,11 +33,11 @@ var product struct {
 	sync.Mutex
 	tried, installed bool
 	values           []string // Helm's arguments, in addition to those of this cluster
-	unknown          bool     // a test has changed the release in another way
+	unknown          bool     // a test has changed the release without calling installed
 }
 
-// installed returns the cluster with the product installed. values are Helm's arguments, in addition to those of this cluster.
-// Tests that run in parallel must not give any.
+// installed returns the cluster with the product installed. values are Helm's arguments, in addition to those that
+// this cluster needs. A test that runs in parallel must not give any.
 func installed(t *testing.T, values ...string) *kit.Cluster {
 	t.Helper()
 	c := kit.Open(t)
@@ -65,7 +65,8 @@ func installed(t *testing.T, values ...string) *kit.Cluster {
 	return c
 }
 
-// long skips a test in CI (-short), where time is limited. Most such tests change the release and wait for a rollout.
+// long skips a test in CI (-short), where time is limited. Most tests that call it change the release and wait for a
+// rollout.
 func long(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -86,7 +87,8 @@ func install(t *testing.T, c *kit.Cluster) {
 	t.Logf("helm test: pods are tapped after %v", since())
 }
 
-// changes must be called by a test that changes the release without installed. The next test then upgrades the release to its values.
+// changes records that a test changes the release without calling installed. Such a test must call it. The next test
+// then upgrades the release to its own values.
 func changes() {
 	product.Lock()
 	product.unknown = true
@@ -136,7 +138,7 @@ func chart(verb, name string, args ...string) []string {
 	if verb == "install" || verb == "upgrade" {
 		all = append(all, filepath.Join(kit.Repository(), "charts", "tap"),
 			"--set", "image.registry="+registry, "--set", "tap.image.tag="+version, "--set", "webhook.image.tag="+version,
-			// The annotations that tests set on namespaces, in addition to those that are allowed by default.
+			// Tests set these annotations on namespaces, in addition to those that are allowed by default.
 			"--set", "tap.tenantMay={enabled,until,duration,filter,mesh,mode,profile,exclude-kafka-port,emit,image}", "--set", "tap.allowedRegistries={"+registry+"}")
 	}
 	return append(append(all, "--namespace", name), args...)
@@ -199,7 +201,7 @@ func get(t *testing.T, c *kit.Cluster, ns, name, url string, n int) {
 	})
 }
 
-// status returns the status of the container of a pod with a name, or nil.
+// status returns the status of the container that has the given name in a pod, or nil.
 func status(p *corev1.Pod, name string) *corev1.ContainerStatus {
 	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
 		for i := range list {
@@ -211,7 +213,7 @@ func status(p *corev1.Pod, name string) *corev1.ContainerStatus {
 	return nil
 }
 
-// process returns the process id of a running container, in the process namespace of the node.
+// process returns the id that the process of a running container has in the process namespace of the node.
 func process(t *testing.T, c *kit.Cluster, p *corev1.Pod, name string) string {
 	t.Helper()
 	s := status(p, name)

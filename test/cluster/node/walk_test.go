@@ -20,14 +20,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// The listeners of the broker, on the address of the node.
+// Addresses of the broker's listeners, on the node's address.
 const (
 	broker    = "10.98.0.1:9092"
 	brokerTLS = "10.98.0.1:19094" // TLS, with authentication
 )
 
-// TestWalkThrough: curl calls httpbin, in the namespace unencrypted in plaintext, and in the namespace encrypted through real Envoy
-// sidecars, to which iptables redirects all TCP. After label, restart and request the records are read from a real broker.
+// TestWalkThrough: curl calls httpbin in two namespaces. In the namespace unencrypted the calls are plaintext. In the
+// namespace encrypted they go through real Envoy sidecars, to which iptables redirects all TCP. After the label, a
+// restart and a request, the records are read from a real broker.
 func TestWalkThrough(t *testing.T) {
 	complete(t)
 	c := installed(t, "--set", "kafka.brokers={"+broker+"},tap.emit={findings,posture,flows},clusterName=walk")
@@ -88,7 +89,7 @@ func complete(t *testing.T) {
 	}
 }
 
-// named creates a namespace with a fixed name, which is in certificates.
+// named creates a namespace with a fixed name, because certificates contain the name.
 func named(t *testing.T, c *kit.Cluster, name string) {
 	t.Helper()
 	if _, err := c.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
@@ -184,7 +185,7 @@ func envoyImage(t *testing.T) image.Image {
 	return i
 }
 
-// redirect waits until Envoy runs, and then redirects the pod's TCP to it, as a mesh's CNI plugin does.
+// redirect waits until Envoy runs. Then it redirects the pod's TCP to Envoy, as a mesh's CNI plugin does.
 func redirect(t *testing.T, c *kit.Cluster, p *corev1.Pod, app string) {
 	t.Helper()
 	c.Logged(t, kit.Limit, p.Namespace, p.Name, "envoy", "starting workers")
@@ -192,13 +193,13 @@ func redirect(t *testing.T, c *kit.Cluster, p *corev1.Pod, app string) {
 		chain inbound { type nat hook prerouting priority dstnat; iifname eth0 meta l4proto tcp redirect to :15003; }
 		chain outbound { type nat hook output priority -100; meta skuid 1500 return; oifname lo return; tcp dport 9092 return; meta l4proto tcp redirect to :15001; }
 	}`
-	if app == "curl" { // nobody calls curl
+	if app == "curl" { // incoming connections are not redirected, because nobody calls curl
 		rules = strings.Replace(rules, "iifname eth0 meta l4proto tcp redirect to :15003;", "", 1)
 	}
 	onNode(t, c, "nsenter", "-t", process(t, c, p, "envoy"), "-n", "nft", rules)
 }
 
-// tappedPod waits until the only pod that a label selects is tapped and Ready, and returns it.
+// tappedPod returns the only pod that a label selects. It waits until the pod is tapped and Ready.
 func tappedPod(t *testing.T, c *kit.Cluster, ns, selector string) *corev1.Pod {
 	t.Helper()
 	p := c.Selected(t, ns, selector, 1)[0]
@@ -208,8 +209,8 @@ func tappedPod(t *testing.T, c *kit.Cluster, ns, selector string) *corev1.Pod {
 	return c.Ready(t, ns, p.Name)
 }
 
-// startBroker starts a real Kafka broker in the cluster's network, until the end of the test, and returns its folder. mode is the mode
-// of kafka.sh: with tls there is also the listener brokerTLS.
+// startBroker starts a real Kafka broker in the cluster's network and returns the broker's folder. The broker runs
+// until the end of the test. mode is the mode of kafka.sh; with the mode tls there is also the listener brokerTLS.
 func startBroker(t *testing.T, c *kit.Cluster, mode string) (folder string) {
 	t.Helper()
 	folder = filepath.Join(c.Work, "kafka-"+t.Name())
@@ -236,7 +237,7 @@ func startBroker(t *testing.T, c *kit.Cluster, mode string) (folder string) {
 	return folder
 }
 
-// consume returns the records in a topic. It uses another Kafka client than the tap.
+// consume returns the records in a topic. It uses a Kafka client that is not the tap's.
 func consume(t *testing.T, c *kit.Cluster, topic string) []record {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -295,13 +296,13 @@ type host struct {
 	Port int
 }
 
-// addrPort returns the address and port of the end; the zero value if it has no address.
+// addrPort returns the address and port of the end, or the zero value if the end has no address.
 func (h host) addrPort() netip.AddrPort {
 	ip, _ := netip.ParseAddr(h.IP)
 	return netip.AddrPortFrom(ip, uint16(h.Port))
 }
 
-// checkWalk waits for the expected records, and fails the test if there are others.
+// checkWalk waits for the expected records. It fails the test if there are other records.
 func checkWalk(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod) {
 	t.Helper()
 	plain := each(t, c, pods, "unencrypted", "meshtls-tap.findings", func(r record) bool { return r.Rule.ID == "plaintext-edge" && r.Destination.Port == 14001 })
@@ -312,7 +313,8 @@ func checkWalk(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod) {
 	each(t, c, pods, "encrypted", "meshtls-tap.posture", func(r record) bool {
 		return r.Event.Dataset == "meshtls.posture" && r.Meshtls.Scope == "wire" && r.Meshtls.Verdict == "mtls"
 	})
-	// The connection between the two Envoys stays open. The tap publishes its flow when the connection or the pod ends.
+	// The connection between the two Envoys stays open. The tap publishes the flow of the connection when the
+	// connection or the pod ends.
 	if out, err := c.Kubectl(t, "--namespace", "encrypted", "delete", "deployment", "--all"); err != nil {
 		t.Fatal(err, out)
 	}
@@ -335,7 +337,8 @@ func checkWalk(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod) {
 	}
 }
 
-// each waits until the taps of both pods of a namespace have published a record for which such is true, and returns one of each.
+// each waits until the taps of both pods of a namespace have published a record for which such returns true. It
+// returns one such record of each tap.
 func each(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod, ns, topic string, such func(record) bool) map[string]record {
 	t.Helper()
 	found := map[string]record{}

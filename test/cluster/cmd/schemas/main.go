@@ -54,7 +54,7 @@ func builtin(folder, swagger string) error {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		kinds, ok := all[name]["x-kubernetes-group-version-kind"].([]any)
 		if !ok || len(kinds) != 1 {
-			continue // a part of other definitions, or a kind such as DeleteOptions, which no manifest has
+			continue // the definition is a part of others, or a kind such as DeleteOptions that no manifest has
 		}
 		kind := kinds[0].(schema)
 		r := resolver{all: all, within: map[string]bool{name: true}}
@@ -93,8 +93,8 @@ func custom(folder, file string) error {
 	return nil
 }
 
-// A resolver replaces references by the definitions that they name. A definition within itself is replaced by a schema that accepts
-// everything.
+// A resolver replaces each reference by the definition that it names. If a definition contains itself, the inner one
+// is replaced by a schema that accepts everything.
 type resolver struct {
 	all    map[string]schema
 	within map[string]bool
