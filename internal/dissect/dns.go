@@ -162,8 +162,8 @@ func (d *dns) readAnswers(q *question, b []byte, at int, owner *[names.MaxHostna
 	}
 }
 
-// dnsName reads the name at b[at] into text, in lower case and without a trailing dot. n is its length and next the offset after it. A
-// compression pointer must point backwards.
+// dnsName reads the name at b[at] into text, in lower case and without a trailing dot. n is the length of the text, and next the offset
+// right after the name in b. A compression pointer must point backwards.
 func dnsName(b []byte, at int, text *[names.MaxHostname + 1]byte) (n, next int, ok bool) {
 	begin, pointers := at, 0
 	for at < len(b) {

@@ -8,7 +8,7 @@
 //     note bytes that are unknown, and [Session.Closed] a FIN or RST.
 //   - [Session.Revision] changes whenever a judgement may change. [Session.Kind], [Session.TLS] and [Session.HTTP] return what is known.
 //   - [Session.Finish] ends the examination of a session: it releases the buffers and only follows the TLS records, because plaintext may
-//     follow them ([Session.After]). [Session.Conclude] decides what is still open, at the end of a connection.
+//     follow them ([Session.After]). [Session.Conclude] decides the kinds that are still undecided at the end of a connection.
 //   - [Session.Drop] returns the session to its Pool.
 //
 // The package is pure: no clock, no I/O, no goroutines. Input is hostile: every read is checked for length, every buffer is bounded, and a

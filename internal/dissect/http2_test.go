@@ -157,7 +157,8 @@ func TestUpgradesOfHTTP1(t *testing.T) {
 	}
 }
 
-// TestHTTP2InTheMiddle checks connections that are captured from the middle on: they begin with any frame, at the start of a segment.
+// TestHTTP2InTheMiddle checks connections that are captured from the middle on. Their first captured segment begins with a frame of any
+// type.
 func TestHTTP2InTheMiddle(t *testing.T) {
 	talk := http2Talk(t, "/", "text/plain")
 	var streams [2][]byte

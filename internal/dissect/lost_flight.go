@@ -5,7 +5,8 @@ package dissect
 // structured binary without a record's header, and does not show what the connection carries. A flight ends when its sender has received an
 // answer.
 
-// maxFlight bounds the length of a flight, in bytes of the stream. It equals the range in which TLS is looked for after other bytes.
+// maxFlight bounds the length of a flight, in bytes of the stream. The value is maxUpgrade, the range in which TLS is looked for after
+// other bytes.
 const maxFlight = maxUpgrade
 
 // flight describes the first bytes of a direction whose start is missing: they may be the remainder of a flight.
@@ -48,16 +49,16 @@ func (s *Session) inFlight(side Side) bool {
 // handshaking returns inFlight if at least one end speaks TLS, and false otherwise.
 func (s *Session) handshaking(side Side) bool { return s.tls != nil && s.inFlight(side) }
 
-// flightLost notes that the position in the records of a TLS side is unknown because of missing bytes. Before its ChangeCipherSpec, later
-// bytes may be plaintext of the handshake.
+// flightLost notes that the position in the records of a TLS side is unknown because of missing bytes. If the side has not yet sent a
+// ChangeCipherSpec, later bytes may be plaintext of the handshake.
 func (s *Session) flightLost(side Side) {
 	if !s.keyed(side) {
 		s.sides[side].startLost, s.sides[side].p.flight = true, flight{}
 	}
 }
 
-// startUnseen reports whether the start of a side is missing and neither side was recognized as another protocol: the beginning of the
-// handshake may be missing.
+// startUnseen reports whether the start of a side is missing and neither side was recognized as another protocol. Then the beginning of a
+// TLS handshake may be missing.
 func (s *Session) startUnseen(side Side) bool {
 	return s.sides[side].startLost && !s.sides[side].kind.known() && !s.sides[side.Other()].kind.known()
 }

@@ -39,8 +39,8 @@ func (e tailEnd) lost(n int64) tailEnd {
 	return endLost
 }
 
-// startRecord returns the state after the start of a record. alert reports whether the record may be an alert. since counts the records
-// since the gap, and is updated.
+// startRecord returns the state after the start of a record. alert reports whether the record may be an alert. since is the number of
+// records since the gap; startRecord updates it.
 func (e tailEnd) startRecord(alert bool, since *uint8) tailEnd {
 	if e == endLost || e == endParting {
 		if *since++; *since <= lostRecently {
@@ -61,8 +61,8 @@ func (f *Tail) parted() bool {
 	return lost && a.state > tailLost && b.state > tailLost
 }
 
-// changesCipher reports whether a record is a ChangeCipherSpec in plaintext. It occurs once for each side and only in a handshake (RFC 5246
-// section 7.1, RFC 8446 appendix D.4), so a second one shows another handshake.
+// changesCipher reports whether a record is a ChangeCipherSpec in plaintext. Each side sends one, only in a handshake (RFC 5246 section
+// 7.1, RFC 8446 appendix D.4). Therefore a second one shows another handshake.
 func changesCipher(typ byte, size int) bool { return typ == wire.ContentChangeCipherSpec && size == 1 }
 
 // cipherChanges reports whether b begins with a ChangeCipherSpec in plaintext.

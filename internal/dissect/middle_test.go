@@ -49,8 +49,8 @@ func TestMiddleOfAStream(t *testing.T) {
 	}
 }
 
-// TestMiddleOfTLS checks TLS that is captured from the middle of a record on: consecutive records are found from the first segment that
-// begins with a record.
+// TestMiddleOfTLS checks TLS that is captured from the middle of a record on. The records are found from the first segment that begins with
+// a record.
 func TestMiddleOfTLS(t *testing.T) {
 	rec := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, noise(n)...) }
 	stream := bytes.Join([][]byte{noise(700), rec(4000), rec(16000), rec(300), rec(60)}, nil)

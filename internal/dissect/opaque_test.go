@@ -261,8 +261,8 @@ var opaques = map[string]opaque{
 	}),
 }
 
-// TestOpaqueIsNeverPlaintext checks that unreadable connections are never called plaintext, encrypted or TLS: by one recognizer, or by both
-// ends together, over TCP and UDP, from the start or from the middle. -opaque=100000 takes some minutes.
+// TestOpaqueIsNeverPlaintext checks that unreadable connections are never called plaintext, encrypted or TLS, neither by one recognizer nor
+// by both ends together. It covers TCP and UDP, and captures from the start and from the middle. -opaque=100000 takes some minutes.
 func TestOpaqueIsNeverPlaintext(t *testing.T) {
 	wrong, made := 0, 0
 	names := slices.Sorted(maps.Keys(opaques))
@@ -310,8 +310,7 @@ func begin(segments []segment, side Side) string {
 	return strings.Join(out, ", ")
 }
 
-// TestOpaqueInTheMiddle checks that no recognizer of later segments matches a message of an unreadable protocol, wherever its segment
-// begins.
+// TestOpaqueInTheMiddle checks that no recognizer matches a later segment of an unreadable connection, wherever the segment begins.
 func TestOpaqueInTheMiddle(t *testing.T) {
 	for name, make := range opaques {
 		for i := range max(*opaqueConnections/len(opaques), 1) {

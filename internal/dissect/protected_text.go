@@ -12,8 +12,8 @@ const (
 	// readableUTF8 is how many consecutive bytes of UTF-8 text prove plaintext. A run of 64 bytes has a probability of less than 4e-22,
 	// summed over all ways to divide it into characters.
 	readableUTF8 = 64
-	// readableTail is the least number of text bytes at the end of a record that the next record can continue to a run. Fewer are nearly
-	// always there by chance, and following them would cost time.
+	// readableTail is how many bytes of text at the end of a record are needed for a run that continues in the next record. Fewer are
+	// nearly always there by chance, and following them would cost time.
 	readableTail = 16
 	// readableHead is how many bytes of each record are examined.
 	readableHead = 512
@@ -30,8 +30,9 @@ type textRun struct {
 // reset ends the current run.
 func (r *textRun) reset() { *r = textRun{} }
 
-// add processes the next bytes and reports whether a run is long enough. It examines few bytes of ciphertext: if each stretch of
-// readableRun bytes contains a byte that ends any run, no run is long enough, and only the bytes after the last such byte matter later.
+// add processes the next bytes and reports whether a run is long enough. It examines few bytes of ciphertext. If each stretch of
+// readableRun bytes contains a byte that ends any run, no run is long enough. Then only the bytes after the last such byte matter for later
+// calls.
 func (r *textRun) add(b []byte) bool {
 	from := -r.all - r.pending // start of the run, in b
 	for end := from + readableRun - 1; end < len(b); end = from + readableRun - 1 {
@@ -69,8 +70,7 @@ func lastEnd(b []byte) int {
 	return at
 }
 
-// endsRun holds the bytes that are not part of text in any position: control characters, and bytes that UTF-8 does not use (RFC 3629
-// section 1).
+// endsRun holds the bytes that are never part of text: control characters, and bytes that UTF-8 does not use (RFC 3629 section 1).
 var endsRun = func() (ends [256]bool) {
 	for c := range ends {
 		ends[c] = c < ' ' && c != '\n' && c != '\r' && c != '\t' || c == 0x7f || c == 0xc0 || c == 0xc1 || c > 0xf4
@@ -118,8 +118,8 @@ func (r *textRun) multibyte(c byte) {
 	r.pending = 0
 }
 
-// examineProtected examines bytes of a protected record of any type, at an offset in it. Text in them is not ciphertext, whatever the
-// handshake was.
+// examineProtected looks for text in bytes of a protected record of any type. offset is their position in the record. If it finds text, the
+// record is not ciphertext, whatever the handshake showed.
 func (s *Session) examineProtected(side Side, b []byte, offset int) {
 	l := &s.tls.layers[side]
 	if s.tls.Readable {
@@ -181,8 +181,8 @@ func ascii(b []byte) bool {
 	return true
 }
 
-// textHead is how many bytes of each record are examined in a connection that is judged already: a run of text after an initialization
-// vector of 16 bytes.
+// textHead is how many bytes of each record are examined in a connection that is judged already: an initialization vector of 16 bytes and a
+// run of text.
 const textHead = 16 + readableRun
 
 // read looks for text in the first n bytes of b, which continue the current record. It ignores bytes after the part of the record that is

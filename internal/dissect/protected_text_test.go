@@ -36,8 +36,8 @@ func random(r *rand.Rand, n int) string {
 	return string(b)
 }
 
-// TestTextInRecords checks that text in records is found after an explicit nonce or an initialization vector, before a message
-// authentication code, and across records and segments.
+// TestTextInRecords checks that text in records is found if an explicit nonce or an initialization vector comes before it, if a message
+// authentication code follows it, and if it continues across records and segments.
 func TestTextInRecords(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	text := "GET /a HTTP/1.1\r\nHost: example.org\r\nX: y\r\n"

@@ -18,8 +18,8 @@ const (
 	maxCoalesced = 16
 )
 
-// quic reads the Initial packets of a connection up to its hellos. Their keys derive from the client's first destination connection ID, so
-// anybody can compute them (RFC 9001 section 5.2).
+// quic reads the Initial packets of a connection up to the hellos. The keys of Initial packets derive from the client's first destination
+// connection ID, so anybody can compute them (RFC 9001 section 5.2).
 type quic struct {
 	client     Side
 	dcid       []byte // the keys derive from it; nil until a packet was decrypted
@@ -47,8 +47,8 @@ func quicPacket(b []byte) bool {
 	return ok && h.kind != packetNegotiation
 }
 
-// quicBegins reports whether b may be a client's first datagram: it is a quicPacket and large enough. If the capture has truncated it, the
-// length in its header counts.
+// quicBegins reports whether b may be a client's first datagram: it begins with a quicPacket and is large enough. If the capture has
+// truncated the datagram, the length in the packet's header counts.
 func quicBegins(b []byte) bool {
 	h, ok := readLongHeader(b)
 	return ok && h.kind != packetNegotiation && max(len(b), h.end) >= minInitial

@@ -187,7 +187,8 @@ func TestQUICClientIsTheResponder(t *testing.T) {
 	}
 }
 
-// TestQUICFirstPacketTruncated checks that the header of a client's truncated first packet is enough to decrypt the server's answer.
+// TestQUICFirstPacketTruncated checks that the server's answer can be decrypted if only the header of the client's first packet was
+// captured.
 func TestQUICFirstPacketTruncated(t *testing.T) {
 	s := New()
 	s.Datagram(Originator, seal(t, quicV1, "client in", firstID, firstID, 0, append(cryptoFrame(0, quicClientHello()), make([]byte, 1200)...))[:100])

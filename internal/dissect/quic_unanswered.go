@@ -11,7 +11,7 @@ const (
 	maxDeferredOf = 4
 	// maxDeferredBytes bounds the size of a deferred packet. All deferred packets together use at most 1 MiB.
 	maxDeferredBytes = 2 << 10
-	// shares is the number of shares into which the work is divided by source, so that no source can use up the shares of others.
+	// shares is the number of shares that the work is divided into. A source can use up only its own share.
 	shares = 64
 )
 
@@ -32,9 +32,9 @@ type deferredPacket struct {
 	packet []byte // owned by the slot
 }
 
-// Limit bounds how many QUIC Initials are decrypted before they are answered, for each second of packet time (Clock): own for sessions of
-// source 0, and other for each of 63 shares of all other sources (SetSource). If both are 0, as in the zero value, there is no bound.
-// Further packets are stored until they are answered, at most 1 MiB of them.
+// Limit bounds how many QUIC Initials are decrypted before they are answered, in each second of packet time (Clock). own is the bound for
+// sessions of source 0, and other the bound for each of the 63 shares of all other sources (SetSource). If both are 0, as in the zero
+// value, there is no bound. Further packets are stored until they are answered, at most 1 MiB of them.
 func (m *Pool) Limit(own, other int) {
 	m.late.own, m.late.other = own, other
 }
@@ -58,8 +58,8 @@ func (m *Pool) time() int64 {
 // Deferred returns how many packets were deferred because nobody had answered them, and how many of these were dropped unread.
 func (m *Pool) Deferred() (deferred, unread uint64) { return m.late.deferred, m.late.unread }
 
-// SetSource notes who opened the connection: 0 for the tapped pod, otherwise any number that is computed from the address. It selects a
-// share of Pool.Limit.
+// SetSource notes who opened the connection: 0 for the tapped pod, otherwise any number that is computed from the address. The number
+// selects a share of Pool.Limit.
 func (s *Session) SetSource(n uint64) {
 	if s.source = 0; n > 0 {
 		s.source = uint8(1 + n%(shares-1))

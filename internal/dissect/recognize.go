@@ -118,8 +118,8 @@ func (s *Session) selectProtocol(side Side, offset int64, buf, rest []byte, ack 
 	s.release(&p.head)
 }
 
-// askAgain reports whether the recognizers should be tried again: after another line, or after an eighth more bytes, so that many small
-// segments cost no more than large ones.
+// askAgain reports whether the recognizers should be tried again: if a line has ended since the last try, or an eighth more bytes have
+// come. Many small segments then cost no more than large ones.
 func (p *parser) askAgain(buf []byte) bool {
 	const always = 64
 	if len(buf) > always && len(buf) < p.asked+p.asked/8 && bytes.IndexByte(buf[p.asked:], '\n') < 0 {
@@ -235,8 +235,8 @@ func readable(b []byte) bool {
 	return textKind(b) == KindText || len(b) >= short && protocols.CountNonText(b) == 0
 }
 
-// maxTries bounds the segments that are tried for a protocol if the first bytes of a direction were not recognized. Later segments are
-// tried only if they begin with text.
+// maxTries bounds how many later segments are examined for a protocol if the first bytes of a direction were not recognized. After that,
+// only segments that begin with text are examined.
 const maxTries = 256
 
 // retryRecognize looks for a protocol in a later segment of a direction whose first bytes were not recognized: the tap may have been

@@ -34,8 +34,8 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// TestSealedProtocols checks protocols that encrypt by their own means, such as SMB 3, DCE-RPC, NFS and Oracle: sealed messages of both
-// ends must be seen.
+// TestSealedProtocols checks protocols that encrypt by their own means, such as SMB 3, DCE-RPC, NFS and Oracle. They count as encrypted
+// once sealed messages of both ends were seen.
 func TestSealedProtocols(t *testing.T) {
 	const (
 		sealedSMB  = "\x00\x00\x00\x64\xfdSMB0123456789abcdef0123456789a"

@@ -2,9 +2,9 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 
-// A protocol with encryption of its own can mix sealed and plaintext messages: SMB encrypts by share, ONC RPC and DCE-RPC by call. Therefore
-// an encrypted connection is examined further, and one plaintext message of an application makes it plaintext. Negotiation is plaintext by
-// necessity and does not count.
+// A protocol with encryption of its own can mix sealed and plaintext messages: SMB encrypts by share, ONC RPC and DCE-RPC by call.
+// Therefore an encrypted connection is examined further, and one plaintext message of an application makes it plaintext. Negotiation must
+// be plaintext, so it does not count.
 
 // sealedWatch bounds how many bytes of both directions together are examined in an encrypted connection. maxUpgrade bounds how many of each
 // direction are.

@@ -121,8 +121,8 @@ func (s *Session) notSSH(side Side, offset int64, held, data []byte, ack int64) 
 	s.recognizeAnew(side, offset, held, data, ack)
 }
 
-// unseenSSH notes that bytes of a direction were not seen. The beginning of an SSH_MSG_KEXINIT is enough to recognize SSH. Without it later
-// bytes cannot show SSH.
+// unseenSSH notes that bytes of a direction were not seen. If the beginning of an SSH_MSG_KEXINIT was seen, the direction is SSH. Otherwise
+// later bytes cannot show that it is.
 func (s *Session) unseenSSH(side Side) {
 	st := &s.sides[side]
 	r := st.p.ssh

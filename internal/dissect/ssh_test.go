@@ -14,8 +14,8 @@ func ssh1(typ, first byte) string {
 	return "\x00\x00\x00\x0c" + "\x00\x00\x00\x00" + string([]byte{typ, first}) + "keykey" + "crc!"
 }
 
-// TestSSH checks that one end shows SSH by its banner and its key exchange. A banner is not enough, and other bytes after it are recognized
-// like first bytes.
+// TestSSH checks that the banner and the key exchange of one end show SSH. A banner is not enough, and other bytes after a banner are
+// recognized like first bytes.
 func TestSSH(t *testing.T) {
 	const banner = capturetest.SSHBanner
 	kex := string(capturetest.SSHKexInit())

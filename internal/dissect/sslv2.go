@@ -5,7 +5,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// sslv2Hello looks for a hello of SSL 2.0 in the first bytes of a direction. It reports whether it processed them, or waits for the rest.
+// sslv2Hello looks for a hello of SSL 2.0 in the first bytes of a direction. It reports whether it processed the bytes, or buffered them
+// until the rest comes.
 func (s *Session) sslv2Hello(side Side, offset int64, b []byte, ack int64) bool {
 	p := s.sides[side].p
 	if s.tls != nil && s.tls.Hello != nil && s.tls.Hello.V2 && side != s.tls.Client {
@@ -33,7 +34,7 @@ func (s *Session) sslv2Hello(side Side, offset int64, b []byte, ack int64) bool 
 	return true
 }
 
-// sslv2ServerHello is sslv2Hello for the answer to a CLIENT-HELLO.
+// sslv2ServerHello does the same as sslv2Hello for the answer to a CLIENT-HELLO.
 func (s *Session) sslv2ServerHello(side Side, offset int64, b []byte, ack int64) bool {
 	hello, chain, size, truncated := tlsmsg.ParseV2ServerHello(b)
 	switch {

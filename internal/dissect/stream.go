@@ -16,7 +16,8 @@ type stream struct {
 	p            *parser
 }
 
-// parser is the state that is needed to examine a direction further. It is nil before the first byte, and once the session is finished.
+// parser is the state that is needed to examine a direction further. A stream has none before the first byte, and none once the session is
+// finished.
 type parser struct {
 	head                []byte // the bytes so far, while the kind is KindNone
 	headOffset, headAck int64  // offset and acknowledgement of head[0]

@@ -9,8 +9,8 @@ import (
 // Structured plaintext is binary plaintext of an unknown protocol, which does not look like ciphertext.
 //
 // The question is whether a segment ends in ciphertext. Authenticated ciphertext ends with at least 8 bytes that look random, and the
-// plaintext header before it (a length, a type, a number) is short. Therefore the last bytes of each segment are weighed: those after
-// the first 48, and at least 8. The weight of a byte is the logarithm of how much more often it occurs in plaintext than in random
+// plaintext header before it (a length, a type, a number) is short. Therefore the last bytes of each segment are weighed: the bytes after
+// the first 48, but at least 8 bytes. The weight of a byte is the logarithm of how much more often it occurs in plaintext than in random
 // bytes. For random bytes the sum over any number of segments reaches n bits with a probability of at most 2^-n.
 const (
 	// headerRoom bounds the size of a plaintext header, in bytes. minTail and maxTail bound how many bytes of a segment are weighed.
@@ -19,11 +19,12 @@ const (
 	maxTail    = 512
 
 	bit = 16 // weights are in units of 1/16 bit
-	// enoughBits is the least total weight of the segments of both ends. One segment adds at most segmentBits, so several are
-	// needed.
+	// enoughBits is the least total weight of the segments of both ends that proves plaintext. One segment adds at most segmentBits, so
+	// several segments are needed.
 	enoughBits  = 48 * bit
 	segmentBits = 16 * bit
-	// minSegments is the least number of segments. With enoughSegments the decision is made before structureWithin bytes were seen.
+	// minSegments is the least number of segments for a decision. With enoughSegments segments the decision does not wait for
+	// structureWithin bytes.
 	minSegments    = 4
 	enoughSegments = 48
 	// structureWithin is how many bytes of both ends are usually weighed before the decision, and structureAtMost is the
@@ -82,7 +83,7 @@ func tailWeight(b []byte) int {
 	return min(sum, segmentBits)
 }
 
-// weigh adds a segment of a direction that no recognizer matches.
+// weigh adds the weight of a segment to its direction, if no recognizer matches the direction.
 func (s *Session) weigh(side Side, b []byte) {
 	st := &s.sides[side]
 	if st.p == nil || st.kind != KindNone && st.kind != KindUnreadable || len(b) < minTail || s.tls.answered() || s.inFlight(side) {

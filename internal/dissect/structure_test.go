@@ -56,7 +56,8 @@ func TestStructured(t *testing.T) {
 	}
 }
 
-// TestStructureThenCiphertext checks that a connection stays unrecognized if ciphertext follows structured bytes, or answers them.
+// TestStructureThenCiphertext checks that a connection stays unrecognized if ciphertext follows structured bytes of the same end, or comes
+// from the other end.
 func TestStructureThenCiphertext(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	for _, turn := range []int{2, 6, 12} {

@@ -16,8 +16,8 @@ type tdsLayer struct {
 	left       int   // remaining bytes of the payload
 }
 
-// Wrapped reports whether the next TLS record of an end may still be in a packet of TDS, or TLS may end after the login. Both are decided
-// once that end has sent a record or a packet after the handshake.
+// Wrapped reports whether the next TLS record of an end may still be in a packet of TDS, or TLS may end after the login. An end settles
+// both questions with the first record or packet that it sends after the handshake.
 func (s *Session) Wrapped() bool {
 	for i := range s.sides {
 		if p := s.sides[i].p; p != nil && p.tds.on && !s.sides[i].ended {

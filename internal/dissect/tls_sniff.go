@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// sniffTLS matches b against the beginning of a TLS stream: a ClientHello, a ServerHello, an alert, or records of an established
+// sniffTLS reports whether b is the beginning of a TLS stream: a ClientHello, a ServerHello, an alert, or records of an established
 // connection.
 func sniffTLS(b []byte) protocols.Match {
 	if !plausibleHeader(b) {
@@ -88,7 +88,7 @@ type chain struct {
 }
 
 // feed processes the next bytes, at a stream offset. found reports whether minChained consecutive records have begun; the header of the
-// last one ends at data[used]. The first record must be one of application data, unless every is set.
+// last one ends at data[used]. If every is false, the first record must be one of application data.
 func (c *chain) feed(offset int64, data []byte, every bool) (used int, found bool) {
 	if c.count == 0 && c.n == 0 {
 		if !plausibleHeader(data) || !every && data[0] != wire.ContentApplicationData {

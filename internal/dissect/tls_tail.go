@@ -81,8 +81,8 @@ func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	return at + n, true, ok && !f.parted()
 }
 
-// Quiet reports whether data, the next bytes of a side after gap missing ones, consists of records only. If not, the Tail does not
-// change.
+// Quiet reports whether data consists only of records. data are the next bytes of a side after gap missing bytes. If the result is false,
+// the Tail does not change.
 func (f *Tail) Quiet(side Side, data []byte, gap int64) bool {
 	d := &f.sides[side]
 	if gap == 0 && d.n == 0 && d.state == tailSure && d.unexamined == 0 && d.end == endNone && d.skim(data) {
@@ -241,8 +241,8 @@ func anyHello(b []byte) bool {
 	return helloBegins(b, tlsmsg.TypeClientHello) == protocols.Yes || helloBegins(b, tlsmsg.TypeServerHello) == protocols.Yes
 }
 
-// readable notes whether the start of a segment is text. It reports whether the starts of consecutive segments had
-// minLostText bytes of text in total.
+// readable notes whether the start of a segment is text. It reports whether the starts of consecutive segments contained minLostText bytes
+// of text in total.
 func (d *tailSide) readable(data []byte) bool {
 	b := data[:min(len(data), minLostText)]
 	if !allText(b) {

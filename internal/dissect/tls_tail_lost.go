@@ -49,6 +49,5 @@ func textWeight(b []byte) int {
 	return min(most-textChance, segmentBits)
 }
 
-// textChance is a weight that the best part of SampleSize random bytes hardly ever exceeds. It accounts for all positions where that part
-// may begin.
+// textChance is a weight that no part of SampleSize random bytes is likely to exceed. It accounts for all positions where a part may begin.
 const textChance = 9 * bit

@@ -53,8 +53,8 @@ func TestTailFindsTheEnd(t *testing.T) {
 	}
 }
 
-// TestTailBridgesRecords checks that unknown bytes within a record do not hide the next record. Elsewhere the position is unknown until a
-// segment begins with headers, and bytes that are not a record count only after more headers.
+// TestTailBridgesRecords checks that unknown bytes within a record do not hide the next record. After other unknown bytes the position is
+// unknown until a segment begins with headers. Bytes that are not a record then count only after more headers.
 func TestTailBridgesRecords(t *testing.T) {
 	text := []byte("GET /index.html HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\nUser-Agent: a\r\n\r\n")
 	record := append([]byte{23, 3, 3, 0, 100}, bytes.Repeat([]byte{0xa7}, 100)...)
@@ -95,7 +95,7 @@ func TestTailBridgesRecords(t *testing.T) {
 	}
 }
 
-// FuzzTail checks that a Tail never panics, that an end is within the data, and that the division of a stream does not matter.
+// FuzzTail checks that a Tail never panics, that an end is within the data, and that the result does not depend on the pieces of a stream.
 func FuzzTail(f *testing.F) {
 	s := streamsOf(f, tls.VersionTLS12, capturetest.Presented)
 	f.Add(s[0], uint16(7), uint16(0))

@@ -59,7 +59,7 @@ func (s *Session) refutes(side Side, b []byte) bool {
 	return true
 }
 
-// dtlsHeaded reports whether b begins with the header of a record of DTLS 1.2 or older, or of an unprotected one of DTLS 1.3 (RFC 9147
+// dtlsHeaded reports whether b begins with the header of a record of DTLS 1.2 or older, or of an unprotected record of DTLS 1.3 (RFC 9147
 // section 4.1).
 func dtlsHeaded(b []byte) bool {
 	const last = 26 // ACK

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestInitialOfOneEndThenOthers checks that other protocols after an unanswered Initial are not taken for QUIC, and that short headers are.
+// TestInitialOfOneEndThenOthers checks that after an unanswered Initial, packets with short headers are taken for QUIC, and packets of
+// other protocols are not.
 func TestInitialOfOneEndThenOthers(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
 	random := make([]byte, 60)

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// maxUpgrade bounds the offset in a direction up to which a ClientHello is looked for after plaintext (STARTTLS, CONNECT, SOCKS).
+	// maxUpgrade is the offset in a direction up to which a ClientHello is looked for after plaintext (STARTTLS, CONNECT, SOCKS).
 	maxUpgrade = 64 << 10
 	// mayUpgradeWithin is how many bytes both ends together must send after the point where PlainAfter starts to count.
 	mayUpgradeWithin = 2 << 10
@@ -33,8 +33,8 @@ func (s *Session) MayUpgrade() bool {
 	return may
 }
 
-// PlainAfter returns how many bytes both ends together must have sent before plaintext is assumed to stay plaintext: 2 KiB after the point
-// where both had sent something, and after each mention of TLS, but at most 64 KiB.
+// PlainAfter returns how many bytes both ends together must have sent before plaintext is assumed to stay plaintext. Usually it is 2 KiB
+// after the point where both had sent something, or after the last mention of TLS, and at most 64 KiB.
 func (s *Session) PlainAfter() int64 {
 	switch {
 	case s.Doubtful() || s.http != nil && s.http.Method == "CONNECT" && s.http.Status == 407:
@@ -107,8 +107,8 @@ func saysTLS(b []byte) bool {
 	return false
 }
 
-// upgrade looks for TLS that begins after plaintext: early in the stream, and not within a protocol that never upgrades. It reports whether
-// it processed the data.
+// upgrade looks for TLS that begins after plaintext. It looks only early in the stream, and not within a protocol that never upgrades to
+// TLS. It reports whether it processed the data.
 func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	if st.seen > maxUpgrade {

@@ -183,8 +183,8 @@ func TestTLSAfterPlaintextSplitAtEveryByte(t *testing.T) {
 	}
 }
 
-// TestHelloInTheSegmentBefore checks a hello in the segment of the request for TLS: clients of MySQL and SOCKS do not wait, and offloading
-// merges segments.
+// TestHelloInTheSegmentBefore checks a hello in the same segment as the request for TLS. Clients of MySQL and SOCKS do not wait for an
+// answer, and offloading merges segments.
 func TestHelloInTheSegmentBefore(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, c := range tunnels {
@@ -222,7 +222,8 @@ func TestProxyHeader(t *testing.T) {
 	}
 }
 
-// TestProxyHeaderTwice checks that each proxy of a chain may send a header: TLS after the second one is reported as an upgrade from it.
+// TestProxyHeaderTwice checks that each proxy of a chain may send a header. TLS after the second header is reported as an upgrade from the
+// PROXY protocol.
 func TestProxyHeaderTwice(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	header := client("PROXY TCP4 10.1.2.3 10.4.5.6 40000 443\r\n")
