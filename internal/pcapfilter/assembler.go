@@ -9,8 +9,8 @@ import (
 // Label is a position in a program, the target of jumps.
 type Label int
 
-// Assembler writes a program whose jumps lead to labels, forward only, as classic BPF has no other jumps. The zero value is an empty
-// program. Instructions in excess of MaxInstructions are discarded, and Program then returns an error.
+// Assembler writes a program whose jumps lead to labels. Jumps only lead forward, because classic BPF has no other jumps. The zero value is
+// an empty program. Instructions in excess of MaxInstructions are discarded, and Program then returns an error.
 type Assembler struct {
 	out     []instruction
 	labels  []int  // index of the instruction that follows a label

@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// FuzzCompile: any expression is refused with an offset within it, or becomes a program that
-// the kernel accepts, for each link type that supports its conditions.
+// FuzzCompile: any expression is refused with an error at an offset within the expression, or is
+// compiled. Each link type that supports its conditions gives a program that the kernel accepts.
 func FuzzCompile(f *testing.F) {
 	for text := range strings.SplitSeq(readings+faults, "\n") {
 		f.Add(text)

@@ -82,9 +82,9 @@ func TestKernelValidates(t *testing.T) {
 	}
 }
 
-// differs reports whether a program uses instructions for which the kernel differs from Run: to
-// the kernel a negative offset is relative to the network header, and a shift by 32 or more is
-// modulo 32.
+// differs reports whether a program uses instructions that the kernel executes differently from
+// Run. In the kernel a negative offset is relative to the network header, and a shift by 32 or
+// more is modulo 32.
 func differs(p Program) bool {
 	for _, in := range p {
 		if in.Op&0xe7 == classLD|modeIND || in.Op == classALU|aluLSH|sourceX || in.Op == classALU|aluRSH|sourceX {
