@@ -22,8 +22,8 @@ const (
 	ngEnhanced  = 6
 )
 
-// Bounds of the memory for a pcapng file. It does not grow with the number of blocks, sections or options of a file,
-// nor with a length that a block claims.
+// Bounds of the memory for a pcapng file. The memory does not grow with the number of blocks, sections or options of a file, nor with a
+// length that a block claims.
 const (
 	ngInterfaces  = 4096     // number of interfaces kept per section; packets of later ones are skipped and counted
 	ngNameBytes   = 64       // length of an interface's name
