@@ -79,7 +79,7 @@ func redisBus(b []byte) Match {
 }
 
 // memcachedCommand recognizes a command of the text protocol (github.com/memcached/memcached, doc/protocol.txt). A storage command with its
-// numbers gives Yes, another command or a binary header Maybe.
+// numbers gives Yes. Another command or a binary header gives Maybe.
 func memcachedCommand(b []byte) Match {
 	if len(b) > 0 && b[0] == 0x80 {
 		return weak(memcachedBinary)(b)
@@ -98,7 +98,8 @@ func memcachedCommand(b []byte) Match {
 	return Maybe
 }
 
-// memcachedReply recognizes a reply of the text protocol. A VALUE line with its numbers gives Yes, another reply or a binary header Maybe.
+// memcachedReply recognizes a reply of the text protocol. A VALUE line with its numbers gives Yes. Another reply or a binary header gives
+// Maybe.
 func memcachedReply(b []byte) Match {
 	if len(b) > 0 && b[0] == 0x81 {
 		return weak(memcachedBinary)(b)

@@ -85,7 +85,7 @@ const (
 )
 
 // ProxyHeader recognizes a header of the PROXY protocol, version 1 or 2 (haproxy.org/download/3.0/doc/proxy-protocol.txt). It returns the
-// size of the header in bytes; the connection proper follows.
+// size of the header in bytes. The proxied connection's own bytes follow the header.
 func ProxyHeader(b []byte) (size int, a Match) {
 	if a := anyOf(proxyV1, proxyV2)(b); a != Yes {
 		return 0, a

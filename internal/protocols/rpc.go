@@ -82,8 +82,8 @@ func thriftCompact(b []byte) Match {
 func dubboRequest(b []byte) Match  { return dubbo(b, true) }
 func dubboResponse(b []byte) Match { return dubbo(b, false) }
 
-// dubbo recognizes a message of Apache Dubbo: the magic, flags with the number of the serialization, and the status of a response. Then the
-// length must be exact, or a request's version must follow; otherwise the result is Maybe.
+// dubbo recognizes a message of Apache Dubbo: the magic, flags with the number of the serialization, and the status of a response. The
+// result is Yes if the length in the header is exact or a request's version follows, otherwise Maybe.
 func dubbo(b []byte, request bool) Match {
 	if a := prefix(b, "\xda\xbb"); a != Yes {
 		return a

@@ -77,7 +77,7 @@ func Evident(protocol string) bool {
 	return false
 }
 
-// sealedBuffers reports whether b consists of ciphertext buffers after their lengths of four bytes. The buffers fill b, or the last one
+// sealedBuffers reports whether b consists of buffers of ciphertext, each after a length of four bytes. The buffers fill b, or the last one
 // continues in the next segment. A Kerberos token without the Sealed flag (RFC 4121 section 4.2.6.2) does not count. Neither does a buffer
 // with a readable LDAP message, which is only integrity-protected: after NTLM's signature of 16 bytes, or before that of DIGEST-MD5 (RFC
 // 2831 section 2.3).
