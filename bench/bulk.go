@@ -41,7 +41,7 @@ type bulkPath struct {
 	gigabits   int    // rate in Gbit/s; 0: full speed
 }
 
-// bulkOver runs iperf3 under each watcher in turn.
+// bulkOver runs iperf3 while each of the watchers captures, one after the other.
 func (b *bench) bulkOver(n *pods, watchers []watcher, path bulkPath) ([]result, error) {
 	name, seconds := path.name, 3
 	if b.quick {

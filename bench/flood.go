@@ -23,7 +23,8 @@ func (b *bench) flooded() (results []result, err error) {
 	})
 }
 
-// floodAt floods at rate frames a second (0: as fast as possible) under each watcher in turn.
+// floodAt floods the pod while each of the watchers captures, one after the other. rate is in frames a second; 0
+// means as fast as possible.
 func (b *bench) floodAt(n *pods, watchers []watcher, rate int) ([]result, error) {
 	count := 600_000
 	if b.quick {

@@ -19,7 +19,7 @@ type connection struct {
 	talk           *capturetest.Conversation
 	seq            [2]uint32 // next sequence numbers of client and server
 	acked          [2]uint32 // last acknowledgement numbers that client and server sent
-	delay          int64     // from a packet to its answer, µs
+	delay          int64     // time from a packet to its answer, in µs
 	at             int64     // time of the next packet, µs
 	stage          int
 	chunk, from    int  // position in the conversation: number of the chunk, and byte in the chunk

@@ -85,11 +85,11 @@ func (b *bench) requests(interfaces string, kinds ...traffic) (results []result,
 	})
 }
 
-// effect is the largest share by which the tap may change a figure. The difference of two measurements without a tap
-// is added to it.
+// effect bounds the share by which the tap may change a figure. The noise, which is the difference of two
+// measurements without a tap, comes on top of it.
 const effect = 0.03
 
-// requestsOver runs w under each watcher in turn.
+// requestsOver runs w while each of the watchers captures, one after the other.
 func (b *bench) requestsOver(n *pods, watchers []watcher, w workload, name, interfaces string) ([]result, error) {
 	cost, rate, late, taken, lost := make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers))
 	for round := range max(b.rounds, 9) {
@@ -164,7 +164,7 @@ func beyondNoise(what string, all []sample, k int) result {
 // workload is an HTTP server in the pod and wrk as its client.
 type workload struct {
 	n            *pods
-	client, url  string // client: the namespace in which wrk runs
+	client, url  string // client is the namespace in which wrk runs
 	secure, once bool   // as in traffic
 	quick        bool
 }

@@ -33,8 +33,7 @@ type bench struct {
 	quick  bool
 }
 
-// experiments lists the measurements in the order in which they run. If asked is set, the experiment runs only if
-// -only names it.
+// experiments lists the measurements in their order. If asked is set, the experiment runs only if -only names it.
 var experiments = []struct {
 	name  string
 	about string

@@ -44,7 +44,8 @@ func (b *bench) readers() []reader {
 // baseName is the name of the other build of the tap (flag -base) in tables.
 const baseName = "the base tap"
 
-// offline measures how the tap and its peers read the mixed capture, in turn. A peer that is not installed is left out.
+// offline measures how the tap and other programs read the mixed capture, one after the other. It leaves out programs
+// that are not installed.
 func (b *bench) offline() ([]result, error) {
 	file, err := mixed(b.dir)
 	if err != nil {

@@ -33,7 +33,7 @@ func (s sample) spread(format string) string {
 	return fmt.Sprintf(format+" ("+format+".."+format+")", s.median(), s.least(), s.most())
 }
 
-// over returns s divided by other, round by round. A round in which other is 0 is left out.
+// over divides s by other, round by round. It leaves out rounds in which other is 0.
 func (s sample) over(other sample) sample {
 	out := make(sample, 0, len(s))
 	for i := range min(len(s), len(other)) {

@@ -46,7 +46,7 @@ var kinds = []kind{
 type talker struct {
 	random  *rand.Rand
 	pool    *x509.CertPool
-	servers [2]tls.Certificate // with an ECDSA and an RSA key
+	servers [2]tls.Certificate // one certificate with an ECDSA key and one with an RSA key
 	client  tls.Certificate
 	body    []byte // each answer is a prefix of body
 }

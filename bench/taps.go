@@ -239,7 +239,7 @@ func tcpdumpResult(r *running) (packets, dropped float64, err error) {
 // measurement is the result of one run under a watcher.
 type measurement struct {
 	cpu              float64 // CPU time of the watcher, in seconds
-	packets, dropped float64 // as the watcher counts them
+	packets, dropped float64 // counts of the watcher
 	rss              float64 // MB, the watcher's peak
 }
 

@@ -245,9 +245,9 @@ func stripEvent(o any) (any, error) {
 	return o, nil
 }
 
-// ownerOf returns a function that returns the owner reference for pods that try images. The owner is the first
-// webhook configuration that exists, so that Kubernetes deletes the pods when it is deleted. The function returns nil
-// if none exists.
+// ownerOf returns a function that returns the owner reference for pods that try images. The owner is the first of the
+// webhook configurations, so that Kubernetes deletes the pods when the configuration is deleted. The function returns
+// nil if the configuration does not exist.
 func ownerOf(c client.Reader, configurations []string) func(context.Context) *metav1.OwnerReference {
 	return func(ctx context.Context) *metav1.OwnerReference {
 		var own admissionv1.MutatingWebhookConfiguration

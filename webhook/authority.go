@@ -30,7 +30,7 @@ const authorityName = "meshtls-tap-webhook"
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	pem  []byte // of cert
+	pem  []byte // cert in PEM
 }
 
 // newAuthority creates an authority that is valid from now on, for authorityLife.

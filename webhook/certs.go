@@ -36,7 +36,7 @@ type certs struct {
 	served  atomic.Pointer[tls.Certificate]
 	trusted atomic.Bool  // checkTrust has returned nil once
 	signer  []byte       // PEM of the authority that signed the served certificate; only serve uses it
-	last    *authorities // as rotate saw them last; only rotate uses it
+	last    *authorities // authorities that rotate saw last; only rotate uses it
 }
 
 // errNoCertificate is returned by handshakes and by the readiness check before the first certificate is signed.

@@ -229,8 +229,8 @@ func TestNotAnnounced(t *testing.T) {
 }
 
 // TestServer: the server uses its certificate, is ready when it can tap pods, and still serves for the time drain
-// after its context has ended. If the machine is so busy that drain passes before a client calls, the test is
-// repeated with a longer time.
+// after its context has ended. If the machine is so busy that no client calls within drain, the test is repeated with
+// a longer time.
 func TestServer(t *testing.T) {
 	for drain := 300 * time.Millisecond; ; drain *= 10 {
 		if inTime := serverEnds(t, drain); inTime || t.Failed() {

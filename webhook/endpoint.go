@@ -98,7 +98,7 @@ func (h *endpoint) result(ctx context.Context, w http.ResponseWriter, body io.Re
 	case !r.creates():
 		return r.Request.UID, r, inject.Result{Reason: reasonNotAPod}
 	}
-	uid = r.Request.UID // returned also if decide panics
+	uid = r.Request.UID // the uid is returned even if decide panics
 	return uid, r, h.decide(ctx, r)
 }
 

@@ -17,9 +17,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// expiry is the controller that ends taps that a namespace requested for a limited time: it gives their end, or their
-// duration. expiry writes the end into the namespace's ConfigMap, which the taps read periodically, and turns them
-// off at that time. It does not remove the namespace's label. Only the elected replica runs it.
+// expiry is the controller that ends the taps of namespaces that requested them for a limited time. A namespace gives
+// the end or the duration. expiry writes the end into the namespace's ConfigMap, which the taps read periodically,
+// and turns the taps off at that time. It does not remove the namespace's label. Only the elected replica runs it.
 type expiry struct {
 	client     client.Client
 	namespaces *namespaces

@@ -22,10 +22,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// images finds out which images of the tap may be used: those that have run and accepted the settings. Each image is
-// run once in a pod of the webhook's namespace, first by its configured name and then by its digest. The pods are
-// kept, and every replica reads the results from them. Without this check, an image that cannot be pulled or that
-// ends at once would keep pods from starting, because the tap is a native sidecar.
+// images finds out which images of the tap may be used: those that have run and accepted the settings. Without this
+// check, an image that cannot be pulled or that ends at once would keep pods from starting, because the tap is a
+// native sidecar. Each image is run once in a pod of the webhook's namespace, first by its configured name and then
+// by its digest. The pods are kept, and every replica reads the results from them.
 type images struct {
 	client client.Client
 	cfg    *inject.Config
@@ -49,7 +49,7 @@ const (
 	annotationTried     = "meshtls-tap/image" // the image that the pod tries
 	annotationWith      = "meshtls-tap/env"   // settingsHash of the replica that created the pod; other replicas ignore pods of other settings
 	tryAgain            = 5 * time.Minute     // pause after the failure of a pod
-	tryPinAgain         = time.Hour           // the same, for an image by digest that has already run by its name
+	tryPinAgain         = time.Hour           // the same, for an image by digest if it has run by its name
 	patienceForPull     = 3 * time.Minute     // bounds the life of a pod, including its pull
 	deleteUnwantedAfter = time.Hour           // the age at which a pod is deleted if nobody requests its image
 	maxImages           = 16                  // bounds how many images are tried at the same time

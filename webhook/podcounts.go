@@ -25,7 +25,7 @@ type podCounter struct {
 	events     *events
 	log        *slog.Logger
 
-	reported map[string]podCounts // by namespace, the counts that were reported last
+	reported map[string]podCounts // counts that were reported last, by namespace
 }
 
 // The number of pods in a page. A page of manyPods pods usually fits mostRead, and one of fewPods always does,

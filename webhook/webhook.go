@@ -52,7 +52,8 @@ type Config struct {
 	DryRuns bool
 	// Quota is the policy for taps that a ResourceQuota counts: fit, never or always (inject.QuotaPolicy).
 	Quota string
-	// QuotaGrowth is the factor by which the number of an owner's pods may grow if no autoscaler bounds it. At least 1.
+	// QuotaGrowth is the factor by which the number of an owner's pods may grow if no autoscaler bounds it. It is at
+	// least 1.
 	QuotaGrowth int
 	// ClusterName is the name of the cluster in the records; "" means that it is unknown.
 	ClusterName string
@@ -80,13 +81,13 @@ type Config struct {
 	Namespace string
 	// Pod is the name of the webhook's pod.
 	Pod string
-	// Lease is the name of the Lease by which the replicas elect a leader.
+	// Lease is the name of the Lease with which the replicas elect a leader.
 	Lease string
 	// ClientCA is the path of a PEM file with the authority that signs the API server's client certificate. If it is
 	// empty, no client certificate is required.
 	ClientCA string
-	// ClientNames lists common names and DNS names, one of which the client certificate must have. If it is empty,
-	// any name is accepted.
+	// ClientNames lists common names and DNS names. The client certificate must have one of them. If the list is
+	// empty, any name is accepted.
 	ClientNames []string
 	// Events enables Events on namespaces and on the owners of pods.
 	Events bool

@@ -1,7 +1,9 @@
-// Command notices prints the licenses of the modules that programs are linked with, and Go's: whoever distributes a program has to
-// include them.
+// Command notices prints the licenses of the modules that are linked into programs, and Go's license. Whoever distributes
+// a program has to include them.
 //
-//	notices [-os linux,darwin,windows] PACKAGE...     -os: the systems that the programs are released for; default the one that is built for
+//	notices [-os linux,darwin,windows] PACKAGE...
+//
+// -os lists the systems for which the programs are released. The default is this system.
 package main
 
 import (

@@ -16,8 +16,9 @@ var holders struct {
 	file *os.File
 }
 
-// Machine waits until no other process holds the lock of the machine, and holds it until t and its subtests have
-// ended. A test that holds the lock may call Machine again. Parallel tests of one process do not exclude each other.
+// Machine waits until no other process holds the lock of the machine. It then holds the lock until t and its subtests
+// have ended. A test that holds the lock may call Machine again. Parallel tests of one process do not exclude each
+// other.
 func Machine(t testing.TB) {
 	t.Helper()
 	release, err := Lock()

@@ -57,7 +57,7 @@ var checks = map[string]func(string) error{
 	annotationMemLimit:    atLeast(annotationMemLimit),
 }
 
-// tenants are the annotations that every namespace and pod may set: none of them can blind the tap.
+// tenants lists the annotations that every namespace and pod may set, because they cannot blind the tap.
 var tenants = []string{annotationCPURequest, annotationCPULimit, annotationMemRequest, annotationMemLimit}
 
 // Annotations returns the names, without Prefix, that a pod may be allowed to set.

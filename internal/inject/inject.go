@@ -10,8 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Label is the label by which a namespace requests taps, with the value Enabled. On a pod, Disabled opts
-// out and Enabled, if that is allowed, opts in.
+// Label is the label with which a namespace requests taps; its value is then Enabled. A pod opts out with the value
+// Disabled. It opts in with Enabled, if pods are allowed to.
 const (
 	Label    = "meshtls-tap"
 	Enabled  = "enabled"
@@ -32,7 +32,7 @@ const (
 
 // Config is the configuration for all pods. It must not be changed while in use.
 type Config struct {
-	Settings   Settings // with its defaults filled in
+	Settings   Settings // its defaults are filled in
 	Image      string   // the tap's image, as configured
 	PullPolicy corev1.PullPolicy
 	Mode       Mode     // Native if empty
@@ -72,8 +72,8 @@ type Namespace struct {
 	Off bool
 	// Refusals maps each profile that the namespace refuses to the reason. Admitted profiles are not in the map.
 	Refusals map[Profile]string
-	// Images maps each requested image that has run to the image to use (the same, or its digest).
-	// Nil: every image may be used, by its name.
+	// Images maps each requested image that has run to the image to use, which is the same image or its digest. If
+	// Images is nil, every image may be used, by its name.
 	Images map[string]string
 	// Waits lists the images that have run the command Wait. Nil means that images are not checked.
 	Waits map[string]bool
@@ -116,7 +116,7 @@ type Result struct {
 	Patch    []Operation
 	Reason   Reason   // Injected, or why the pod is not tapped
 	Detail   string   // details of the reason in one sentence, or ""
-	Warnings []string // for the creator of the pod
+	Warnings []string // sent to the creator of the pod
 	Owner    *Owner   // the controller of the pod, or nil
 
 	Mode    Mode
@@ -146,8 +146,8 @@ type run struct {
 	local    []string        // names of the volumes on the node's disk
 }
 
-// Tap returns the patch that adds the tap to a pod, or the reason why there is none. raw is the pod as JSON; now is compared with the
-// end of the namespace's and the pod's taps. Tap changes none of its arguments.
+// Tap returns the patch that adds the tap to a pod, or the reason why there is no patch. raw is the pod as JSON. Tap
+// compares now with the ends of the namespace's taps and the pod's tap. It changes none of its arguments.
 func Tap(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	r, ok := newRun(cfg, ns, raw, now)
 	if !ok {

@@ -26,7 +26,7 @@ type pod struct {
 		Volumes          []named                      `json:"volumes"`
 		InitContainers   []container                  `json:"initContainers"`
 		Containers       []container                  `json:"containers"`
-		Resources        *corev1.ResourceRequirements `json:"resources"` // for the pod as a whole (KEP-2837)
+		Resources        *corev1.ResourceRequirements `json:"resources"` // set for the pod as a whole (KEP-2837)
 		Overhead         corev1.ResourceList          `json:"overhead"`
 
 		ActiveDeadlineSeconds *int64          `json:"activeDeadlineSeconds"`

@@ -303,7 +303,7 @@ func (p *pod) exceeds(caps []Cap, tap *corev1.ResourceRequirements) string {
 		}
 		whole := p.total(c.Resource, c.Limits)
 		if whole.Cmp(c.Left) > 0 {
-			continue // the pod is refused also without the tap
+			continue // the cap refuses the pod even without the tap
 		}
 		whole.Add(more)
 		if whole.Cmp(c.Left) > 0 {

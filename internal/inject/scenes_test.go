@@ -27,7 +27,7 @@ spec:
   containers: [{name: web, image: web:1}]
 `
 
-// scenes has every case in which a pod is tapped or not.
+// scenes has a scene for every reason to tap a pod or not.
 var scenes = map[string]scene{
 	"plain": {pod: plain, also: func(t *testing.T, p corev1.Pod) {
 		if c := p.Spec.InitContainers[0]; c.Name != Name || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {

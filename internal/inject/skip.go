@@ -14,7 +14,7 @@ import (
 // Reason is a code for why a pod was not tapped, as in metrics, logs and Events.
 type Reason string
 
-// The reasons, in the order in which they are checked.
+// The reasons. They are checked in this order.
 const (
 	Injected Reason = "" // the pod was tapped
 

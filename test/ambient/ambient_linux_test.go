@@ -133,5 +133,5 @@ func checkTable(t *testing.T, folder string, l *lab, list []connection) {
 			must(t, os.WriteFile(filepath.Join("testdata", folder, filepath.Base(file)+".gz"), packed.Bytes(), 0o644)) //nolint:gosec // testdata is for everybody
 		}
 	}
-	must(t, os.WriteFile(filepath.Join("testdata", folder, truthFile), appendTruth(nil, list), 0o644)) //nolint:gosec // as before
+	must(t, os.WriteFile(filepath.Join("testdata", folder, truthFile), appendTruth(nil, list), 0o644)) //nolint:gosec // testdata is for everybody
 }

@@ -67,7 +67,7 @@ var node = netip.MustParseAddr("10.88.0.254")
 type lab struct {
 	node   *host
 	pods   []*host
-	folder string // for the captures
+	folder string // the captures are stored here
 }
 
 // newLab creates the node. If the test has no right to do so, it is skipped.

@@ -70,7 +70,7 @@ type otherProxy struct {
 }
 
 func testOtherProxy(t *testing.T, o *otherProxy) {
-	const attempts = 3 // as in TestAmbient
+	const attempts = 3 // the same number as in TestAmbient
 	for n := range attempts {
 		dropped := false
 		t.Run(fmt.Sprint("attempt ", n+1), func(t *testing.T) { dropped = o.run(t) })

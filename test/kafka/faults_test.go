@@ -116,7 +116,7 @@ func TestFaults(t *testing.T) {
 // disconnect drops packets between the pod and the broker.
 func disconnect(t *testing.T, b *kafkatest.Broker, rule string) {
 	t.Helper()
-	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "cut").Run() }) // reconnects if the test fails before it does so itself
+	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "cut").Run() }) // reconnects the pod if the test fails before it has done so
 	_, port, _ := net.SplitHostPort(b.Plain)
 	run(t, "nft", "add table inet cut; add chain inet cut in { type filter hook input priority 0; }; add chain inet cut out { type filter hook output priority 0; }; "+fmt.Sprintf(rule, port))
 }

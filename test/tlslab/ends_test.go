@@ -21,8 +21,8 @@ type direction struct {
 	next uint32 // sequence number of the next packet
 }
 
-// goneOn returns a copy of a capture in which the connections do not end. Instead each end sends its text, in packets
-// of their own.
+// goneOn returns a copy of a capture whose connections do not end. Instead, each end sends its text in further
+// packets.
 func goneOn(frames []frame, client, server string) (out []frame) {
 	ends := map[uint16]*[2]direction{} // by the client's port
 	var order []uint16

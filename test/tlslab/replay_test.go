@@ -57,7 +57,8 @@ func load(t testing.TB, path string) []frame {
 	}
 }
 
-// judge returns the final judgements of a capture's connections, in the order in which they began.
+// judge returns the final judgements of a capture's connections. They are in the order in which the connections
+// began.
 func judge(frames []frame) []verdict.Judged {
 	ended, mutual := replay(frames)
 	for i := range ended {

@@ -36,7 +36,7 @@ const (
 
 // request is a plugin's request. The response is an error message, which is empty if there was no error.
 type request struct {
-	Namespace, Name string     // of the pod's object
+	Namespace, Name string     // namespace and name of the pod
 	Netns           string     // path of the pod's network namespace
 	Address         netip.Addr // the pod's address
 }

@@ -195,8 +195,8 @@ func TestLastWord(t *testing.T) {
 	}
 }
 
-// TestBrokersPort: an annotation requests that the brokers' port is excluded from the mesh. The mesh's webhook then
-// sees that port among the ports to exclude, in addition to those that the pod excludes itself.
+// TestBrokersPort: an annotation requests to exclude the brokers' port from the mesh. The mesh's webhook then sees
+// two ports to exclude: the brokers' port, and the one that the pod excludes itself.
 func TestBrokersPort(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, map[string]string{label: "enabled", "istio-injection": "enabled"})

@@ -130,7 +130,8 @@ func (w *ambient) checkPosture(t *testing.T) {
 	})
 }
 
-// stop waits until each tap has published three probes, and deletes the pods: the taps then publish connections that are still open.
+// stop waits until each tap has published three probes. Then it deletes the pods, so that the taps publish the
+// connections that are still open.
 func (w *ambient) stop(t *testing.T) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "three probes each, and a finding", func() error {

@@ -226,7 +226,8 @@ spec:
 	}
 }
 
-// TestStart measures the time from the creation of a pod to Ready, with and without a tap, five times each, in turns.
+// TestStart measures the time from the creation of a pod until it is Ready. It alternates between pods with and
+// without a tap, five times each.
 func TestStart(t *testing.T) {
 	long(t)
 	c := installed(t)

@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestQuotaTenOfTen: the quota has room for ten pods, and the real controllers start all ten: at once, or scaled up
-// to ten. If the quota also has room for the surge, they do so in a rolling update.
+// TestQuotaTenOfTen: the quota has room for ten pods, and the real controllers start all ten, whether at once or
+// scaled up to ten. If the quota also has room for the surge, a rolling update completes too.
 func TestQuotaTenOfTen(t *testing.T) {
 	t.Parallel()
 	c := installed(t)

@@ -27,7 +27,7 @@ const (
 func TestHelmTest(t *testing.T) {
 	long(t)
 	c := installed(t)
-	if out := helm(t, c, "helm3", "test", release, "--timeout", "60s"); !strings.Contains(out, "Succeeded") { // install tests Helm 4
+	if out := helm(t, c, "helm3", "test", release, "--timeout", "60s"); !strings.Contains(out, "Succeeded") { // the function install tests Helm 4
 		t.Errorf("helm3 test: %s", out)
 	}
 	kit.Eventually(t, kit.Limit, "its namespace to be gone", func() error {

@@ -32,8 +32,8 @@ func carried() []testCase {
 	return append(all, testCase{server: "Botan", client: "Botan", name: "stateless-resume-mutual", srv: stateless, cli: endpoint{cert: "cli", n: 2}, want: want{auth: "presented", resumed: true}})
 }
 
-// withRefused returns the usual cases of a pair and two more, in which the server refuses the client's certificate.
-// With a Go client only one is added: it sends no certificate to a server that does not name the certificate's
+// withRefused returns the usual cases of a pair, and two more with a client certificate that the server refuses. With
+// a Go client there is only one more: it sends no certificate to a server that does not name the certificate's
 // authority.
 func withRefused(server, client string) []testCase {
 	all := few(server, client)

@@ -40,7 +40,7 @@ func (c testCase) file() string {
 	return tidy(c.client) + "-" + tidy(c.server) + "/" + c.name
 }
 
-// cases returns all cases, in the order in which they run.
+// cases returns all cases. They run in this order.
 func cases() []testCase {
 	var all []testCase
 	add := func(c testCase) {

@@ -176,7 +176,7 @@ func keyKind(cert string) string {
 // manifest is the content of manifest.tsv.
 type manifest struct {
 	path  string
-	lines map[string][]string // by file
+	lines map[string][]string // the lines of each file
 }
 
 func readManifest(path string) (*manifest, error) {
