@@ -30,7 +30,7 @@ func (s *Session) Resume(conclusion any, f Tail, missed int64) {
 	s.lighten()
 }
 
-// Skip notes that a filter has left out the n bytes of a side before offset. They are unknown but do not count as missing.
+// Skip notes that a filter has left out the n bytes of a side before offset. These bytes are unknown but do not count as missing.
 func (s *Session) Skip(side Side, offset, n int64) {
 	st := &s.sides[side]
 	switch {
@@ -147,7 +147,7 @@ func (s *Session) resumeTail(side Side) tailSide {
 	return d
 }
 
-// keyed reports whether a side of TLS has changed the cipher. Its later records are not a plaintext handshake.
+// keyed reports whether a side of TLS has changed the cipher. Later records of that side are not a plaintext handshake.
 func (s *Session) keyed(side Side) bool { return s.tls.layers[side].ccs || s.tls.AppRecords[side] > 0 }
 
 // dataAfterFinish processes bytes of a finished session.
@@ -160,7 +160,7 @@ func (s *Session) dataAfterFinish(side Side, offset int64, data []byte, ack, gap
 	d := &s.tail.sides[side]
 	switch {
 	case ok:
-		if gap > 0 && s.after != nil && d.end >= endLost { // bytes of the other side are missing, too
+		if gap > 0 && s.after != nil && d.end >= endLost { // this side also lacks bytes that may belong to After
 			s.after.unseen(side)
 		}
 	case s.tail.parted():

@@ -103,7 +103,7 @@ func negotiates(b []byte) bool {
 	return true
 }
 
-// negotiatesLine is negotiates for one command of a text protocol (RFC 3207, RFC 2595, RFC 4217, RFC 4642, RFC 5804).
+// negotiatesLine does the same as negotiates for one command of a text protocol (RFC 3207, RFC 2595, RFC 4217, RFC 4642, RFC 5804).
 func negotiatesLine(line []byte) bool {
 	var word [3][]byte
 	n := 0

@@ -18,7 +18,7 @@ func telling(typ byte, length int) bool {
 	return typ != wire.ContentApplicationData && typ != wire.ContentHeartbeat || length >= minProtected
 }
 
-// claims reports whether a side's bytes look encrypted, or announce encryption, so that the other side must confirm it.
+// claims reports whether bytes of this kind look encrypted or announce encryption. The other side must then confirm it.
 func (k Kind) claims() bool { return k == KindTLS || k == KindGreeting || k == KindEncrypted }
 
 // answered reports whether both hellos of a handshake were seen. t may be nil.

@@ -17,7 +17,7 @@ type Answer struct {
 }
 
 const (
-	// maxQuestions bounds the questions of a connection that wait for an answer. A new one replaces the oldest.
+	// maxQuestions bounds the questions of a connection that wait for an answer. A new question replaces the oldest.
 	maxQuestions = 8
 	// maxAnswers bounds the addresses that wait for a call of Answers. maxRecords bounds the records of a message that are read.
 	maxAnswers = 32
@@ -40,7 +40,7 @@ const (
 // and before the answer.
 type dns struct {
 	asked   [maxQuestions]question
-	next    int // index of the next question
+	next    int // index in asked for the next question
 	sides   [2]dnsStream
 	answers []Answer
 	spoke   [2]bool // the side sent a message of DNS
@@ -55,7 +55,7 @@ type question struct {
 	name string
 }
 
-// dnsStream is one direction over TCP, which has messages after their lengths (RFC 7766 section 8).
+// dnsStream is one direction over TCP. It consists of messages, each after its length (RFC 7766 section 8).
 type dnsStream struct {
 	buf  []byte // the length and an incomplete message, or nil
 	skip int    // remaining bytes of a message that is skipped
@@ -233,7 +233,7 @@ func (d *dns) reassemble(side Side, data []byte) (rest []byte) {
 	switch size := messageSize(t.buf); {
 	case size < 2:
 	case size > 2+maxDNS:
-		d.alien = true // the message is not examined
+		d.alien = true // the message is not examined, so it may be something else
 		t.skip, t.buf = size-len(t.buf), nil
 	case size == len(t.buf):
 		d.resolve(side, t.buf[2:])
@@ -242,7 +242,7 @@ func (d *dns) reassemble(side Side, data []byte) (rest []byte) {
 	return data[n:]
 }
 
-// messageSize returns the size of a message with its length, or 0 if the length is incomplete.
+// messageSize returns the size of the message at the start of b, including the two bytes of its length, or 0 if these are incomplete.
 func messageSize(b []byte) int {
 	if len(b) < 2 {
 		return 0

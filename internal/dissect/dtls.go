@@ -76,7 +76,7 @@ type fragment struct {
 	size, offset int // size of the message, and offset of the fragment in it
 	seq          uint16
 	length       int
-	data         []byte // the captured part
+	data         []byte // the captured part of the fragment's body
 }
 
 // readFragment parses the fragment at the start of b. b is the captured part of the rest of a record; left is the size of that rest in
@@ -209,7 +209,7 @@ func (s *Session) dtlsFragment(side Side, f fragment) {
 			s.tls.LostHandshake[side] = true
 		}
 	case f.typ == tlsmsg.TypeServerHello && f.offset == 0 && s.tls.HelloVerify && s.tls.Server == nil && at < d.at && !d.open:
-		d.at = at // some servers number messages anew after a HelloVerifyRequest
+		d.at = at // some servers restart the message numbers after a HelloVerifyRequest
 	}
 
 	if len(f.data) < f.length || f.seq > d.current()+maxDTLSMessages {

@@ -46,7 +46,7 @@ func TestDTLSWhateverTheFragments(t *testing.T) {
 	for _, size := range []int{1, 7, 100, 1200, 1 << 14} {
 		for _, shuffled := range []bool{false, true} {
 			if shuffled && size < 100 {
-				continue // more chunks out of order than fit
+				continue // more chunks are out of order than fit in the buffer
 			}
 			all := capturetest.Datagrams(talk, size)
 			if shuffled {
@@ -55,7 +55,7 @@ func TestDTLSWhateverTheFragments(t *testing.T) {
 			s := New()
 			for i := range all {
 				exchange(s, all[i:i+1])
-				exchange(s, all[i:i+1]) // and its retransmission
+				exchange(s, all[i:i+1]) // the retransmission of the datagram
 			}
 			x := s.TLS()
 			if x == nil || x.Hello == nil || x.Server == nil {
@@ -76,7 +76,7 @@ func TestDTLSWhateverTheFragments(t *testing.T) {
 	}
 }
 
-// shuffleFlights changes the order of consecutive datagrams of one side, except for the first hello and protected ones.
+// shuffleFlights changes the order of consecutive datagrams of one side, except for the first hello and for protected datagrams.
 func shuffleFlights(all []capturetest.Chunk) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for i := 0; i < len(all); {

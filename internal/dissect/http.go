@@ -84,7 +84,7 @@ func (s *Session) readHTTP(side Side, data []byte) {
 // wanted are the names of the header fields that are parsed.
 var wanted = [...]string{"host:", "user-agent:", "upgrade:", "content-length:", "transfer-encoding:"}
 
-// isWanted reports whether a line, which may be incomplete, may be a header field that is parsed.
+// isWanted reports whether a line is, or may become once it is complete, a header field that is parsed.
 func isWanted(line []byte) bool {
 	for _, w := range &wanted {
 		if n := min(len(w), len(line)); foldsTo(line[:n], w[:n]) {
@@ -94,7 +94,7 @@ func isWanted(line []byte) bool {
 	return false
 }
 
-// foldsTo reports whether b equals name in any case of ASCII. name must be in lower case.
+// foldsTo reports whether b equals name if the case of ASCII letters is ignored. name must be in lower case.
 func foldsTo(b []byte, name string) bool {
 	if len(b) != len(name) {
 		return false
@@ -135,7 +135,7 @@ func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte)
 	case isWanted(line):
 		r.skip = !whole
 	default:
-		r.skip, r.line, line = true, r.line[:0], nil // it may contain a secret
+		r.skip, r.line, line = true, r.line[:0], nil // a field that is not wanted may contain a secret
 	}
 
 	return line
@@ -161,7 +161,7 @@ func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 		}
 		s.revision++
 	case blank && r.interim && s.http.Status != 101:
-		*r = httpReader{line: r.line} // a final response follows
+		*r = httpReader{line: r.line} // a final response follows the interim one
 	case blank:
 		return true
 	default:

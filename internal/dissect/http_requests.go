@@ -147,5 +147,5 @@ func (s *Session) followHTTP2(side Side, data []byte) {
 	}
 }
 
-// maxControl bounds the payload of a frame without application content, in bytes. Further bytes count as content.
+// maxControl is how many bytes of payload a frame without application content may have. Further bytes count as content.
 const maxControl = 128

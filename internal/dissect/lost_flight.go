@@ -9,11 +9,11 @@ package dissect
 // other bytes.
 const maxFlight = maxUpgrade
 
-// flight describes the first bytes of a direction whose start is missing: they may be the remainder of a flight.
+// flight describes the first bytes that were seen of a direction whose start is missing. They may be the remainder of a flight.
 type flight struct {
 	begun, over bool
 	from        int64 // stream offset of the first byte after the gap
-	ack         int64 // acknowledgement in the packet with that byte
+	ack         int64 // bytes of the other side that the packet with the byte at from acknowledges
 	passed      int64 // bytes seen up to the end of the flight
 }
 

@@ -16,7 +16,7 @@ const (
 )
 
 const (
-	// minLostHello is the least number of missing bytes that may contain a hello with its record's header.
+	// minLostHello is how many missing bytes are needed to contain a hello and the header of its record.
 	minLostHello = 64
 	// lostRecently is for how many records after a gap of one side the gap still counts together with a gap of the other side.
 	lostRecently = 16

@@ -96,7 +96,7 @@ func TestNoiseStaysUnknown(t *testing.T) {
 	}
 }
 
-// TestOneHeaderIsNoTLS checks that bytes that look like the header of a record by chance are not TLS.
+// TestOneHeaderIsNoTLS checks that bytes are not called TLS because they look like the header of one record.
 func TestOneHeaderIsNoTLS(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, append([]byte{23, 3, 3, 0, 20}, noise(200)...), -1, 0)

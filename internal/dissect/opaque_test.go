@@ -24,7 +24,7 @@ import (
 
 var opaqueConnections = flag.Int("opaque", 1200, "how many connections that cannot be read TestOpaqueIsNeverPlaintext makes")
 
-// opaque returns the segments of one connection whose content is unreadable, in order.
+// opaque returns the segments, in order, of one connection with unreadable content.
 type opaque func(r *rand.Rand, n int) []segment
 
 type segment struct {

@@ -19,7 +19,7 @@ const (
 type quicVersion struct {
 	salt        []byte
 	key, iv, hp string
-	initial     byte // long packet type of an Initial; the others follow it
+	initial     byte // long packet type of an Initial; the numbers of the other types follow it
 }
 
 var quicVersions = map[uint32]quicVersion{

@@ -126,7 +126,7 @@ func TestQUICHelloInAnyOrder(t *testing.T) {
 	hello := quicClientHello()
 	var pieces [][]byte
 	for at := 0; at < len(hello); at += 7 {
-		pieces = append(pieces, cryptoFrame(at, hello[at:min(at+9, len(hello))])) // they overlap
+		pieces = append(pieces, cryptoFrame(at, hello[at:min(at+9, len(hello))])) // the pieces overlap
 	}
 	for range 3 {
 		slices.Reverse(pieces[1:])
@@ -199,7 +199,7 @@ func TestQUICFirstPacketTruncated(t *testing.T) {
 	check(t, s)
 }
 
-// TestQUICClose checks that the alert of a server that refuses in its Initial is read.
+// TestQUICClose checks that the alert is read if a server refuses the connection in an Initial.
 func TestQUICClose(t *testing.T) {
 	s := New()
 	s.Datagram(Originator, fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello()))))

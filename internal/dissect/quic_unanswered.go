@@ -5,7 +5,7 @@ package dissect
 // other end answers. An answer means that a server has derived the same keys.
 
 const (
-	// maxDeferred bounds the deferred packets of all sessions. A new one replaces the oldest.
+	// maxDeferred bounds the deferred packets of all sessions. A new packet replaces the oldest one.
 	maxDeferred = 512
 	// maxDeferredOf bounds the deferred packets of a session. A ClientHello with a post-quantum key share needs two or three packets.
 	maxDeferredOf = 4
@@ -15,7 +15,7 @@ const (
 	shares = 64
 )
 
-// unanswered accounts the work on packets that nobody has answered.
+// unanswered counts the work on packets that nobody has answered, and stores the deferred packets.
 type unanswered struct {
 	own, other int   // packets per second of packet time: for source 0, and for each share of the others; 0 if unbounded
 	second     int64 // packet time, in seconds
@@ -66,7 +66,7 @@ func (s *Session) SetSource(n uint64) {
 	}
 }
 
-// mayRead reports whether an unanswered packet of a session may be decrypted now, and accounts it.
+// mayRead reports whether an unanswered packet of a session may be decrypted now. If so, it counts the packet.
 func (m *Pool) mayRead(s *Session) bool {
 	if m == nil || m.late.own+m.late.other == 0 {
 		return true

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// initialOf returns the first packet of a client whose connection ID is computed from n, and its server's answer.
+// initialOf returns the first packet of a client and the server's answer. The client's connection ID is computed from n.
 func initialOf(t testing.TB, n uint64) (first, answer []byte) {
 	id := binary.BigEndian.AppendUint64(nil, n)
 	payload := append(cryptoFrame(0, quicClientHello()), make([]byte, 900)...)

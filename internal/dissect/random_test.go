@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// randomPrefixes is the number of random prefixes. A million, tried by hand, were not called plaintext either.
+// randomPrefixes is the number of random prefixes that are tried. In a run by hand with a million, none was called plaintext.
 const randomPrefixes = 30_000
 
 // randomBytes fills b from r, so that a failure can be repeated.

@@ -10,7 +10,7 @@ import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 // direction are.
 const sealedWatch = 2 * maxUpgrade
 
-// watch follows the messages of one direction of a protocol that seals.
+// watch follows the messages of one direction, in a protocol that can encrypt by its own means.
 type watch struct {
 	left  int  // remaining bytes of the current message
 	reads bool // the message is not a negotiation: text in it is plaintext of an application

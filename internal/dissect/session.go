@@ -40,8 +40,8 @@ type Session struct {
 	revision     uint32
 	failed       bool
 	finished     bool
-	plainDecided bool  // PlainAfter was exceeded, and revision was incremented for that
-	watchEnded   bool  // watched became false, and revision was incremented for that
+	plainDecided bool  // PlainAfter was exceeded, and revision was incremented once because of it
+	watchEnded   bool  // watched became false, and revision was incremented once because of it
 	unsealed     bool  // plaintext of an application was seen in a protocol that seals
 	plainFrom    int64 // bytes of both ends up to the point where PlainAfter starts to count
 	afterOther   bool  // TLS began after other bytes
@@ -53,7 +53,7 @@ type Session struct {
 	inTunnel     bool  // bytes within the tunnel were seen: both sides were recognized anew
 
 	pool       *Pool // nil if the session shares nothing
-	source     uint8 // SetSource
+	source     uint8 // argument of SetSource, reduced to a share
 	sides      [2]stream
 	buffered   int    // total capacity of the buffers, in bytes
 	otherBytes int    // bytes in use apart from the buffers, as counted in Pool.BytesInUse
@@ -64,7 +64,7 @@ type Session struct {
 	udp        *datagrams
 	dns        *dns
 	conclusion any
-	peer       string // SetPeer
+	peer       string // argument of SetPeer
 	peerSet    bool
 
 	tail   Tail     // follows the TLS records of a finished session
@@ -78,7 +78,7 @@ type Session struct {
 // New returns an empty session that shares no buffers with others.
 func New() *Session { return &Session{} }
 
-// Revision changes whenever something changes that a judgement may depend on.
+// Revision returns a number that changes whenever a judgement of the session may change.
 func (s *Session) Revision() uint32 {
 	if s.after != nil {
 		return s.revision + s.after.Revision()
@@ -111,7 +111,7 @@ func (s *Session) Seen(side Side) (seen, missed int64) {
 	return s.sides[side].seen, s.sides[side].missed
 }
 
-// Ended reports whether a side has sent a FIN, and whether it has sent a RST.
+// Ended reports whether a side has sent a FIN and whether it has sent a RST.
 func (s *Session) Ended(side Side) (fin, rst bool) { return s.sides[side].fin, s.sides[side].rst }
 
 // SetConclusion stores a judge's conclusion about the session. It remains after Finish.
@@ -142,7 +142,7 @@ func (s *Session) Finish() {
 	s.followRecords()
 	s.finished = true
 	s.dropDeferred()
-	if !s.failed { // otherwise its state may be inconsistent
+	if !s.failed { // the state of a failed session may be inconsistent
 		s.pool.recycle(s)
 	}
 	s.sides[0].p, s.sides[1].p, s.udp = nil, nil, nil

@@ -27,8 +27,7 @@ const (
 	// structureWithin bytes.
 	minSegments    = 4
 	enoughSegments = 48
-	// structureWithin is how many bytes of both ends are usually weighed before the decision, and structureAtMost is the
-	// maximum.
+	// structureWithin is how many bytes of both ends are usually weighed before the decision. structureAtMost is the maximum.
 	structureWithin = 2 << 10
 	structureAtMost = 16 << 10
 	// maxRun is how many consecutive equal bytes count as evidence for plaintext. Padding of zeros, as in WireGuard's handshake, is not

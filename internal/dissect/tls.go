@@ -45,7 +45,7 @@ type TLS struct {
 	// LostHandshake reports whether bytes of a side's plaintext handshake are missing. The side may then have sent messages that were not
 	// seen.
 	LostHandshake [2]bool
-	// Readable reports whether records of application data contain text, where only ciphertext may be.
+	// Readable reports whether protected records contain text, although they may only contain ciphertext.
 	Readable bool
 	// Conflict reports whether a handshake message of DTLS came twice with different types or sizes.
 	Conflict bool

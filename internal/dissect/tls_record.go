@@ -9,7 +9,7 @@ const (
 	// maxListed bounds the protected records that are stored for each side, and maxEarly those of a client's early data.
 	maxListed = 48
 	maxEarly  = 4
-	// maxSealed is how many encrypted alerts and handshake records of a side change the revision.
+	// maxSealed is how many encrypted alerts and handshake records of a side change the revision; later ones do not.
 	maxSealed = 4
 )
 
@@ -139,7 +139,7 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 	}
 }
 
-// recordHeader consumes bytes of a record's header and returns how many.
+// recordHeader consumes bytes of a record's header and returns how many it consumed.
 func (s *Session) recordHeader(side Side, offset int64, data []byte, ack int64) int {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if r.hdrN == 0 {

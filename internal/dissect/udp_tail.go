@@ -20,7 +20,7 @@ type udpTail struct {
 	side   Side // the server, or the assumed one
 }
 
-// enoughStray is how many datagrams that are neither TLS nor of a known protocol show that another protocol is spoken.
+// enoughStray is how many datagrams show that another protocol is spoken, if they belong neither to TLS nor to a known protocol.
 const enoughStray = 4
 
 // datagramTail returns a Tail for a session that is not finished.
@@ -50,7 +50,7 @@ func (s *Session) laterDatagram(side Side, b []byte) bool {
 	}
 	s.sides[side].ended = true
 	if s.addStray(side, stray, again); !again && textPacket(stray) && s.after.sides[side].kind == KindUnreadable {
-		s.after.sides[side].kind = KindText // whatever the earlier datagrams were
+		s.after.sides[side].kind = KindText // one datagram of text is enough; earlier datagrams do not matter
 		s.revision++
 	}
 	return true
@@ -214,7 +214,7 @@ func dtlsText(b []byte) bool {
 	switch {
 	case len(b) <= dtlsHeader:
 		return false
-	case b[0]&0xe0 == 0x20: // DTLS 1.3: a header of 2 to 5 bytes, or more with a connection ID
+	case b[0]&0xe0 == 0x20: // DTLS 1.3: the header has 2 to 5 bytes, or more with a connection ID
 		return startsWithText(b[5:])
 	}
 	return (b[0] == wire.ContentApplicationData || b[0] == wire.ContentCID || b[3] > 0 || b[4] > 0) && tlsmsg.IsDTLS(uint16(b[1])<<8|uint16(b[2])) && startsWithText(b[dtlsHeader:])

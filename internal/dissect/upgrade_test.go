@@ -42,7 +42,7 @@ func follow(before []capturetest.Chunk, talk *capturetest.Conversation) *capture
 // tunnels are protocols after which TLS begins.
 var tunnels = []struct {
 	name   string
-	from   string // UpgradedFrom
+	from   string // the expected result of UpgradedFrom
 	before []capturetest.Chunk
 }{
 	{"smtp", "smtp", []capturetest.Chunk{
@@ -203,7 +203,8 @@ func TestHelloInTheSegmentBefore(t *testing.T) {
 	}
 }
 
-// TestProxyHeader checks that TLS after a PROXY header, which precedes the connection proper, is not an upgrade.
+// TestProxyHeader checks that TLS after a PROXY header is not reported as an upgrade, since the header only precedes the proxied
+// connection.
 func TestProxyHeader(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, header := range []string{
@@ -234,7 +235,8 @@ func TestProxyHeaderTwice(t *testing.T) {
 	}
 }
 
-// TestHelloAnsweredInPlaintext checks that a connection is not TLS if plaintext answers the hello, whatever came before.
+// TestHelloAnsweredInPlaintext checks that a connection is not TLS if plaintext answers the hello, with or without plaintext before the
+// hello.
 func TestHelloAnsweredInPlaintext(t *testing.T) {
 	hello := record(t, tls.VersionTLS13, capturetest.NotRequested).Chunks[0]
 	one := &capturetest.Conversation{Chunks: []capturetest.Chunk{hello}}
@@ -273,7 +275,7 @@ func TestHelloAfterPlaintextLost(t *testing.T) {
 		if c.from == "nats" || c.from == "" {
 			continue // the client was not recognized as plaintext: nothing contradicts the server
 		}
-		for _, lost := range []int{1, 2, 3} { // the client's hello; also the server's hello; also all of the client
+		for _, lost := range []int{1, 2, 3} { // missing: the client's hello; for 2 also the server's hello; for 3 also the rest of the client
 			s := dissect.New()
 			var at, missed [2]int64
 			for i, chunk := range follow(c.before, talk).Chunks {
