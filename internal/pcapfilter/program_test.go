@@ -31,7 +31,7 @@ func randomProgram(r *rand.Rand) Program {
 			in.Jt, in.Jf = 0, 0
 		}
 		if r.IntN(3) > 0 && (in.Op == classLD|modeMEM || in.Op == classLDX|modeMEM) {
-			continue // skips many of the programs that would be refused
+			continue // leaves out most reads of scratch memory, which often make a program invalid
 		}
 		p = append(p, in)
 	}

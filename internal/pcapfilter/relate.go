@@ -57,7 +57,7 @@ func (g *generator) require(v *value, seen map[*protocol]bool, no Label) {
 		g.Bind(carried)
 		g.loadNetwork(sizeH, ip4Fragment)
 		g.jump(jmpJSET, offsetBits, no, there)
-	case v.proto.number != 0: // ICMPv6, without a fragment header before it
+	case v.proto.number != 0: // ICMPv6, which must not follow a fragment header
 		g.requireEther(wire.EtherIPv6, no)
 		g.loadNetwork(sizeB, ip6Next)
 		g.jump(jmpJEQ, uint32(v.proto.number), there, no)
