@@ -13,7 +13,7 @@ const (
 	linkSLIP        wire.LinkType = 8
 	linkPPP         wire.LinkType = 9
 	linkFDDI        wire.LinkType = 10
-	linkRawBSD      wire.LinkType = 12 // DLT_RAW on most systems, which some tools write
+	linkRawBSD      wire.LinkType = 12 // DLT_RAW on most systems; some tools write it to files
 	linkRawOpenBSD  wire.LinkType = 14
 	linkPPPHDLC     wire.LinkType = 50
 	linkPPPEther    wire.LinkType = 51
@@ -51,7 +51,7 @@ const pppIPv4, pppIPv6 = 0x0021, 0x0057
 type view struct {
 	link wire.LinkType
 	rest []byte
-	zone flow.Zone // zone by the skipped headers
+	zone flow.Zone // zone according to the skipped headers
 }
 
 // other is the result for a link layer that carries no IP.

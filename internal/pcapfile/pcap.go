@@ -28,7 +28,7 @@ type classic struct {
 	in      *bufio.Reader
 	link    wire.LinkType
 	big     bool  // numbers are in big-endian order
-	scale   int64 // nanoseconds in the unit of a timestamp's fraction
+	scale   int64 // nanoseconds per unit of a timestamp's fraction
 	header  int   // bytes of a packet's header
 	minor   uint16
 	swapped bool // the two lengths of a packet's header are swapped
