@@ -53,7 +53,7 @@ func captureEthernet(args []string) error {
 			return err
 		}
 		if err := parser.DecodeLayers(data, &decoded); err != nil {
-			continue // some packets are not IP
+			continue // packets that are not IP cause an error
 		}
 	}
 }

@@ -25,7 +25,7 @@ type connection struct {
 	chunk, from    int  // position in the conversation: number of the chunk, and byte in the chunk
 	unacked        int  // segments of the current sender since the last acknowledgement
 	open           bool // the connection stays open: no FINs are sent at the end
-	done           bool // all frames were made
+	done           bool // all frames of the connection were made
 	id             uint16
 }
 

@@ -144,7 +144,7 @@ func (b *bench) scale() (results []result, err error) {
 	}
 	return results, inDeafPods(func(n *pods) error {
 		builds := b.builds()
-		packet, connection := make([][]sample, len(sizes)), make([][]sample, len(sizes)) // indexed by size and build
+		packet, connection := make([][]sample, len(sizes)), make([][]sample, len(sizes)) // the indexes are the size and the build
 		for i := range sizes {
 			packet[i], connection[i] = make([]sample, len(builds)), make([]sample, len(builds))
 		}

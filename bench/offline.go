@@ -28,7 +28,7 @@ func (b *bench) readers() []reader {
 	tap := []string{b.tap, "read", "--output=json", "--emit=flows", "FILE"}
 	readers := []reader{
 		{"tap", tap, 0},
-		{"tap again", tap, 0}, // shows the noise
+		{"tap again", tap, 0}, // its difference from the first tap is the noise
 		{"tcpdump -w", []string{"tcpdump", "-r", "FILE", "-w", "/dev/null"}, 1.5},
 		{"argus", []string{"argus", "-r", "FILE", "-w", "/dev/null"}, 1},
 		{"softflowd", []string{"softflowd", "-d", "-r", "FILE", "-n", "127.0.0.1:9"}, 0},

@@ -199,7 +199,7 @@ func newManager(cfg Config, injection *inject.Config, s *server) (manager.Manage
 	cluster.QPS, cluster.Burst = 200, 400 // requests per second, and in a burst, for each kind of object
 	enforceBudgets(cluster)
 	cluster.UserAgent = "meshtls-tap-webhook/" + cfg.Version
-	cluster.WarningHandler = rest.NoWarnings{} // the answers to dry runs have warnings about the tap
+	cluster.WarningHandler = rest.NoWarnings{} // responses to dry runs have warnings about the tap, which are not logged
 
 	own := func(by cache.Config) map[string]cache.Config { return map[string]cache.Config{cfg.Namespace: by} }
 	grace := cfg.Drain + 10*time.Second

@@ -56,7 +56,7 @@ func (c *certs) serve(ctx context.Context) error {
 	var s corev1.Secret
 	if err := c.client.Get(ctx, c.secret, &s); err != nil {
 		if apierrors.IsNotFound(err) && c.served.Load() == nil {
-			return nil // the elected replica will create it, and that nudges this loop
+			return nil // the elected replica will create the Secret, which nudges this loop
 		}
 		return err
 	}

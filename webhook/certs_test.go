@@ -63,7 +63,7 @@ func works(t *testing.T, c client.Client, k *clock, replicas ...*certs) {
 	}
 	for _, configuration := range list.Items {
 		for _, w := range configuration.Webhooks {
-			if w.ClientConfig.Service == nil { // a wrong patch would remove it
+			if w.ClientConfig.Service == nil { // a wrong patch would remove the reference to the Service
 				t.Fatalf("more than caBundle was changed: %+v", w)
 			}
 			roots := x509.NewCertPool()
@@ -105,7 +105,7 @@ func TestAuthority(t *testing.T) {
 	works(t, c, k, leader, late)
 	first := leader.served.Load()
 
-	k.forward(leafLife * 3 / 4) // leaves are renewed, the authority is not
+	k.forward(leafLife * 3 / 4) // server certificates are renewed now, but not the authority
 	do(t, leader.rotate, leader.serve)
 	works(t, c, k, leader, late)
 	if leader.served.Load() == first {
@@ -200,7 +200,7 @@ func TestSpoiltSecret(t *testing.T) {
 	if err := leader.serve(t.Context()); err == nil {
 		t.Error("a spoilt secret is no error")
 	}
-	other := replica(c, k) // it never saw the valid Secret
+	other := replica(c, k) // this replica never saw the valid Secret
 	do(t, other.rotate, other.serve, leader.serve)
 	works(t, c, k, leader, other)
 

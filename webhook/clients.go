@@ -14,8 +14,8 @@ import (
 // clients verifies the callers of the endpoints. A caller needs a client certificate that the authority signed. If
 // names are configured, the certificate must have one of them. It is safe for concurrent use.
 type clients struct {
-	file  string   // the authority in PEM; it is read again when it changes
-	names []string // common or DNS names; empty: any certificate of the authority will do
+	file  string   // path of the authority in PEM; the file is read again when it changes
+	names []string // common or DNS names; if empty, any certificate of the authority is accepted
 
 	mu   sync.Mutex
 	pool *x509.CertPool

@@ -28,7 +28,7 @@ import (
 const (
 	dryRunEvery = time.Hour
 	dryRunDelay = time.Second     // delay after a change: changes come in bursts
-	dryRunPause = 3 * time.Second // least time between two runs, unless the namespace itself changed
+	dryRunPause = 3 * time.Second // minimum time between two runs, unless the namespace itself changed
 )
 
 // dryRunAgain lists the delays of further dry runs after a change: the API server's own admission plugins may see the
@@ -175,7 +175,7 @@ func (d *dryRunner) ofAll(own []string) handler.EventHandler {
 		}
 		var list corev1.NamespaceList
 		if d.client.List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}) != nil {
-			return // the cache is not filled yet; each namespace will appear in it as new
+			return // the cache is not filled yet, and each namespace will be reconciled when it appears in the cache
 		}
 		for i := range list.Items {
 			d.later(q, list.Items[i].Name)

@@ -24,10 +24,10 @@ import (
 // A cluster responds to dry runs as an API server with webhooks and policies would.
 type cluster struct {
 	cfg     *inject.Config
-	answers bool                     // the tap's webhook is called
-	after   func(*corev1.Pod)        // another webhook, called after the tap's
+	answers bool                     // the API server calls the tap's webhook
+	after   func(*corev1.Pod)        // another webhook, which is called after the tap's
 	policy  func(*corev1.Pod) string // why a pod is refused, or ""
-	err     error                    // the result of every call, if not nil
+	err     error                    // if not nil, every call returns it
 	calls   atomic.Int32
 }
 

@@ -36,7 +36,7 @@ func (m *durations) since(ctx context.Context, object *corev1.Namespace, span st
 	}
 	at, err := time.Parse(time.RFC3339, f[2])
 	if err != nil {
-		return time.Time{}, nil //nolint:nilerr // the same as no record
+		return time.Time{}, nil //nolint:nilerr // an invalid time counts as no record
 	}
 	return at, nil
 }

@@ -84,7 +84,7 @@ func (t *expiry) startDuration(ctx context.Context, object *corev1.Namespace) er
 	if d == 0 {
 		return m.save(ctx, object, "", time.Time{})
 	}
-	span := d.String() // bounded, unlike the annotation: all namespaces share one ConfigMap
+	span := d.String() // unlike the annotation its length is bounded, because all namespaces share one ConfigMap
 	since, err := m.since(ctx, object, span)
 	if err != nil || !since.IsZero() {
 		return err

@@ -57,7 +57,7 @@ func TestExpiry(t *testing.T) {
 	if len(recorded.Events) != 1 {
 		t.Errorf("%d Events about the end", len(recorded.Events))
 	}
-	var ns corev1.Namespace // removing and restoring the label turns no tap on again
+	var ns corev1.Namespace // no tap is turned on again if the label is removed and restored
 	if err := c.Get(t.Context(), client.ObjectKey{Name: "shop"}, &ns); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestDurations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	again := shop.DeepCopy() // a later namespace of that name
+	again := shop.DeepCopy() // another namespace that gets the same name later
 	again.UID = "3"
 	for name, x := range map[string]struct {
 		ns   *corev1.Namespace

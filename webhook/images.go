@@ -91,7 +91,7 @@ func (i *images) follow(ctx context.Context) error {
 	for p := range list {
 		pod := &list[p]
 		if pod.Annotations[annotationWith] != i.settingsHash() {
-			continue // created by a replica with other settings
+			continue // a replica with other settings created the pod
 		}
 		image := pod.Annotations[annotationTried]
 		i.logFailure(image, pod)

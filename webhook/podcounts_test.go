@@ -39,7 +39,7 @@ func TestPodCounter(t *testing.T) {
 		pod("over", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
 	).Build()
 	n.cached, n.live = c, c
-	recorded := recorder.NewFakeRecorder(10) // kube-system has the label too, and is ignored
+	recorded := recorder.NewFakeRecorder(10) // kube-system has the label too, but is ignored
 	s := &podCounter{
 		client: c, live: c, cfg: n.cfg, namespaces: n, dryRuns: dryRunsOn(&cluster{answers: true, policy: admitAll}, nil), events: &events{recorder: recorded}, log: slog.New(slog.DiscardHandler),
 	}

@@ -297,7 +297,7 @@ func TestQuotasTogether(t *testing.T) {
 		return read.turns["shop"].next != nil
 	})
 	goOn <- struct{}{}
-	<-began // the second reading
+	<-began // waits until the second reading has begun
 	close(goOn)
 	wg.Wait()
 	if more := len(began); more > 1 { // one of the twenty calls may have been late

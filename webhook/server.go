@@ -79,7 +79,7 @@ func (s *server) tls() *tls.Config {
 
 // healthz responds 200 while the process runs.
 func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
-	io.WriteString(w, "ok\n") //nolint:errcheck // the client is gone
+	io.WriteString(w, "ok\n") //nolint:errcheck // an error means that the client is gone
 }
 
 // readyz responds 200 if a pod that is created now would be tapped, otherwise 503 and the reason.
@@ -88,7 +88,7 @@ func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	io.WriteString(w, "ok\n") //nolint:errcheck // the client is gone
+	io.WriteString(w, "ok\n") //nolint:errcheck // an error means that the client is gone
 }
 
 // ready returns nil if the server is ready, otherwise an error that describes the reason.

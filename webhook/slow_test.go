@@ -20,7 +20,7 @@ import (
 // dry run. If that information is still missing, the pod gets no tap, and the Event says why.
 func TestSlowServer(t *testing.T) {
 	for name, test := range map[string]struct {
-		slow   string        // a part of the type names of the slow lists
+		slow   string        // a part of the type names of the lists that are slow
 		takes  time.Duration // time that each of these lists takes
 		dry    time.Duration // time that each dry run takes
 		most   time.Duration // bound of the time of a response

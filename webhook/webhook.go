@@ -160,7 +160,7 @@ func (c *Config) Check() error {
 
 // injection returns the configuration for package inject. c must have passed Check.
 func (c *Config) injection(serverMinor int) *inject.Config {
-	settings, _ := inject.ParseSettings(c.Settings) // Check has parsed them
+	settings, _ := inject.ParseSettings(c.Settings) // Check has already returned any error
 	return &inject.Config{
 		Settings: settings, Image: c.Image, PullPolicy: corev1.PullPolicy(c.PullPolicy),
 		Mode: inject.Mode(c.Mode), Profile: inject.Profile(c.Profile), Cluster: c.ClusterName,

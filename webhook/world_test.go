@@ -267,7 +267,7 @@ func (w *world) roll() {
 		w.owners.replicaSets[1].Spec.Replicas = number(n)
 		w.replenish(n, next, tenth)
 		if w.have(next) < n {
-			return // the update is stuck
+			return // the update does not progress any more
 		}
 		if w.have(old) == 0 {
 			return

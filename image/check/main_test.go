@@ -19,7 +19,7 @@ const permitted = "\x00\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\
 func TestCheck(t *testing.T) {
 	for name, test := range map[string]struct {
 		user, architecture, entrypoint, capability string
-		want                                       string // a part of the error; empty: no error
+		want                                       string // a part of the error; empty if no error is expected
 	}{
 		"good":           {"59469:59469", "amd64", "tap", permitted, ""},
 		"root":           {"", "amd64", "tap", permitted, `user ""`},

@@ -6,5 +6,5 @@ const environment = "MESHTLS_CONFINED"
 
 // Options select further confinement.
 type Options struct {
-	Network bool // run the tests in a network namespace with only loopback, which is up; see Network
+	Network bool // run the tests in a network namespace that has only loopback, which is up; see the function Network
 }

@@ -88,7 +88,7 @@ func run(o Options) (status int, err error) {
 func start(dir string, o Options) (*os.Process, error) {
 	flags := uintptr(0)
 	if os.Getuid() == 0 {
-		flags = syscall.CLONE_NEWNS // Unshareflags makes the mounts private
+		flags = syscall.CLONE_NEWNS // the child's mounts are private because of Unshareflags
 	}
 	if o.Network {
 		child, err := startIn(dir, "network", flags|syscall.CLONE_NEWNET)

@@ -66,7 +66,7 @@ var table = map[string]rule{
 	"internal/pcapfile":   {may: []string{"internal/flow", "internal/wire"}, pure: true},
 	"internal/limits":     {},
 
-	"internal/record/generate": {}, // run by hand: writes the encoder
+	"internal/record/generate": {}, // this command writes the encoder and is run by hand
 
 	"internal/capturetest":           {}, // for tests; apart from them only the benchmarks and a stand-in for a mesh use it
 	"bench":                          {may: []string{"internal/capturetest", "internal/flow", "internal/pipeline", "internal/verdict", "internal/wire"}},

@@ -5,8 +5,8 @@ package inject
 // Documentation/security/network/encryption-ztunnel.rst).
 const (
 	labelDataplane        = "istio.io/dataplane-mode"      // on a namespace or pod: ambient; a pod may also have none
-	annotationSidecar     = "sidecar.istio.io/status"      // written by Istio's injector: a pod with a sidecar is not redirected
-	annotationRedirection = "ambient.istio.io/redirection" // written by istio-cni once it redirects the pod
+	annotationSidecar     = "sidecar.istio.io/status"      // Istio's injector writes it; a pod with a sidecar is not redirected
+	annotationRedirection = "ambient.istio.io/redirection" // istio-cni writes it when it redirects the pod
 	labelCilium           = "io.cilium/mtls-enabled"       // on a namespace
 )
 

@@ -20,7 +20,7 @@ const Prefix = "meshtls-tap/"
 
 // Annotations, without Prefix.
 const (
-	AnnotationStatus      = "status" // written by the webhook: Status as JSON
+	AnnotationStatus      = "status" // the webhook writes it: Status as JSON
 	AnnotationDryRun      = "probe"  // only the webhook's own dry runs have it
 	AnnotationUntil       = "until"
 	AnnotationDuration    = "duration"

@@ -33,13 +33,13 @@ const (
 // Config is the configuration for all pods. It must not be changed while in use.
 type Config struct {
 	Settings   Settings // its defaults are filled in
-	Image      string   // the tap's image, as configured
+	Image      string   // the tap's image as it is configured
 	PullPolicy corev1.PullPolicy
 	Mode       Mode     // Native if empty
 	Profile    Profile  // ProfileAuto if empty
 	Cluster    string   // name of the cluster; "": unknown
 	Allowed    []string // annotations that pods may set in addition to the tap's resources, without Prefix; "*": all
-	PodOptIn   bool     // a pod may opt in by its label if its namespace does not request taps
+	PodOptIn   bool     // a pod may opt in by its label even if its namespace does not request taps
 	Own        string   // the webhook's namespace
 
 	// SharedProcesses allows taps in pods whose containers share a process namespace.
@@ -142,7 +142,7 @@ type run struct {
 	needs    corev1.ResourceRequirements
 	volumes  []corev1.Volume
 	mounts   []corev1.VolumeMount
-	files    []corev1.EnvVar // variables that name the paths of the volumes
+	files    []corev1.EnvVar // variables with the paths of the volumes
 	local    []string        // names of the volumes on the node's disk
 }
 

@@ -190,7 +190,7 @@ func FuzzTap(f *testing.F) {
 			return
 		}
 		if !canonical(raw) {
-			return // not a pod as the API server sends it: the API server writes each member once, by its exact name
+			return // raw is not a pod as the API server sends it, with each member once and by its exact name
 		}
 		after := apply(t, raw, got.Patch)
 		kept(t, raw, after)

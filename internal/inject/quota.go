@@ -27,9 +27,9 @@ const (
 // Demand describes the pods that one owner in the namespace may still create.
 type Demand struct {
 	UIDs    []string // UIDs of the owner and of the objects between it and its pods
-	Missing int      // pods that it is creating now
-	More    int      // further pods that it may create: a rollout's surge, growth up to the autoscaler's maximum or QuotaGrowth
-	Pod     Shape    // one of its pods, without a tap
+	Missing int      // pods that the owner is creating now
+	More    int      // further pods that the owner may create: a rollout's surge, and growth up to the autoscaler's maximum or by QuotaGrowth
+	Pod     Shape    // one of the owner's pods, without a tap
 }
 
 // Shape has the fields of a pod that quotas depend on. It is safe for concurrent use.
@@ -136,7 +136,7 @@ func (d *dimension) number(q resource.Quantity) float64 {
 	approximate := q.AsApproximateFloat64()
 	switch cpu := d.resource == corev1.ResourceCPU; {
 	case math.Abs(approximate) > 1<<53:
-		return approximate // an int64 could overflow
+		return approximate // an int64 could overflow, so the number is approximate
 	case cpu && math.Abs(approximate) < 1<<43:
 		return float64(q.MilliValue())
 	case cpu:
@@ -232,7 +232,7 @@ func caps(q *corev1.ResourceQuota) []Cap {
 
 // part is the demand of one owner for the resources of one quota.
 type part struct {
-	missing, more float64   // pods, as in Demand
+	missing, more float64   // numbers of pods, as in Demand
 	taps          float64   // taps that concurrent requests may decide about
 	pod           []float64 // the amounts that one pod uses, one for each line of the quota
 }

@@ -47,7 +47,7 @@ func (r *run) resources(small bool) corev1.ResourceRequirements {
 
 	for _, f := range floors {
 		if v, ok := r.choices[f.annotation]; ok {
-			list(&out, f.what)[corev1.ResourceName(f.resource)] = resource.MustParse(v) // copyAllowed has checked it
+			list(&out, f.what)[corev1.ResourceName(f.resource)] = resource.MustParse(v) // copyAllowed has checked the value
 		}
 	}
 	for _, what := range []string{"requests", "limits"} {
@@ -157,7 +157,7 @@ func fit(r *corev1.ResourceRequirements, item *corev1.LimitRangeItem) {
 // divided returns q divided by ratio, rounded up to thousandths of a core or to bytes.
 func divided(q, ratio resource.Quantity) resource.Quantity {
 	x := q.AsApproximateFloat64() / ratio.AsApproximateFloat64()
-	if x < 1000 { // cores, not bytes
+	if x < 1000 { // the quantity is in cores, not in bytes
 		return *resource.NewMilliQuantity(int64(math.Ceil(x*1000)), q.Format)
 	}
 	return *resource.NewQuantity(int64(math.Ceil(x)), q.Format)
@@ -166,7 +166,7 @@ func divided(q, ratio resource.Quantity) resource.Quantity {
 // times returns q times ratio, rounded down to thousandths of a core or to bytes.
 func times(q, ratio resource.Quantity) resource.Quantity {
 	x := q.AsApproximateFloat64() * ratio.AsApproximateFloat64()
-	if x < 1000 { // cores, not bytes
+	if x < 1000 { // the quantity is in cores, not in bytes
 		return *resource.NewMilliQuantity(int64(x*1000), q.Format)
 	}
 	return *resource.NewQuantity(int64(x), q.Format)

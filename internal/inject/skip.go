@@ -20,18 +20,18 @@ const (
 
 	ReasonUndecodable   Reason = "undecodable"              // the pod cannot be read
 	ReasonAlready       Reason = "already_there"            // it is tapped: it has a container named meshtls-tap with the webhook's annotation and the tap's image
-	ReasonMirror        Reason = "mirror_pod"               // it mirrors a static pod, which a patch cannot change
-	ReasonSystem        Reason = "system_namespace"         // kube-*
-	ReasonOwn           Reason = "own_namespace"            // the namespace is the webhook's
+	ReasonMirror        Reason = "mirror_pod"               // the pod mirrors a static pod, which a patch cannot change
+	ReasonSystem        Reason = "system_namespace"         // the namespace is kube-*
+	ReasonOwn           Reason = "own_namespace"            // the namespace is the webhook's own
 	ReasonOptedOut      Reason = "opted_out"                // the pod's label opts out
 	ReasonNotAsked      Reason = "not_asked"                // neither the namespace nor the pod requests a tap
-	ReasonForeign       Reason = "foreign_container"        // its container named meshtls-tap is not the tap
+	ReasonForeign       Reason = "foreign_container"        // the pod's container named meshtls-tap is not the tap
 	ReasonHostNetwork   Reason = "host_network"             // the tap would see the node's traffic
-	ReasonShared        Reason = "shared_process_namespace" // its other containers could stop the tap
+	ReasonShared        Reason = "shared_process_namespace" // other containers of the pod could stop the tap
 	ReasonWindows       Reason = "windows"
 	ReasonOff           Reason = "turned_off"     // the namespace's ConfigMap turns its taps off
 	ReasonExpired       Reason = "expired"        // the tap's end has passed
-	ReasonJob           Reason = "job"            // it is meant to complete, which a tap that is an ordinary container would prevent
+	ReasonJob           Reason = "job"            // the pod is meant to complete, which a tap that is an ordinary container would prevent
 	ReasonOldKubelets   Reason = "old_kubelets"   // a node's kubelet is too old for native sidecars
 	ReasonImageUnproven Reason = "image_unproven" // no image has run successfully yet
 	ReasonRefused       Reason = "refused"        // a policy of the cluster refuses the pod with a tap
@@ -243,7 +243,7 @@ func repository(image string) string {
 // have dropped the field; the tap would then be an init container that never ends.
 func (r *run) repair(list string, at int) {
 	var was Status
-	json.Unmarshal([]byte(r.pod.Metadata.Annotations[Prefix+AnnotationStatus]), &was) //nolint:errcheck // then the annotation is not the webhook's
+	json.Unmarshal([]byte(r.pod.Metadata.Annotations[Prefix+AnnotationStatus]), &was) //nolint:errcheck // after an error, the annotation is not the webhook's
 	if was.Mode != Native || list != "initContainers" || r.pod.Spec.InitContainers[at].RestartPolicy != "" {
 		return
 	}

@@ -278,7 +278,7 @@ var lostPackets = regexp.MustCompile(`(?m)^[1-9]\d* packets? dropped by`)
 func (p *host) stop(t *testing.T) (lines []string, dropped bool) {
 	t.Helper()
 	var mark [16]byte
-	rand.Read(mark[:]) // it never fails
+	rand.Read(mark[:]) // never fails
 	token := []byte(hex.EncodeToString(mark[:]))
 	must(t, p.ns.Do(func() error {
 		var errs []error

@@ -93,7 +93,7 @@ func askBroker(t *testing.T, p *host, broker string) uint16 {
 	t.Helper()
 	x, err := p.dial(t.Context(), broker)
 	must(t, err)
-	secure := tls.Client(x, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec // the test is not about its name
+	secure := tls.Client(x, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec // the test does not depend on the broker's name
 	must(t, secure.HandshakeContext(t.Context()))
 	_, err = secure.Write(request)
 	must(t, err)
@@ -171,7 +171,7 @@ func standInBroker(t *testing.T, p *host, id *standin.Identity, secure bool) (an
 
 // respond reads one request and responds with UNSUPPORTED_VERSION in the form of ApiVersions 0.
 func respond(c net.Conn) error {
-	var head [12]byte // size, API key and version, correlation
+	var head [12]byte // a request's size, API key and version, and correlation id
 	if _, err := io.ReadFull(c, head[:]); err != nil {
 		return err
 	}

@@ -201,7 +201,7 @@ func knock(t *testing.T, w *world, by *standin.Authority) {
 	c, err := w.c.dial(t.Context(), at(w.b, standin.PortHBONE).String())
 	must(t, err)
 	w.c.logConnection(standin.Refused, c.LocalAddr(), c.RemoteAddr())
-	cfg := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}} //nolint:gosec // there is no name
+	cfg := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}} //nolint:gosec // there is no name to verify
 	if by != nil {
 		id, err := by.Identity("lab", "stranger")
 		must(t, err)

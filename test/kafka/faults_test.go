@@ -353,7 +353,7 @@ func (w *world) chance(r *rand.Rand, steps int) {
 func TestSlowWay(t *testing.T) {
 	skipUnlessFull(t)
 	kafkatest.Require(t)
-	pod(t) // creates the interface with hostAddress
+	pod(t) // the new pod's interface has hostAddress
 	slow := newProxy(t)
 	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress, "ADVERTISE=" + slow.address()}, nil)
 	slow.to(b.Plain)

@@ -21,7 +21,7 @@ type proxy struct {
 	mu       sync.Mutex
 	open     map[net.Conn]bool
 	accepted []time.Time
-	requests map[int16]int // by API key (https://kafka.apache.org/protocol#protocol_api_keys)
+	requests map[int16]int // number of requests by API key (https://kafka.apache.org/protocol#protocol_api_keys)
 	all      int           // number of metadata requests that ask for all topics
 }
 

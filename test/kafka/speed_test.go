@@ -241,7 +241,7 @@ func throughBroker(t *testing.T, b *kafkatest.Broker, topic string, alerts func(
 	w := &kafka.Writer{Addr: kafka.TCP(b.Plain), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, Transport: &kafka.Transport{MetadataTopics: []string{topic}}}
 	defer w.Close()
 	var took []time.Duration
-	for port := 100_000; port < 100_020; port++ { // port numbers that no alert can have
+	for port := 100_000; port < 100_020; port++ { // no alert can have these port numbers
 		begun := time.Now()
 		if err := w.WriteMessages(t.Context(), kafka.Message{Value: fmt.Appendf(nil, `{"rule":{"id":"plaintext-edge"},"destination":{"port":%d}}`, port)}); err != nil {
 			t.Fatal(err)

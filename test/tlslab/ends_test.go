@@ -24,7 +24,7 @@ type direction struct {
 // goneOn returns a copy of a capture whose connections do not end. Instead, each end sends its text in further
 // packets.
 func goneOn(frames []frame, client, server string) (out []frame) {
-	ends := map[uint16]*[2]direction{} // by the client's port
+	ends := map[uint16]*[2]direction{} // the key is the client's port
 	var order []uint16
 	for _, f := range frames {
 		header, payload, ok := tcpPayload(f.data)

@@ -28,8 +28,8 @@ const (
 	PortPlaintext = 15006
 	PortHBONE     = 15008
 
-	mark      = 0x539 // on the proxy's own packets
-	connMark  = 0x111 // on connections that the proxy opens within the pod
+	mark      = 0x539 // the mark of the proxy's own packets
+	connMark  = 0x111 // the mark of connections that the proxy opens within the pod
 	markBits  = 0xfff
 	pathTable = 100
 )
@@ -192,7 +192,7 @@ func (n *Namespace) RestoreProbes() error {
 // Kinds of an Event. Each describes one end of a connection by its role and by the owner of its socket.
 const (
 	Redirected = "redirected"      // a connection of the pod's application, accepted at 15001 on lo
-	Delivered  = "delivered"       // opened by the proxy to the pod's application, on lo
+	Delivered  = "delivered"       // a connection that the proxy opened to the pod's application, on lo
 	HBONEOut   = "hbone out"       // an HBONE connection that the proxy opened
 	HBONEIn    = "hbone in"        // an HBONE connection that the proxy accepted
 	PlainOut   = "passthrough out" // a connection of the application that the proxy forwarded without HBONE

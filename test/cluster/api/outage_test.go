@@ -72,7 +72,7 @@ func TestOutage(t *testing.T) {
 		}
 		defer l.Close() // until then the kernel accepts connections, and nobody responds
 		setPort(t, c, configuration, l.Addr().(*net.TCPAddr).Port)
-		untapped(t, c, ns, func(took time.Duration) bool { return took > 2900*time.Millisecond }) // timeoutSeconds is 3
+		untapped(t, c, ns, func(took time.Duration) bool { return took > 2900*time.Millisecond }) // the webhook's timeoutSeconds is 3
 	})
 	t.Run("a certificate of somebody else", func(t *testing.T) {
 		l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{foreign(t, c)}, MinVersion: tls.VersionTLS12})

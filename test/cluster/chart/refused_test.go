@@ -79,7 +79,7 @@ func TestBadValues(t *testing.T) {
 		{`{"tap.window": "-10m"}`, "webhook"},
 		{`{"tap.window": "1d"}`, "webhook"},
 		{`{"tap.spool": "0Mi"}`, "webhook"},
-		{`{"tap.spool": "512Ki"}`, ""}, // with this value the tap runs without a spool
+		{`{"tap.spool": "512Ki"}`, ""}, // the programs accept this value, but the tap then runs without a spool
 		{`{"tap.clusterCIDRs": ["10.0.0.0/40"]}`, "tap"},
 		{`{"tap.clusterCIDRs": ["1.2.3"]}`, "tap"},
 		{`{"tap.extraEnv": [{"name": "TAP_LISTEN", "value": ":80"}]}`, "webhook"},

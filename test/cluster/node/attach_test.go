@@ -45,7 +45,7 @@ func TestAttach(t *testing.T) {
 	const container = "meshtls-tap-1"
 	first := c.Logged(t, kit.Limit, ns, "web", container, `"plaintext-edge"`)
 	t.Logf("the first verdict is in the log %v after kubectl debug: %.300s", time.Since(begin).Round(10*time.Millisecond), first)
-	log, err := c.Run(t, "", "sh", "-c", here(lines[2])) // follows the log until the container has ended
+	log, err := c.Run(t, "", "sh", "-c", here(lines[2])) // this line follows the log until the container has ended
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -266,7 +266,7 @@ func TestTurnedOff(t *testing.T) {
 	}
 	for i := range pods {
 		pod := kit.NewPod(fmt.Sprintf("p%d", i), func(p *corev1.Pod) {
-			p.Annotations = map[string]string{"meshtls-tap/cpu-request": "1m"} // many pods share two processors
+			p.Annotations = map[string]string{"meshtls-tap/cpu-request": "1m"} // because many pods share two processors
 		})
 		if r := c.Create(t, ns, pod, metav1.CreateOptions{}); r.Err != nil {
 			t.Fatal(r.Err)

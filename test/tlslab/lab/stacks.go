@@ -16,7 +16,7 @@ type endpoint struct {
 	cert    string   // name of its certificate; a server's default is "srv"
 	auth    string   // of a server: "" (no request), "optional", "required"
 	n       int      // number of connections, default 1
-	options []string // options of the stack: arguments of a program, options of a peer
+	options []string // options of the stack: a program's arguments, or the options of a peer program
 	refuses string   // for a client: why it refuses the server; "": it accepts it
 }
 

@@ -87,7 +87,7 @@ func chainOf(l *lab, name string) []string {
 // saidByOpenSSL reads the output of the option -msg, which shows the messages in plaintext.
 func saidByOpenSSL(log string) []seen {
 	var all []seen
-	log = regexp.MustCompile(`(?m)^ .*\n`).ReplaceAllString(log, "") // hex dumps
+	log = regexp.MustCompile(`(?m)^ .*\n`).ReplaceAllString(log, "") // removes hex dumps
 	log = strings.ReplaceAll(log, "Alert [length 0002], warning close_notify", "")
 	begin := regexp.MustCompile(`<<< [^\n]*ClientHello\n`)
 	retry := strings.Contains(log, "HelloRetry")

@@ -189,7 +189,7 @@ func readManifest(path string) (*manifest, error) {
 	}
 
 	in := bufio.NewScanner(bytes.NewReader(b))
-	in.Scan() // skip the column names
+	in.Scan() // skips the column names
 	for in.Scan() {
 		file, _, _ := strings.Cut(in.Text(), "\t")
 		m.lines[file] = append(m.lines[file], in.Text())
