@@ -242,8 +242,8 @@ func (d *dryRuns) candidates(ns *inject.Namespace) (profiles []inject.Profile, a
 	return inject.AutoProfiles(), false
 }
 
-// try finds out with which profiles a tap is admitted in the pod base. If another webhook makes native sidecars
-// unusable, it tries taps that are ordinary containers.
+// try finds out which profiles are admitted when a tap is added to the pod base. If another webhook makes native
+// sidecars unusable, it tries taps that are ordinary containers.
 func (d *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Pod) (*admission, error) {
 	a := &admission{key: dryRunKey(ns), at: d.now(), refusals: map[inject.Profile]string{}}
 	for _, profile := range inject.Profiles() {

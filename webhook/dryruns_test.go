@@ -21,7 +21,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// A cluster responds to dry runs as an API server with webhooks and policies would.
+// A cluster responds to dry runs like an API server with webhooks and policies.
 type cluster struct {
 	cfg     *inject.Config
 	answers bool                     // the API server calls the tap's webhook

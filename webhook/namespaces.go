@@ -46,7 +46,7 @@ func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, er
 	var object corev1.Namespace
 	err := n.cached.Get(ctx, client.ObjectKey{Name: name}, &object)
 	if apierrors.IsNotFound(err) || err == nil && object.Labels[inject.Label] != inject.Enabled && !n.isFresh(&object) {
-		// The API server called the webhook because of a label that may be newer than the cache.
+		// The API server calls the webhook because of a label, and the cache may not have that label yet.
 		if fresh := (corev1.Namespace{}); n.live.Get(ctx, client.ObjectKey{Name: name}, &fresh) == nil {
 			object, err = fresh, nil
 			n.confirmed.Store(name, fresh.ResourceVersion)

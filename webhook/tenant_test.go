@@ -14,7 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// TestTenantMay: a namespace can end its taps and choose a profile only by the annotations and keys that the platform
+// TestTenantMay: a namespace can end its taps or choose a profile only with annotations and keys that the platform
 // allows it to set.
 func TestTenantMay(t *testing.T) {
 	own := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "meshtls-tap"}, Data: map[string]string{"enabled": "false", "until": "2026-11-24T12:30:00Z"}}

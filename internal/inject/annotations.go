@@ -99,7 +99,7 @@ func (c *Config) listed(image string) bool {
 	})
 }
 
-// copyAllowed copies the annotations that are valid and that may returns true for to out. It warns about the others;
+// copyAllowed copies to out the annotations that are valid and for which may returns true. It warns about the others;
 // whose is "namespace" or "pod".
 func (r *run) copyAllowed(out choices, from map[string]string, whose string, may func(string) bool) {
 	for _, name := range slices.Sorted(maps.Keys(from)) {

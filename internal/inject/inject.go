@@ -124,7 +124,7 @@ type Result struct {
 	Image   string
 }
 
-// run is the state of one injection.
+// run is the state of one call of Tap or Annotate.
 type run struct {
 	cfg     *Config
 	ns      *Namespace

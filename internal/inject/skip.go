@@ -164,8 +164,8 @@ func (r *run) ends() (namespace, own time.Time) {
 	return namespace, own
 }
 
-// mode returns the mode of the tap: the configured one or that of an annotation, or Container if native sidecars do
-// not work.
+// mode returns the mode of the tap: the configured one, or the one that an annotation sets. If native sidecars do not
+// work, it returns Container.
 func (r *run) mode() Mode {
 	mode := r.cfg.Mode
 	if v, ok := r.choices[annotationMode]; ok {

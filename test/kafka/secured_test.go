@@ -37,7 +37,8 @@ func replace(t *testing.T, file string, text []byte) {
 	}
 }
 
-// TestSecured revokes certificates, passwords and rights of drivers and tap, and restores them: they recover without a restart.
+// TestSecured revokes certificates, passwords and rights of drivers and tap, and restores them. Drivers and tap must
+// then recover without a restart.
 func TestSecured(t *testing.T) {
 	skipUnlessFull(t)
 	kafkatest.Require(t)

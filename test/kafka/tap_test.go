@@ -177,7 +177,7 @@ func (x *liveTap) state() string {
 	return fmt.Sprintf("the tap, %s: %s\nits log: %s", x.topics, x.get("/readyz"), end(x.stderr.String()))
 }
 
-// metric returns the value of one metric, -1 if it is missing.
+// metric returns the value of one metric, or -1 if the metric is missing.
 func (x *liveTap) metric(name string) float64 {
 	m := regexp.MustCompile(`(?m)^meshtls_tap_` + name + ` (\S+)$`).FindStringSubmatch(x.metrics())
 	if m == nil {
