@@ -31,7 +31,7 @@ func accountNew(s *Session) *Session {
 }
 
 // lighten reduces the counted memory of a session once a conclusion has replaced its facts.
-func (s *Session) lighten() {
+func (s *memory) lighten() {
 	if !s.light {
 		s.light = true
 		s.accountOther(finishedBytes - pendingBytes)
@@ -39,7 +39,7 @@ func (s *Session) lighten() {
 }
 
 // account adds n bytes to the counted size of the session's buffers.
-func (s *Session) account(n int) {
+func (s *memory) account(n int) {
 	s.buffered += n
 	if s.pool != nil {
 		s.pool.bytesInUse += n
@@ -47,7 +47,7 @@ func (s *Session) account(n int) {
 }
 
 // accountOther adds n bytes to the counted memory that the session uses apart from its buffers.
-func (s *Session) accountOther(n int) {
+func (s *memory) accountOther(n int) {
 	if s.pool != nil {
 		s.otherBytes += n
 		s.pool.bytesInUse += n

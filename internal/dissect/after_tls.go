@@ -215,7 +215,7 @@ func (s *Session) lostBefore(side Side) {
 }
 
 // unseen notes that missing bytes of a side may belong to this session.
-func (s *Session) unseen(side Side) {
+func (s *streams) unseen(side Side) {
 	s.sides[side].missed += minLostHello
 	s.revision++
 }

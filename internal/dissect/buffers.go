@@ -2,7 +2,7 @@ package dissect
 
 // bufferBytes appends as much of b to buf as limit, the maximum size of buf in bytes, and the bound of the session allow. whole reports
 // whether all of b was appended.
-func (s *Session) bufferBytes(buf, b []byte, limit int) (out []byte, whole bool) {
+func (s *memory) bufferBytes(buf, b []byte, limit int) (out []byte, whole bool) {
 	n := min(len(b), limit-len(buf))
 	if need := len(buf) + n; need > cap(buf) {
 		size := min(max(need, 2*cap(buf)), limit)
@@ -24,14 +24,14 @@ func (s *Session) bufferBytes(buf, b []byte, limit int) (out []byte, whole bool)
 }
 
 // reserve returns an empty buffer for n bytes, or for fewer if the bound of the session requires it.
-func (s *Session) reserve(n int) []byte {
+func (s *memory) reserve(n int) []byte {
 	n = min(n, maxBuffered-s.buffered)
 	s.account(n)
 	return s.pool.buffer(n)
 }
 
 // stopReading releases the readers of plaintext.
-func (s *Session) stopReading(p *parser) {
+func (s *memory) stopReading(p *parser) {
 	if p.http != nil {
 		s.release(&p.http.line)
 	}
@@ -45,7 +45,7 @@ func (s *Session) stopReading(p *parser) {
 }
 
 // release frees a buffer that bufferBytes returned, and sets it to nil.
-func (s *Session) release(buf *[]byte) {
+func (s *memory) release(buf *[]byte) {
 	s.account(-cap(*buf))
 	*buf = nil
 }

@@ -27,8 +27,8 @@ type chainReader struct {
 // newChainReader returns a reader of a message whose body has size bytes.
 func newChainReader(size int) *chainReader { return &chainReader{list: size - 3} }
 
-// certificates processes the next bytes of a Certificate message.
-func (s *Session) certificates(c *chainReader, b []byte) {
+// add processes the next bytes of a Certificate message. m has the buffers.
+func (c *chainReader) add(m *memory, b []byte) {
 	for len(b) > 0 && !c.bad {
 		if c.stage < 2 {
 			c.num, c.numN = c.num<<8|int(b[0]), c.numN+1
@@ -42,7 +42,7 @@ func (s *Session) certificates(c *chainReader, b []byte) {
 		n := min(c.left, len(b))
 		c.left -= n
 		if c.out.Length == 1 {
-			s.leafBytes(c, b[:n])
+			c.addLeaf(m, b[:n])
 		}
 		b = b[n:]
 		if c.left == 0 {
@@ -51,11 +51,11 @@ func (s *Session) certificates(c *chainReader, b []byte) {
 	}
 }
 
-// leafBytes processes the next bytes of the leaf, and parses the leaf when it is complete. A leaf in one piece is not copied.
-func (s *Session) leafBytes(c *chainReader, b []byte) {
+// addLeaf processes the next bytes of the leaf, and parses the leaf when it is complete. A leaf in one piece is not copied.
+func (c *chainReader) addLeaf(m *memory, b []byte) {
 	if c.hash == nil && c.left == 0 {
 		c.out.SHA256 = sha256.Sum256(b)
-		c.read(s, b)
+		c.read(m.pool, b)
 		return
 	}
 	if c.hash == nil {
@@ -63,24 +63,24 @@ func (s *Session) leafBytes(c *chainReader, b []byte) {
 	}
 	c.hash.Write(b)
 	var whole bool
-	c.leaf, whole = s.bufferBytes(c.leaf, b, min(maxLeaf, len(c.leaf)+len(b)+c.left))
+	c.leaf, whole = m.bufferBytes(c.leaf, b, min(maxLeaf, len(c.leaf)+len(b)+c.left))
 	c.truncated = c.truncated || !whole
 	if c.left == 0 {
 		c.hash.Sum(c.out.SHA256[:0])
 		if !c.truncated {
-			c.read(s, c.leaf)
+			c.read(m.pool, c.leaf)
 		}
-		s.release(&c.leaf)
+		m.release(&c.leaf)
 	}
 }
 
 // read parses the leaf, or finds the result in the Pool if the same leaf was parsed before.
-func (c *chainReader) read(s *Session, der []byte) {
-	known := s.pool.leaf(&c.out.SHA256)
+func (c *chainReader) read(pool *Pool, der []byte) {
+	known := pool.leaf(&c.out.SHA256)
 	if known == nil {
 		known = &knownLeaf{}
 		known.leaf, known.subject, known.issuer = tlsmsg.ParseCertificate(der)
-		s.pool.storeLeaf(&c.out.SHA256, known)
+		pool.storeLeaf(&c.out.SHA256, known)
 	}
 	c.out.Leaf, c.out.Subject, c.out.Issuer = known.leaf, known.subject, known.issuer
 }

@@ -60,7 +60,7 @@ func (s *Session) concludeReplies() {
 }
 
 // Unknown reports whether no protocol has been recognized in the bytes of a side, and they cannot be TLS.
-func (s *Session) Unknown(side Side) bool {
+func (s *streams) Unknown(side Side) bool {
 	st := &s.sides[side]
 	if st.kind == KindNone && st.p != nil && len(st.p.head) > 0 {
 		return sniffTLS(st.p.head) == protocols.No

@@ -69,7 +69,7 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 }
 
 // spokePlaintext reports whether the datagrams of at least one side are plaintext.
-func (s *Session) spokePlaintext() bool {
+func (s *streams) spokePlaintext() bool {
 	for i := range s.sides {
 		if k := s.sides[i].kind; k == KindPlain || k == KindText || k == KindStructured {
 			return true

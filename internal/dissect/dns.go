@@ -63,7 +63,7 @@ type dnsStream struct {
 }
 
 // Answers returns the answers since the last call. The caller owns them.
-func (s *Session) Answers() []Answer {
+func (s *plainLayer) Answers() []Answer {
 	if s.dns == nil || len(s.dns.answers) == 0 {
 		return nil
 	}
@@ -251,7 +251,7 @@ func messageSize(b []byte) int {
 }
 
 // dnsData processes the next bytes of a direction over TCP.
-func (s *Session) dnsData(side Side, data []byte) {
+func (s *plainLayer) dnsData(side Side, data []byte) {
 	s.dns.data(side, data)
 	if s.dns.alien {
 		s.markStrayed()

@@ -217,12 +217,12 @@ func (s *Session) dtlsFragment(side Side, f fragment) {
 	}
 	if at > d.at || !d.begun || f.seq == d.current() && !d.open && f.offset > 0 {
 		// its header is buffered, too, so that it can be parsed later
-		d.stuck = !d.early.add(s, at, at+uint64(max(f.length, 1)), f.whole()) || d.stuck
+		d.stuck = !d.early.add(&s.memory, at, at+uint64(max(f.length, 1)), f.whole()) || d.stuck
 		return
 	}
 	s.dtlsDeliver(side, f)
 	for !s.sides[side].p.hs.broken {
-		next, ok := d.early.next(s, d.at)
+		next, ok := d.early.next(&s.memory, d.at)
 		if !ok {
 			return
 		}

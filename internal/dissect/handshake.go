@@ -127,7 +127,7 @@ func (s *Session) startMessage(side Side) bool {
 func (s *Session) messageBytes(side Side, b []byte) {
 	h := &s.sides[side].p.hs
 	if h.chain != nil {
-		s.certificates(h.chain, b)
+		h.chain.add(&s.memory, b)
 		return
 	}
 	limit := bodyLimit(h.typ())

@@ -41,7 +41,7 @@ type httpReader struct {
 }
 
 // endReader releases a reader at the end of its header.
-func (s *Session) endReader(r **httpReader) {
+func (s *memory) endReader(r **httpReader) {
 	s.release(&(*r).line)
 	s.pool.putLineReader(*r)
 	*r = nil
@@ -112,7 +112,7 @@ func foldsTo(b []byte, name string) bool {
 
 // httpPart processes a part of a line; ended reports whether it is the last one. It returns the stored part of the line so far, which is
 // valid until the next call. A line in one piece is not copied.
-func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte) {
+func (s *plainLayer) httpPart(r *httpReader, part []byte, ended bool) (line []byte) {
 	if r.skip {
 		return r.line
 	}
@@ -142,7 +142,7 @@ func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte)
 }
 
 // httpLine processes a complete line; line is the part that httpPart stored. It reports whether the header ends there.
-func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
+func (s *plainLayer) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	blank, whole := len(line) == 0 && !r.skip, !r.skip
 	r.line, r.skip = r.line[:0], false
@@ -177,7 +177,7 @@ func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 }
 
 // endHTTP ends a direction's header. Another protocol may follow.
-func (s *Session) endHTTP(side Side) {
+func (s *plainLayer) endHTTP(side Side) {
 	st := &s.sides[side]
 	s.endReader(&st.p.http)
 	s.revision++
@@ -201,7 +201,7 @@ func (s *Session) endHTTP(side Side) {
 }
 
 // rename sets the protocol of both directions that speak HTTP/1.
-func (s *Session) rename(protocol string) {
+func (s *streams) rename(protocol string) {
 	for i := range s.sides {
 		if s.sides[i].protocol == "http" {
 			s.sides[i].protocol = protocol

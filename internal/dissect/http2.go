@@ -40,7 +40,7 @@ func newHTTP2Reader(buf []byte) *http2Reader {
 }
 
 // readHTTP2 processes the next bytes of a direction that speaks HTTP/2.
-func (s *Session) readHTTP2(side Side, data []byte) {
+func (s *plainLayer) readHTTP2(side Side, data []byte) {
 	p := s.sides[side].p
 	r := p.http2
 	for len(data) > 0 && r != nil {
@@ -58,7 +58,7 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 			if r.n < protocols.FrameHeaderSize {
 				return
 			}
-			if !s.startFrame(r) {
+			if !r.startFrame() {
 				s.markStrayed()
 				s.endHTTP2(side)
 				return
@@ -90,7 +90,7 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 }
 
 // startFrame processes the header of a frame and reports whether reading continues.
-func (s *Session) startFrame(r *http2Reader) bool {
+func (r *http2Reader) startFrame() bool {
 	r.left = int(r.hdr[0])<<16 | int(r.hdr[1])<<8 | int(r.hdr[2])
 	r.frames++
 	switch typ := r.hdr[3]; {
@@ -106,7 +106,7 @@ func (s *Session) startFrame(r *http2Reader) bool {
 }
 
 // endFrame ends a frame of a header block and reports whether reading continues.
-func (s *Session) endFrame(side Side, r *http2Reader) bool {
+func (s *plainLayer) endFrame(side Side, r *http2Reader) bool {
 	flags := r.hdr[4]
 	if r.hdr[3] == protocols.FrameHeaders {
 		b := r.block[r.frame:]
@@ -130,7 +130,7 @@ func (s *Session) endFrame(side Side, r *http2Reader) bool {
 }
 
 // headerBlock processes a complete header block. It reports whether another one is needed.
-func (s *Session) headerBlock(side Side, r *http2Reader) (again bool) {
+func (s *plainLayer) headerBlock(side Side, r *http2Reader) (again bool) {
 	if s.http == nil {
 		s.http = s.pool.http()
 		s.http.Version = "2"
@@ -184,7 +184,7 @@ func storeField(field *string, value string, n int) {
 }
 
 // headers processes the fields of a header block. It reports whether another block is needed.
-func (s *Session) headers(side Side, f *fields) (again bool) {
+func (s *plainLayer) headers(side Side, f *fields) (again bool) {
 	h := s.http
 	h.Version = "2"
 	if f.method != "" && h.Method == "" {
@@ -228,7 +228,7 @@ func isMethod(method string) bool {
 }
 
 // endHTTP2 releases a direction's reader.
-func (s *Session) endHTTP2(side Side) {
+func (s *plainLayer) endHTTP2(side Side) {
 	p := s.sides[side].p
 	s.release(&p.http2.block)
 	p.http2 = nil

@@ -25,13 +25,13 @@ const maxCall = 300
 // OneRequest reports whether all bytes of plaintext HTTP are known to belong to one request without a body and its response, or to
 // repetitions of that request with the same method and path. In HTTP/2 one stream with up to maxCall bytes of DATA counts. It stays false
 // once a client has sent something else, or bytes were missing or not examined.
-func (s *Session) OneRequest() bool {
+func (s *plainLayer) OneRequest() bool {
 	return s.http != nil && s.http.Method != "" && !s.strayed && !s.finished && !s.failed
 }
 
 // Asking reports whether the originator's first HTTP request has begun, or may have begun, and is incomplete. Its path or its user agent is
 // then unknown. A header longer than 64 KiB does not count as a request.
-func (s *Session) Asking() bool {
+func (s *plainLayer) Asking() bool {
 	st := &s.sides[Originator]
 	if st.p == nil || s.strayed || s.finished || s.failed {
 		return false
@@ -49,7 +49,7 @@ func (s *Session) Asking() bool {
 
 // OnlyDNS reports whether the connection carries only DNS. both means that both sides have sent DNS, asked that at least one side has. If a
 // side has sent anything else, both results are false.
-func (s *Session) OnlyDNS() (both, asked bool) {
+func (s *plainLayer) OnlyDNS() (both, asked bool) {
 	if s.dns == nil || s.strayed || s.failed {
 		return false, false
 	}
@@ -63,7 +63,7 @@ func (s *Session) OnlyDNS() (both, asked bool) {
 }
 
 // markStrayed notes that the connection may carry more than DNS or repetitions of one request.
-func (s *Session) markStrayed() {
+func (s *plainLayer) markStrayed() {
 	if !s.strayed {
 		s.strayed = true
 		s.revision++
@@ -71,7 +71,7 @@ func (s *Session) markStrayed() {
 }
 
 // followHTTP processes what a client sends after its first request of HTTP/1.
-func (s *Session) followHTTP(side Side, data []byte) {
+func (s *plainLayer) followHTTP(side Side, data []byte) {
 	f := &s.sides[side].p.after
 	for len(data) > 0 && !s.strayed {
 		if f.next == nil {
@@ -97,7 +97,7 @@ func (s *Session) followHTTP(side Side, data []byte) {
 }
 
 // compareRequest compares the first line of a later request with the first line of the first request.
-func (s *Session) compareRequest(line []byte) {
+func (s *plainLayer) compareRequest(line []byte) {
 	var h HTTP
 	h.request(line)
 	if h.Misnamed || h.Method != s.http.Method || h.Path != s.http.Path || h.Version == "" {
@@ -106,7 +106,7 @@ func (s *Session) compareRequest(line []byte) {
 }
 
 // checkField examines a header field of a request. If the field announces a body or another protocol, more than requests may follow.
-func (s *Session) checkField(line []byte) {
+func (s *plainLayer) checkField(line []byte) {
 	name, value, _ := bytes.Cut(line, []byte(":"))
 	switch {
 	case foldsTo(name, "content-length"):
@@ -119,7 +119,7 @@ func (s *Session) checkField(line []byte) {
 }
 
 // followHTTP2 processes the frames after a client's first header block.
-func (s *Session) followHTTP2(side Side, data []byte) {
+func (s *plainLayer) followHTTP2(side Side, data []byte) {
 	f := &s.sides[side].p.after
 	for len(data) > 0 && !s.strayed {
 		if f.left > 0 {

@@ -18,11 +18,11 @@ type flight struct {
 }
 
 // Midstream notes that the first bytes of both sides may be from the middle of the stream. It must be called before the first bytes.
-func (s *Session) Midstream() { s.sides[0].startLost, s.sides[1].startLost = true, true }
+func (s *streams) Midstream() { s.sides[0].startLost, s.sides[1].startLost = true, true }
 
 // trackFlight follows the flight of a side whose start is missing. The side's next bytes are at offset, in a packet that acknowledges ack
 // bytes of the other side (-1: unknown).
-func (s *Session) trackFlight(side Side, offset, ack int64) {
+func (s *streams) trackFlight(side Side, offset, ack int64) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	f := &st.p.flight
 	if !st.startLost || f.over {
@@ -59,7 +59,7 @@ func (s *Session) flightLost(side Side) {
 
 // startUnseen reports whether the start of a side is missing and neither side was recognized as another protocol. Then the beginning of a
 // TLS handshake may be missing.
-func (s *Session) startUnseen(side Side) bool {
+func (s *streams) startUnseen(side Side) bool {
 	return s.sides[side].startLost && !s.sides[side].kind.known() && !s.sides[side.Other()].kind.known()
 }
 

@@ -174,7 +174,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 		}
 		if h.kind == packetInitial && !s.quicDone(side) && q.tried[side] < maxInitials {
 			q.tried[side]++
-			if s.sides[side.Other()].seen > 0 || s.pool.mayRead(s) {
+			if s.sides[side.Other()].seen > 0 || s.pool.mayRead(s.source) {
 				s.quicInitial(side, b[:h.end], h)
 			} else {
 				q.guessFrom(side, h)
@@ -297,13 +297,13 @@ func (s *Session) quicCrypto(side Side, offset uint64, data []byte) {
 	case end > 4*maxMessage || end <= c.next:
 		return
 	case offset > c.next:
-		c.early.add(s, offset, end, data)
+		c.early.add(&s.memory, offset, end, data)
 		return
 	}
 	s.handshake(side, data[c.next-offset:], int64(c.next))
 	c.next = end
 	for {
-		p, ok := c.early.next(s, c.next)
+		p, ok := c.early.next(&s.memory, c.next)
 		if !ok {
 			return
 		}

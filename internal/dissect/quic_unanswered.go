@@ -60,25 +60,25 @@ func (m *Pool) Deferred() (deferred, unread uint64) { return m.late.deferred, m.
 
 // SetSource notes who opened the connection: 0 for the tapped pod, otherwise any number that is computed from the address. The number
 // selects a share of Pool.Limit.
-func (s *Session) SetSource(n uint64) {
+func (s *streams) SetSource(n uint64) {
 	if s.source = 0; n > 0 {
 		s.source = uint8(1 + n%(shares-1))
 	}
 }
 
-// mayRead reports whether an unanswered packet of a session may be decrypted now. If so, it counts the packet.
-func (m *Pool) mayRead(s *Session) bool {
+// mayRead reports whether an unanswered packet of a source may be decrypted now. If so, it counts the packet.
+func (m *Pool) mayRead(source uint8) bool {
 	if m == nil || m.late.own+m.late.other == 0 {
 		return true
 	}
 	most := m.late.other
-	if s.source == 0 {
+	if source == 0 {
 		most = m.late.own
 	}
-	if int(m.late.spent[s.source]) >= most {
+	if int(m.late.spent[source]) >= most {
 		return false
 	}
-	m.late.spent[s.source]++
+	m.late.spent[source]++
 	return true
 }
 

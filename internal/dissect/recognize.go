@@ -130,7 +130,7 @@ func (p *parser) askAgain(buf []byte) bool {
 }
 
 // bufferHead buffers the first bytes of a direction until more bytes come.
-func (s *Session) bufferHead(side Side, offset int64, buf []byte, ack int64) {
+func (s *streams) bufferHead(side Side, offset int64, buf []byte, ack int64) {
 	p := s.sides[side].p
 	if len(p.head) == 0 {
 		p.head, _ = s.bufferBytes(nil, buf, protocols.MaxHead)
@@ -140,7 +140,7 @@ func (s *Session) bufferHead(side Side, offset int64, buf []byte, ack int64) {
 
 // acknowledges notes how many bytes of the other direction a side acknowledged when it sent plaintext. If the packet does not show the
 // number, the order of the capture is used instead.
-func (s *Session) acknowledges(side Side, ack int64) {
+func (s *streams) acknowledges(side Side, ack int64) {
 	if ack < 0 {
 		ack = 0
 		if s.sides[side.Other()].kind == KindTLS {
@@ -288,7 +288,7 @@ func (s *Session) examineLater(side Side, b []byte) {
 
 // Conclude decides the kinds that are still undecided at the end of the connection.
 func (s *Session) Conclude() {
-	if s.udp != nil && s.udp.quic != nil && s.udp.quic.deferred > 0 && s.pool.mayRead(s) {
+	if s.udp != nil && s.udp.quic != nil && s.udp.quic.deferred > 0 && s.pool.mayRead(s.source) {
 		s.readDeferred()
 	}
 	if s.after != nil {

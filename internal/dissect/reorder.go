@@ -22,34 +22,34 @@ type reorderBuffer struct {
 }
 
 // add buffers a chunk. It reports false if the chunk does not fit and is dropped.
-func (p *reorderBuffer) add(s *Session, at, end uint64, data []byte) (kept bool) {
+func (p *reorderBuffer) add(m *memory, at, end uint64, data []byte) (kept bool) {
 	if len(p.list) >= maxChunks || p.size+len(data) > maxChunkBytes {
 		return false
 	}
-	buf, whole := s.bufferBytes(nil, data, len(data))
+	buf, whole := m.bufferBytes(nil, data, len(data))
 	if !whole {
-		s.release(&buf)
+		m.release(&buf)
 		return false
 	}
 	before := cap(p.list)
 	p.list = append(p.list, chunk{at, end, buf})
-	s.accountOther((cap(p.list) - before) * chunkBytes)
+	m.accountOther((cap(p.list) - before) * chunkBytes)
 	p.size += len(data)
 	return true
 }
 
 // next removes and returns a chunk that contains the byte at position next, and drops chunks that end before it.
-func (p *reorderBuffer) next(s *Session, next uint64) (found chunk, ok bool) {
+func (p *reorderBuffer) next(m *memory, next uint64) (found chunk, ok bool) {
 	kept := p.list[:0]
 	for _, x := range p.list {
 		switch {
 		case x.end <= next:
 			p.size -= len(x.data)
-			s.release(&x.data)
+			m.release(&x.data)
 		case x.at <= next && !ok:
 			found, ok = x, true
 			p.size -= len(x.data)
-			s.release(&x.data)
+			m.release(&x.data)
 		default:
 			kept = append(kept, x)
 		}

@@ -6,7 +6,7 @@ import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 const sealsWithin = 8 << 10
 
 // sealing looks for a sealed message at the start of a direction's segment. The connection is encrypted once both ends have sent one.
-func (s *Session) sealing(side Side, data []byte) {
+func (s *plainLayer) sealing(side Side, data []byte) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	if s.watchSealed(side, data) || st.sealed || !protocols.IsSealed(st.protocol, data) {
 		return
@@ -23,7 +23,7 @@ func (s *Session) sealing(side Side, data []byte) {
 }
 
 // MayTurn reports whether TLS or the protocol's own encryption may follow the plaintext.
-func (s *Session) MayTurn() bool {
+func (s *plainLayer) MayTurn() bool {
 	if s.MayUpgrade() {
 		return true // this covers LDAP, PostgreSQL and mail, which can seal only where TLS may follow
 	}
@@ -36,4 +36,4 @@ func (s *Session) MayTurn() bool {
 }
 
 // Sealed reports whether both ends have sent messages that the protocol seals by its own means.
-func (s *Session) Sealed() bool { return s.sides[0].sealed && s.sides[1].sealed }
+func (s *plainLayer) Sealed() bool { return s.sides[0].sealed && s.sides[1].sealed }

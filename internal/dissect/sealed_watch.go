@@ -22,7 +22,7 @@ type watch struct {
 func (w *watch) addGap() { *w = watch{blind: true} }
 
 // watchSealed looks for plaintext of an application in a direction's next bytes. It reports whether these or earlier bytes contained any.
-func (s *Session) watchSealed(side Side, data []byte) bool {
+func (s *plainLayer) watchSealed(side Side, data []byte) bool {
 	st := &s.sides[side]
 	w := &st.p.watch
 	for len(data) > 0 && !s.unsealed && st.seen <= maxUpgrade {
@@ -43,7 +43,7 @@ func (s *Session) watchSealed(side Side, data []byte) bool {
 }
 
 // nextMessage classifies the message at the start of data.
-func (s *Session) nextMessage(side Side, data []byte) {
+func (s *plainLayer) nextMessage(side Side, data []byte) {
 	w := &s.sides[side].p.watch
 	size, m := protocols.MessageOf(s.sides[side].protocol, data, s.Sealed() && !w.blind)
 	if m == protocols.MessagePlain {
@@ -60,7 +60,7 @@ func (s *Session) nextMessage(side Side, data []byte) {
 }
 
 // unseal changes encrypted directions back to plaintext.
-func (s *Session) unseal() {
+func (s *plainLayer) unseal() {
 	for i := range s.sides {
 		st := &s.sides[i]
 		if st.kind == KindEncrypted {
@@ -77,6 +77,6 @@ func (s *Session) watched() bool {
 }
 
 // encrypted reports whether at least one direction is encrypted.
-func (s *Session) encrypted() bool {
+func (s *streams) encrypted() bool {
 	return s.sides[0].kind == KindEncrypted || s.sides[1].kind == KindEncrypted
 }

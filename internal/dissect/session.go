@@ -37,39 +37,21 @@ const (
 // Session stores the facts that the bytes of one connection have shown so far. It uses at most 24 KiB. After Finish it uses little more
 // than the conclusion given to SetConclusion.
 type Session struct {
-	revision     uint32
-	failed       bool
-	finished     bool
-	plainDecided bool  // PlainAfter was exceeded, and revision was incremented once because of it
-	watchEnded   bool  // watched became false, and revision was incremented once because of it
-	unsealed     bool  // plaintext of an application was seen in a protocol that seals
-	plainFrom    int64 // bytes of both ends up to the point where PlainAfter starts to count
-	afterOther   bool  // TLS began after other bytes
-	preceding    Kind  // see Preceded
-	saidMore     bool  // the originator sent more than a negotiation of TLS
-	strayed      bool  // see markStrayed
-	doubt        bool  // bytes are missing, and no plaintext was seen since
-	tunnelOpen   bool  // a proxy granted a tunnel
-	inTunnel     bool  // bytes within the tunnel were seen: both sides were recognized anew
+	plainLayer
 
-	pool       *Pool // nil if the session shares nothing
-	source     uint8 // argument of SetSource, reduced to a share
-	sides      [2]stream
-	buffered   int    // total capacity of the buffers, in bytes
-	otherBytes int    // bytes in use apart from the buffers, as counted in Pool.BytesInUse
-	light      bool   // otherBytes was reduced, since a conclusion has replaced the facts
+	afterOther bool // TLS began after other bytes
+	preceding  Kind // see Preceded
+	saidMore   bool // the originator sent more than a negotiation of TLS
+
 	upgraded   string // the plaintext protocol before TLS, if known
 	tls        *TLS
-	http       *HTTP
 	udp        *datagrams
-	dns        *dns
 	conclusion any
 	peer       string // argument of SetPeer
 	peerSet    bool
 
 	tail   Tail     // follows the TLS records of a finished session
 	after  *Session // the session of the bytes after the end of TLS, or nil
-	depth  uint8    // how often TLS ended before this session
 	unsure bool     // see Unsure
 	parted bool     // see Parted
 	strays uint8    // datagrams that were passed to after, at most enoughStray
@@ -93,7 +75,7 @@ func (s *Session) Failed() bool { return s.failed || s.after != nil && s.after.F
 func (s *Session) TLS() *TLS { return s.tls }
 
 // HTTP returns the first request and response of plaintext HTTP, or nil if there was none or Finish has released them.
-func (s *Session) HTTP() *HTTP { return s.http }
+func (s *plainLayer) HTTP() *HTTP { return s.http }
 
 // UpgradedFrom returns the name of the plaintext protocol that preceded TLS, or "".
 func (s *Session) UpgradedFrom() string { return s.upgraded }
@@ -102,17 +84,17 @@ func (s *Session) UpgradedFrom() string { return s.upgraded }
 func (s *Session) Upgraded() bool { return s.afterOther }
 
 // Kind returns the kind of a side's bytes, and the name of their protocol, "" if unknown.
-func (s *Session) Kind(side Side) (Kind, string) {
+func (s *streams) Kind(side Side) (Kind, string) {
 	return s.sides[side].kind, s.sides[side].protocol
 }
 
 // Seen returns how many payload bytes of a side were seen, and how many are missing in gaps.
-func (s *Session) Seen(side Side) (seen, missed int64) {
+func (s *streams) Seen(side Side) (seen, missed int64) {
 	return s.sides[side].seen, s.sides[side].missed
 }
 
 // Ended reports whether a side has sent a FIN and whether it has sent a RST.
-func (s *Session) Ended(side Side) (fin, rst bool) { return s.sides[side].fin, s.sides[side].rst }
+func (s *streams) Ended(side Side) (fin, rst bool) { return s.sides[side].fin, s.sides[side].rst }
 
 // SetConclusion stores a judge's conclusion about the session. It remains after Finish.
 func (s *Session) SetConclusion(conclusion any) { s.conclusion = conclusion }
@@ -121,10 +103,10 @@ func (s *Session) SetConclusion(conclusion any) { s.conclusion = conclusion }
 func (s *Session) Conclusion() any { return s.conclusion }
 
 // Finished reports whether Finish was called.
-func (s *Session) Finished() bool { return s.finished }
+func (s *streams) Finished() bool { return s.finished }
 
 // Spent reports whether more bytes would have no effect: the session is finished, and no answers of DNS are expected.
-func (s *Session) Spent() bool { return s.finished && s.dns == nil }
+func (s *plainLayer) Spent() bool { return s.finished && s.dns == nil }
 
 // SetPeer stores the name of the peer, or "" if the peer has none. Callers keep the first name that they found, even if they learn another
 // one later.
@@ -311,7 +293,7 @@ func (s *Session) addGap(side Side, n, offset int64) {
 }
 
 // skipped notes that bytes of a plaintext direction were not examined. They matter only in DNS and in a client's HTTP.
-func (s *Session) skipped(side Side) {
+func (s *plainLayer) skipped(side Side) {
 	if st := &s.sides[side]; st.protocol == "dns" || st.asks {
 		s.markStrayed()
 	}

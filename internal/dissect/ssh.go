@@ -100,7 +100,7 @@ func (s *Session) readSSH(side Side, offset int64, data []byte, ack int64) {
 }
 
 // showSSH notes that the rest of a direction is encrypted, apart from the key exchange.
-func (s *Session) showSSH(side Side) {
+func (s *streams) showSSH(side Side) {
 	st := &s.sides[side]
 	r := st.p.ssh
 	st.kind, r.shown, r.step = KindEncrypted, true, sshPacket
@@ -123,7 +123,7 @@ func (s *Session) notSSH(side Side, offset int64, held, data []byte, ack int64) 
 
 // unseenSSH notes that bytes of a direction were not seen. If the beginning of an SSH_MSG_KEXINIT was seen, the direction is SSH. Otherwise
 // later bytes cannot show that it is.
-func (s *Session) unseenSSH(side Side) {
+func (s *streams) unseenSSH(side Side) {
 	st := &s.sides[side]
 	r := st.p.ssh
 	switch {

@@ -81,7 +81,7 @@ func (o *sshCiphers) list(i int) []cipherName { return o.names[i][:o.n[i]] }
 
 // sshEncryptsNothing reports whether both ends agree on the cipher "none" in a direction. The agreed cipher is the first one in the
 // client's list that is also in the server's list (RFC 4253 section 7.1). Both offers must be complete.
-func (s *Session) sshEncryptsNothing() bool {
+func (s *streams) sshEncryptsNothing() bool {
 	client, server := s.sides[Originator].p.ssh, s.sides[Responder].p.ssh
 	if client == nil || server == nil || !client.shown || !server.shown || client.offer.passed || server.offer.passed {
 		return false

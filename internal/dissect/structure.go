@@ -109,7 +109,7 @@ func (s *Session) weigh(side Side, b []byte) {
 
 // turnsOpaque reports whether a direction that began as text of an unknown protocol continues with unreadable bytes, while the other
 // direction is unreadable or continues so, too. A greeting in text does not show what follows it, so both directions become KindUnreadable.
-func (s *Session) turnsOpaque(side Side, b []byte) bool {
+func (s *streams) turnsOpaque(side Side, b []byte) bool {
 	const least, enough = 16, 64
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	if b = b[:min(len(b), protocols.SampleSize)]; len(b) < least || protocols.CountNonText(b)*5 < len(b) || tailWeight(b) > 0 {
@@ -142,7 +142,7 @@ func (s *Session) unclaimed() (n int64) {
 }
 
 // weighed returns how many segments of both ends were weighed.
-func (s *Session) weighed() (n int) {
+func (s *streams) weighed() (n int) {
 	for i := range s.sides {
 		if p := s.sides[i].p; p != nil {
 			n += int(p.structure.segments)

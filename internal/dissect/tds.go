@@ -18,7 +18,7 @@ type tdsLayer struct {
 
 // Wrapped reports whether the next TLS record of an end may still be in a packet of TDS, or TLS may end after the login. An end settles
 // both questions with the first record or packet that it sends after the handshake.
-func (s *Session) Wrapped() bool {
+func (s *streams) Wrapped() bool {
 	for i := range s.sides {
 		if p := s.sides[i].p; p != nil && p.tds.on && !s.sides[i].ended {
 			return true

@@ -10,14 +10,14 @@ import (
 // recognized anew.
 
 // openTunnel notes that the server granted a tunnel.
-func (s *Session) openTunnel() {
+func (s *plainLayer) openTunnel() {
 	s.tunnelOpen = true
 	s.revision++
 }
 
 // granted looks at the start of a segment for a reply that opens a tunnel: of a SOCKS server, or of an HTTP proxy to a request that was
 // repeated with credentials. It returns the size of the reply in bytes, or 0.
-func (s *Session) granted(side Side, data []byte) int {
+func (s *plainLayer) granted(side Side, data []byte) int {
 	switch s.sides[side].protocol {
 	case "socks5":
 		return socks5Granted(data)

@@ -18,7 +18,7 @@ const (
 )
 
 // MayUpgrade reports whether TLS may follow the plaintext.
-func (s *Session) MayUpgrade() bool {
+func (s *plainLayer) MayUpgrade() bool {
 	may := false
 	for i := range s.sides {
 		switch st := &s.sides[i]; {
@@ -35,7 +35,7 @@ func (s *Session) MayUpgrade() bool {
 
 // PlainAfter returns how many bytes both ends together must have sent before plaintext is assumed to stay plaintext. Usually it is 2 KiB
 // after the point where both had sent something, or after the last mention of TLS, and at most 64 KiB.
-func (s *Session) PlainAfter() int64 {
+func (s *plainLayer) PlainAfter() int64 {
 	switch {
 	case s.Doubtful() || s.http != nil && s.http.Method == "CONNECT" && s.http.Status == 407:
 		return 2 * maxUpgrade
@@ -52,7 +52,7 @@ func (s *Session) PlainAfter() int64 {
 }
 
 // movePlainFrom moves the point from which PlainAfter counts: to the first bytes of the second end, and to each mention of TLS.
-func (s *Session) movePlainFrom(side Side, data []byte) {
+func (s *plainLayer) movePlainFrom(side Side, data []byte) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	first := st.seen == int64(len(data)) && other.seen > 0
 	if first || st.seen <= maxUpgrade && (st.upgrades || other.upgrades) && saysTLS(data) {
@@ -62,20 +62,20 @@ func (s *Session) movePlainFrom(side Side, data []byte) {
 
 // Doubtful reports whether TLS may have begun in missing bytes after plaintext. It returns false again once plaintext, or TLS of both
 // sides, is seen.
-func (s *Session) Doubtful() bool {
+func (s *plainLayer) Doubtful() bool {
 	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)
 }
 
 // httpUpgrades reports whether an HTTP proxy or server has agreed to another protocol, or may agree once the client repeats its request
 // with credentials. (Some proxies authenticate a connection, not a request.)
-func (s *Session) httpUpgrades() bool {
+func (s *plainLayer) httpUpgrades() bool {
 	h := s.http
 	return h != nil && !s.inTunnel && (h.Method == "CONNECT" && (h.Status/100 == 2 || h.Status == 407) || h.Status == 101)
 }
 
 // mayUpgrade reports whether a ClientHello is looked for after a side's plaintext. anywhere reports whether the hello may begin in the
 // middle of a segment.
-func (s *Session) mayUpgrade(side Side) (may, anywhere bool) {
+func (s *plainLayer) mayUpgrade(side Side) (may, anywhere bool) {
 	st := &s.sides[side]
 	if st.protocol == "" {
 		st = &s.sides[side.Other()]
@@ -288,7 +288,7 @@ func (s *Session) AnsweredInPlaintext() bool {
 }
 
 // mayPrecede reports whether a side's plaintext may come before TLS.
-func (s *Session) mayPrecede(st *stream) bool {
+func (s *plainLayer) mayPrecede(st *stream) bool {
 	switch {
 	case st.kind == KindText || st.kind == KindStructured:
 		return true

@@ -1,0 +1,45 @@
+package dissect
+
+// A Session consists of layers. Each layer embeds the layer below it by value. Its methods use its own state and the layers below it, never
+// a layer above it. The layers, from the lowest to the highest:
+//
+//   - memory: buffers, and how much memory the session uses
+//   - streams: the two directions
+//   - plainLayer: plaintext in known protocols, such as HTTP and DNS, and whether TLS or a tunnel may follow it
+//   - Session: Data, Datagram and the other entry points, and the choice of a protocol for the bytes of a direction
+
+// memory counts the memory that a session uses, and provides its buffers.
+type memory struct {
+	pool       *Pool // nil if the session shares nothing
+	buffered   int   // total capacity of the buffers, in bytes
+	otherBytes int   // bytes in use apart from the buffers, as counted in Pool.BytesInUse
+	light      bool  // otherBytes was reduced, since a conclusion has replaced the facts
+}
+
+// streams contains the two directions, and the state of the session as a whole.
+type streams struct {
+	memory
+
+	revision uint32 // see Session.Revision
+	failed   bool
+	finished bool
+	depth    uint8 // how often TLS ended before this session
+	source   uint8 // argument of SetSource, reduced to a share
+	sides    [2]stream
+}
+
+// plainLayer contains the facts about plaintext in known protocols.
+type plainLayer struct {
+	streams
+
+	http         *HTTP
+	dns          *dns
+	plainFrom    int64 // bytes of both ends up to the point where PlainAfter starts to count
+	plainDecided bool  // PlainAfter was exceeded, and revision was incremented once because of it
+	watchEnded   bool  // watched became false, and revision was incremented once because of it
+	unsealed     bool  // plaintext of an application was seen in a protocol that seals
+	strayed      bool  // see markStrayed
+	doubt        bool  // bytes are missing, and no plaintext was seen since
+	tunnelOpen   bool  // a proxy granted a tunnel
+	inTunnel     bool  // bytes within the tunnel were seen: both sides were recognized anew
+}
