@@ -52,7 +52,7 @@ const maxAfter = 3
 
 // endsAt reports whether TLS has ended: a record's header was expected, and the next bytes of the side are not a record of the same
 // handshake. had is how many bytes of the header came before data.
-func (s *Session) endsAt(side Side, had int, data []byte) bool {
+func (s *tlsLayer) endsAt(side Side, had int, data []byte) bool {
 	t := s.tls
 	l, r := &t.layers[side], &s.sides[side].p.rec
 	if s.depth == maxAfter || l.holes || !t.answered() || t.Server.V2 {
@@ -121,7 +121,7 @@ func (s *Session) followRecords() {
 }
 
 // resumeTail returns the position of a side in its TLS records over TCP.
-func (s *Session) resumeTail(side Side) tailSide {
+func (s *tlsLayer) resumeTail(side Side) tailSide {
 	st := &s.sides[side]
 	switch p := st.p; {
 	case st.kind == KindNone && (p == nil || len(p.head) == 0) && st.missed == 0:
@@ -148,7 +148,7 @@ func (s *Session) resumeTail(side Side) tailSide {
 }
 
 // keyed reports whether a side of TLS has changed the cipher. Later records of that side are not a plaintext handshake.
-func (s *Session) keyed(side Side) bool { return s.tls.layers[side].ccs || s.tls.AppRecords[side] > 0 }
+func (s *tlsLayer) keyed(side Side) bool { return s.tls.layers[side].ccs || s.tls.AppRecords[side] > 0 }
 
 // dataAfterFinish processes bytes of a finished session.
 func (s *Session) dataAfterFinish(side Side, offset int64, data []byte, ack, gap int64) {

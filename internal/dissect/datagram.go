@@ -40,7 +40,7 @@ func (s *Session) datagram(side Side, b []byte) {
 }
 
 // lateText looks only for text, in a direction without a known protocol. Plaintext may begin with any datagram of a connection.
-func (s *Session) lateText(side Side, b []byte) {
+func (s *udpLayer) lateText(side Side, b []byte) {
 	if k := s.sides[side].kind; k == KindNone || k == KindUnreadable {
 		s.textDatagram(side, b)
 	}
@@ -99,7 +99,7 @@ func (s *Session) recognizePlaintext(side Side, b []byte) {
 }
 
 // startDatagramTLS notes that a direction speaks DTLS or QUIC. The hello shows later which end is the client.
-func (s *Session) startDatagramTLS(side Side, over tlsmsg.Over, protocol string) {
+func (s *udpLayer) startDatagramTLS(side Side, over tlsmsg.Over, protocol string) {
 	if s.tls == nil {
 		s.tls = &TLS{Over: over}
 	}
@@ -149,7 +149,7 @@ func (s *Session) contradicts(side Side, b []byte) bool {
 
 // textDatagram changes the kind of a direction to text in two cases: all its datagrams were text and are long enough together, or so much
 // text followed other datagrams that it cannot be ciphertext.
-func (s *Session) textDatagram(side Side, b []byte) {
+func (s *udpLayer) textDatagram(side Side, b []byte) {
 	const least, afterOthers = 16, 64 // bytes
 	st, n, opaque := &s.sides[side], &s.udp.text[side], &s.udp.opaque[side]
 	kind := KindText

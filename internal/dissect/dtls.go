@@ -100,7 +100,7 @@ func readFragment(b []byte, left int) (f fragment, ok bool) {
 }
 
 // dtlsDatagram processes the records of one datagram.
-func (s *Session) dtlsDatagram(side Side, b []byte) {
+func (s *udpLayer) dtlsDatagram(side Side, b []byte) {
 	t := s.tls
 	for range maxDTLSRecords {
 		if len(b) == 0 {
@@ -138,7 +138,7 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 
 // dtlsSealed notes a protected record of size bytes. The Finished is retransmitted if the answer to it is lost (RFC 6347 section 4.2.4), so
 // a record of the same size does not count as another message.
-func (s *Session) dtlsSealed(side Side, typ uint8, size int) {
+func (s *udpLayer) dtlsSealed(side Side, typ uint8, size int) {
 	t, d := s.tls, &s.udp.dtls.sides[side]
 	first := false
 	switch typ {
@@ -162,7 +162,7 @@ func (s *Session) dtlsSealed(side Side, typ uint8, size int) {
 }
 
 // dtlsPlaintext processes a plaintext record of size bytes. body is the captured part.
-func (s *Session) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
+func (s *udpLayer) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 	t := s.tls
 	switch typ {
 	case wire.ContentChangeCipherSpec:
@@ -195,7 +195,7 @@ func (s *Session) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 }
 
 // dtlsFragment processes a fragment: it delivers bytes that are in order and buffers a fragment that is early.
-func (s *Session) dtlsFragment(side Side, f fragment) {
+func (s *udpLayer) dtlsFragment(side Side, f fragment) {
 	d := &s.udp.dtls.sides[side]
 	at := dtlsPosition(f.seq, f.offset)
 	if d.contradicts(&f) && !s.tls.Conflict {
@@ -246,7 +246,7 @@ func (f *fragment) whole() []byte {
 }
 
 // dtlsDeliver passes the new bytes of a fragment on, in the form of a TLS handshake.
-func (s *Session) dtlsDeliver(side Side, f fragment) {
+func (s *udpLayer) dtlsDeliver(side Side, f fragment) {
 	d := &s.udp.dtls.sides[side]
 	have := int(d.at & (1<<24 - 1))
 	switch {

@@ -43,7 +43,7 @@ func (h *handshake) typ() uint8 { return h.hdr[0] }
 func (h *handshake) between() bool { return h.hdrN == 0 }
 
 // addHandshakeGap notes that bytes of a side's handshake are missing.
-func (s *Session) addHandshakeGap(side Side, h *handshake) {
+func (s *tlsLayer) addHandshakeGap(side Side, h *handshake) {
 	h.broken = true
 	s.release(&h.buf)
 	if h.chain != nil {
@@ -57,7 +57,7 @@ func (s *Session) addHandshakeGap(side Side, h *handshake) {
 }
 
 // handshake processes plaintext handshake bytes of a side; offset is their position in the stream.
-func (s *Session) handshake(side Side, b []byte, offset int64) {
+func (s *tlsLayer) handshake(side Side, b []byte, offset int64) {
 	h := &s.sides[side].p.hs
 	for !h.broken && len(b) > 0 {
 		if h.hdrN < len(h.hdr) {
@@ -88,7 +88,7 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 }
 
 // startMessage processes a message's header and reports whether the message's body follows.
-func (s *Session) startMessage(side Side) bool {
+func (s *tlsLayer) startMessage(side Side) bool {
 	h, r, t := &s.sides[side].p.hs, &s.sides[side].p.rec, s.tls
 	h.left = int(h.hdr[1])<<16 | int(h.hdr[2])<<8 | int(h.hdr[3])
 	h.short = false
@@ -124,7 +124,7 @@ func (s *Session) startMessage(side Side) bool {
 }
 
 // messageBytes buffers or parses a part of the body of a message.
-func (s *Session) messageBytes(side Side, b []byte) {
+func (s *tlsLayer) messageBytes(side Side, b []byte) {
 	h := &s.sides[side].p.hs
 	if h.chain != nil {
 		h.chain.add(&s.memory, b)
@@ -150,7 +150,7 @@ func (s *Session) messageBytes(side Side, b []byte) {
 
 // endMessage parses a complete handshake message. body is as much of the message's body as bodyLimit allows; offset is the stream offset
 // right after the message.
-func (s *Session) endMessage(side Side, offset int64, body []byte) {
+func (s *tlsLayer) endMessage(side Side, offset int64, body []byte) {
 	h, t := &s.sides[side].p.hs, s.tls
 	h.hdrN = 0
 	s.revision++
@@ -198,7 +198,7 @@ func (s *Session) endMessage(side Side, offset int64, body []byte) {
 }
 
 // clientHello parses the body of a ClientHello that ends at offset.
-func (s *Session) clientHello(side Side, body []byte, offset int64) {
+func (s *tlsLayer) clientHello(side Side, body []byte, offset int64) {
 	t := s.tls
 	hello, ok := tlsmsg.ParseClientHello(body, t.Over)
 	if !ok {
@@ -220,7 +220,7 @@ func (s *Session) clientHello(side Side, body []byte, offset int64) {
 }
 
 // serverHello parses the body of a ServerHello that ends at offset.
-func (s *Session) serverHello(side Side, body []byte, offset int64) {
+func (s *tlsLayer) serverHello(side Side, body []byte, offset int64) {
 	t := s.tls
 	hello, ok := tlsmsg.ParseServerHello(body, t.Over)
 	if !ok {

@@ -6,6 +6,8 @@ package dissect
 //   - memory: buffers, and how much memory the session uses
 //   - streams: the two directions
 //   - plainLayer: plaintext in known protocols, such as HTTP and DNS, and whether TLS or a tunnel may follow it
+//   - tlsLayer: TLS records and handshake messages
+//   - udpLayer: DTLS and QUIC
 //   - Session: Data, Datagram and the other entry points, and the choice of a protocol for the bytes of a direction
 
 // memory counts the memory that a session uses, and provides its buffers.
@@ -42,4 +44,18 @@ type plainLayer struct {
 	doubt        bool  // bytes are missing, and no plaintext was seen since
 	tunnelOpen   bool  // a proxy granted a tunnel
 	inTunnel     bool  // bytes within the tunnel were seen: both sides were recognized anew
+}
+
+// tlsLayer contains the facts about TLS. tls is nil if no TLS was seen.
+type tlsLayer struct {
+	plainLayer
+
+	tls *TLS
+}
+
+// udpLayer contains the state of a connection over UDP. udp is nil if there was no datagram.
+type udpLayer struct {
+	tlsLayer
+
+	udp *datagrams
 }

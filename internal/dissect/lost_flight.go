@@ -41,17 +41,17 @@ func (s *streams) trackFlight(side Side, offset, ack int64) {
 
 // inFlight reports whether the bytes of a side may be the remainder of a plaintext flight, on the assumption that the connection speaks
 // TLS.
-func (s *Session) inFlight(side Side) bool {
+func (s *tlsLayer) inFlight(side Side) bool {
 	st := &s.sides[side]
 	return st.startLost && st.p != nil && !st.p.flight.over && (s.tls == nil || s.tls.Server == nil || !s.tls.Server.TLS13())
 }
 
 // handshaking returns inFlight if at least one end speaks TLS, and false otherwise.
-func (s *Session) handshaking(side Side) bool { return s.tls != nil && s.inFlight(side) }
+func (s *tlsLayer) handshaking(side Side) bool { return s.tls != nil && s.inFlight(side) }
 
 // flightLost notes that the position in the records of a TLS side is unknown because of missing bytes. If the side has not yet sent a
 // ChangeCipherSpec, later bytes may be plaintext of the handshake.
-func (s *Session) flightLost(side Side) {
+func (s *tlsLayer) flightLost(side Side) {
 	if !s.keyed(side) {
 		s.sides[side].startLost, s.sides[side].p.flight = true, flight{}
 	}
@@ -65,7 +65,7 @@ func (s *streams) startUnseen(side Side) bool {
 
 // passOver changes the kind of a side from text to unreadable, because the other side speaks TLS. The text may be the remainder of a
 // handshake.
-func (s *Session) passOver(side Side) {
+func (s *tlsLayer) passOver(side Side) {
 	if st := &s.sides[side]; st.kind == KindText && st.protocol == "" && s.inFlight(side) {
 		st.kind, st.upgrades = KindUnreadable, false
 		st.p.readable = 0

@@ -74,7 +74,7 @@ func (s *Session) matchLines(side Side, b []byte) protocols.Match {
 }
 
 // matchDatagram tries the recognizers of protocols over UDP. It reports whether a recognizer returns Yes, or returns Maybe for both ends.
-func (s *Session) matchDatagram(side Side, b []byte) bool {
+func (s *udpLayer) matchDatagram(side Side, b []byte) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	var theirs maybes
 	if other.p != nil && (other.kind != KindTLS || s.unconfirmed(side.Other())) {

@@ -120,7 +120,7 @@ func (r *textRun) multibyte(c byte) {
 
 // examineProtected looks for text in bytes of a protected record of any type. offset is their position in the record. If it finds text, the
 // record is not ciphertext, whatever the handshake showed.
-func (s *Session) examineProtected(side Side, b []byte, offset int) {
+func (s *tlsLayer) examineProtected(side Side, b []byte, offset int) {
 	l := &s.tls.layers[side]
 	if s.tls.Readable {
 		return
@@ -141,13 +141,13 @@ func (s *Session) examineProtected(side Side, b []byte, offset int) {
 
 // sealedHandshake reports whether a handshake record must be protected although recordReader.opaq is not set: in TLS 1.3 after application
 // data, and in a session that follows the end of TLS while no hello has begun a new handshake.
-func (s *Session) sealedHandshake(side Side) bool {
+func (s *tlsLayer) sealedHandshake(side Side) bool {
 	t := s.tls
 	return t.answered() && t.Server.TLS13() && t.AppRecords[side] > 0 || s.depth > 0 && !t.HelloBegun && t.Hello == nil && t.Server == nil
 }
 
 // examinePacket examines a protected record of DTLS or a packet of QUIC by itself, since datagrams come in any order.
-func (s *Session) examinePacket(side Side, b []byte) {
+func (s *tlsLayer) examinePacket(side Side, b []byte) {
 	s.tls.layers[side].text.reset()
 	s.examineProtected(side, b, 0)
 }

@@ -134,7 +134,7 @@ func readVarint(s *cryptobyte.String) (uint64, bool) {
 }
 
 // quicDatagram processes the packets of one datagram.
-func (s *Session) quicDatagram(side Side, b []byte) {
+func (s *udpLayer) quicDatagram(side Side, b []byte) {
 	t, q := s.tls, s.udp.quic
 	if q.deferred > 0 && side != q.deferredOf {
 		s.readDeferred()
@@ -186,7 +186,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 }
 
 // quicInitial processes an Initial of a side.
-func (s *Session) quicInitial(side Side, packet []byte, h longHeader) {
+func (s *udpLayer) quicInitial(side Side, packet []byte, h longHeader) {
 	if payload := s.udp.quic.open(side, packet, h); payload != nil {
 		s.tls.setRoles(s.udp.quic.client)
 		s.quicFrames(side, payload)
@@ -201,7 +201,7 @@ func (q *quic) guessFrom(side Side, h longHeader) {
 }
 
 // quicDone reports whether a side's Initials are not needed any more.
-func (s *Session) quicDone(side Side) bool {
+func (s *udpLayer) quicDone(side Side) bool {
 	t, q := s.tls, s.udp.quic
 	return t.Server != nil && t.Hello != nil || q.dcid != nil && s.sides[side].p.hs.broken
 }
@@ -256,7 +256,7 @@ const (
 )
 
 // quicFrames processes the frames in the payload of a side's Initial (RFC 9000 section 19).
-func (s *Session) quicFrames(side Side, payload []byte) {
+func (s *udpLayer) quicFrames(side Side, payload []byte) {
 	in := cryptobyte.String(payload)
 	for !in.Empty() {
 		typ, ok := readVarint(&in)
@@ -290,7 +290,7 @@ func (s *Session) quicFrames(side Side, payload []byte) {
 }
 
 // quicCrypto processes data of a side's CRYPTO stream: it passes on bytes that are in order and buffers bytes that are early.
-func (s *Session) quicCrypto(side Side, offset uint64, data []byte) {
+func (s *udpLayer) quicCrypto(side Side, offset uint64, data []byte) {
 	c := &s.udp.quic.crypto[side]
 	end := offset + uint64(len(data))
 	switch {

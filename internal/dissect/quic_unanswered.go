@@ -28,7 +28,7 @@ type unanswered struct {
 
 // deferredPacket is a packet that waits for an answer. s is nil if the slot is free.
 type deferredPacket struct {
-	s      *Session
+	s      *udpLayer
 	packet []byte // owned by the slot
 }
 
@@ -83,7 +83,7 @@ func (m *Pool) mayRead(source uint8) bool {
 }
 
 // deferPacket stores an Initial of a side until the other side answers.
-func (s *Session) deferPacket(side Side, packet []byte) {
+func (s *udpLayer) deferPacket(side Side, packet []byte) {
 	q, l := s.udp.quic, &s.pool.late
 	l.deferred++
 	if q.deferred == maxDeferredOf || len(packet) > maxDeferredBytes {
@@ -104,7 +104,7 @@ func (s *Session) deferPacket(side Side, packet []byte) {
 }
 
 // readDeferred processes the deferred packets that are still stored.
-func (s *Session) readDeferred() {
+func (s *udpLayer) readDeferred() {
 	q := s.udp.quic
 	slots := q.deferredAt[:q.deferred]
 	q.deferred = 0
@@ -121,7 +121,7 @@ func (s *Session) readDeferred() {
 }
 
 // dropDeferred frees the slots of deferred packets.
-func (s *Session) dropDeferred() {
+func (s *udpLayer) dropDeferred() {
 	if s.udp == nil || s.udp.quic == nil {
 		return
 	}

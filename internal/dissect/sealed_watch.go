@@ -72,7 +72,7 @@ func (s *plainLayer) unseal() {
 }
 
 // watched reports whether a connection is encrypted and still examined.
-func (s *Session) watched() bool {
+func (s *udpLayer) watched() bool {
 	return s.encrypted() && s.udp == nil && s.sides[0].seen+s.sides[1].seen <= sealedWatch
 }
 

@@ -37,15 +37,13 @@ const (
 // Session stores the facts that the bytes of one connection have shown so far. It uses at most 24 KiB. After Finish it uses little more
 // than the conclusion given to SetConclusion.
 type Session struct {
-	plainLayer
+	udpLayer
 
 	afterOther bool // TLS began after other bytes
 	preceding  Kind // see Preceded
 	saidMore   bool // the originator sent more than a negotiation of TLS
 
 	upgraded   string // the plaintext protocol before TLS, if known
-	tls        *TLS
-	udp        *datagrams
 	conclusion any
 	peer       string // argument of SetPeer
 	peerSet    bool
@@ -72,7 +70,7 @@ func (s *Session) Revision() uint32 {
 func (s *Session) Failed() bool { return s.failed || s.after != nil && s.after.Failed() }
 
 // TLS returns the facts about TLS, or nil if no TLS was seen or Finish has released them. They are valid until the next call of Data.
-func (s *Session) TLS() *TLS { return s.tls }
+func (s *tlsLayer) TLS() *TLS { return s.tls }
 
 // HTTP returns the first request and response of plaintext HTTP, or nil if there was none or Finish has released them.
 func (s *plainLayer) HTTP() *HTTP { return s.http }
@@ -262,7 +260,7 @@ func (s *Session) containPanic() {
 }
 
 // addGap notes that n bytes of a direction before offset are missing.
-func (s *Session) addGap(side Side, n, offset int64) {
+func (s *tlsLayer) addGap(side Side, n, offset int64) {
 	st := &s.sides[side]
 	p := st.p
 	switch st.kind {

@@ -165,7 +165,7 @@ func (s *Session) startTLS(side Side, offset int64, afterOther bool) {
 }
 
 // notTLS reverts a false positive: only the first bytes of the side looked like TLS.
-func (s *Session) notTLS(side Side) {
+func (s *tlsLayer) notTLS(side Side) {
 	st := &s.sides[side]
 	st.kind, st.protocol = KindUnreadable, ""
 	s.release(&st.p.hs.buf)

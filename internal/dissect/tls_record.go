@@ -66,7 +66,7 @@ func chained(b []byte) bool {
 
 // addRecordGap notes that the n bytes before offset are missing. If they are within a record, its length gives the position of the next
 // one. Otherwise the position in the record layer is unknown until it is found again.
-func (s *Session) addRecordGap(side Side, n, offset int64) {
+func (s *tlsLayer) addRecordGap(side Side, n, offset int64) {
 	r, hs := &s.sides[side].p.rec, &s.sides[side].p.hs
 	inside := r.left > 0 && n <= int64(r.left)
 	if !inside || !r.opaq {
@@ -83,13 +83,13 @@ func (s *Session) addRecordGap(side Side, n, offset int64) {
 }
 
 // loseRecords notes that the position in the record layer is unknown because of missing bytes.
-func (s *Session) loseRecords(side Side) {
+func (s *tlsLayer) loseRecords(side Side) {
 	s.tls.layers[side].torn = true
 	s.stopRecords(side)
 }
 
 // stopRecords notes that the position in the record layer is unknown.
-func (s *Session) stopRecords(side Side) {
+func (s *tlsLayer) stopRecords(side Side) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if !l.holes {
 		l.holes, l.holeAt = true, len(l.list)
@@ -169,7 +169,7 @@ func (s *Session) recordHeader(side Side, offset int64, data []byte, ack int64) 
 }
 
 // startRecord processes a complete header of a record.
-func (s *Session) startRecord(side Side) {
+func (s *tlsLayer) startRecord(side Side) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if l.headers++; l.headers <= minChained {
 		s.revision++
@@ -196,7 +196,7 @@ func (s *Session) startRecord(side Side) {
 }
 
 // recordBody processes bytes of a record; offset is their position in the stream.
-func (s *Session) recordBody(side Side, b []byte, offset int64) {
+func (s *tlsLayer) recordBody(side Side, b []byte, offset int64) {
 	r := &s.sides[side].p.rec
 	if r.opaq {
 		s.examineProtected(side, b, r.length()-r.left)
@@ -214,7 +214,7 @@ func (s *Session) recordBody(side Side, b []byte, offset int64) {
 }
 
 // endRecord processes the end of a record; offset is the stream offset right after it.
-func (s *Session) endRecord(side Side, offset int64) {
+func (s *tlsLayer) endRecord(side Side, offset int64) {
 	l, r, t := &s.tls.layers[side], &s.sides[side].p.rec, s.tls
 	r.hdrN = 0
 	switch {

@@ -46,7 +46,7 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 }
 
 // truncatedRecords is Truncated for a side that speaks TLS.
-func (s *Session) truncatedRecords(side Side, offset, n int64, bulk bool) {
+func (s *tlsLayer) truncatedRecords(side Side, offset, n int64, bulk bool) {
 	st, l := &s.sides[side], &s.tls.layers[side]
 	r := &st.p.rec
 	within := r.left > 0 && r.opaq

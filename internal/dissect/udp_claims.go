@@ -12,7 +12,7 @@ import (
 // either end in another protocol refutes the claim.
 
 // unconfirmed reports whether a side's datagrams began as DTLS or QUIC and the other end has not spoken that protocol.
-func (s *Session) unconfirmed(side Side) bool {
+func (s *udpLayer) unconfirmed(side Side) bool {
 	if s.udp == nil || s.udp.quic == nil && s.udp.dtls == nil {
 		return false
 	}
@@ -20,7 +20,7 @@ func (s *Session) unconfirmed(side Side) bool {
 }
 
 // claimed reports whether a side looks encrypted. A side with an unconfirmed claim does not, once its datagrams were weighed as plaintext.
-func (s *Session) claimed(side Side) bool {
+func (s *udpLayer) claimed(side Side) bool {
 	st := &s.sides[side]
 	weighed := st.kind == KindTLS && st.p != nil && st.p.structure.segments > 0
 	return st.kind.claims() && (!weighed || !s.unconfirmed(side))

@@ -24,7 +24,7 @@ type udpTail struct {
 const enoughStray = 4
 
 // datagramTail returns a Tail for a session that is not finished.
-func (s *Session) datagramTail() Tail {
+func (s *tlsLayer) datagramTail() Tail {
 	const useSRTP = 14
 	t := s.tls
 	return Tail{over: t.Over, udp: udpTail{

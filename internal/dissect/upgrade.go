@@ -271,7 +271,7 @@ func helloBegins(b []byte, typ byte) protocols.Match {
 // AnsweredInPlaintext reports whether the connection is not TLS although TLS was seen, because one side answered the other's TLS in
 // plaintext. Plaintext before the hello (STARTTLS) does not count: in a protocol that can be upgraded to TLS, only plaintext that
 // acknowledges the hello is an answer. TLS after plaintext must begin with a hello of the originator.
-func (s *Session) AnsweredInPlaintext() bool {
+func (s *tlsLayer) AnsweredInPlaintext() bool {
 	for i := range s.sides {
 		st := &s.sides[i]
 		switch st.kind {
