@@ -8,18 +8,18 @@ import (
 
 // After returns the session of the bytes that followed the end of TLS, or nil if there are none. These bytes are plaintext, another
 // handshake, or unrecognized. Their session is judged like a connection, and can have an After itself.
-func (s *Session) After() *Session { return s.after }
+func (s *afterLayer) After() *Session { return s.after }
 
 // Unsure reports whether only the contents of After show that TLS has ended, because bytes before them are missing. In that case only
 // recognized contents count.
-func (s *Session) Unsure() bool { return s.unsure }
+func (s *afterLayer) Unsure() bool { return s.unsure }
 
 // Parted reports whether bytes are missing from both sides that may contain the end of TLS and another handshake. Later bytes belong to
 // After.
-func (s *Session) Parted() bool { return s.parted }
+func (s *afterLayer) Parted() bool { return s.parted }
 
 // Tail returns the follower of the TLS records of a finished session.
-func (s *Session) Tail() Tail { return s.tail }
+func (s *afterLayer) Tail() Tail { return s.tail }
 
 // Resume turns s, a new session, into a finished one with a conclusion. missed is the number of earlier bytes that are missing; nothing
 // else is known about earlier bytes. f follows the TLS records.
@@ -67,7 +67,7 @@ func (s *tlsLayer) endsAt(side Side, had int, data []byte) bool {
 
 // endTLS notes that a side's TLS has ended at an offset. head and then data are the bytes from that offset on; head came in earlier calls.
 // sure reports whether a record was expected at that offset.
-func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, sure bool) {
+func (s *afterLayer) endTLS(side Side, offset int64, head, data []byte, ack int64, sure bool) {
 	st := &s.sides[side]
 	st.ended = true
 	if s.after == nil {
@@ -95,14 +95,14 @@ func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, 
 }
 
 // startAfter creates the session of the bytes after the end of TLS.
-func (s *Session) startAfter() {
+func (s *afterLayer) startAfter() {
 	s.after = s.pool.New()
 	s.after.depth = s.depth + 1
 	s.revision++
 }
 
 // followRecords creates the Tail of a session that is being finished.
-func (s *Session) followRecords() {
+func (s *afterLayer) followRecords() {
 	if s.after != nil {
 		s.after.Finish()
 	}
@@ -175,7 +175,7 @@ func (s *Session) dataAfterFinish(side Side, offset int64, data []byte, ack, gap
 
 // endInText notes that a record of a side is not ciphertext, because it contains text that ends at offset. The rest of the record does not
 // matter. data begins at offset.
-func (s *Session) endInText(side Side, offset int64, data []byte, ack int64) {
+func (s *afterLayer) endInText(side Side, offset int64, data []byte, ack int64) {
 	left := int(s.tail.sides[side].left)
 	s.endTLS(side, offset, nil, nil, ack, true)
 	a := s.after
@@ -195,7 +195,7 @@ func (s *Session) endInText(side Side, offset int64, data []byte, ack int64) {
 
 // endUnseen notes that another handshake may be missing (see Tail.parted). Both sides are then examined like a connection that is captured
 // from the middle on.
-func (s *Session) endUnseen(side Side, offset int64, data []byte, ack, gap int64) {
+func (s *afterLayer) endUnseen(side Side, offset int64, data []byte, ack, gap int64) {
 	if s.after == nil {
 		s.startAfter()
 	}
@@ -208,7 +208,7 @@ func (s *Session) endUnseen(side Side, offset int64, data []byte, ack, gap int64
 }
 
 // lostBefore notes in After that missing bytes of a side may belong to After.
-func (s *Session) lostBefore(side Side) {
+func (s *afterLayer) lostBefore(side Side) {
 	if s.tail.sides[side].end >= endLost {
 		s.after.unseen(side)
 	}

@@ -10,7 +10,7 @@ import (
 // Preceded returns the kind of the bytes before TLS, and the name of their protocol if it is known. The kind is KindPlain, KindText,
 // KindStructured, KindUnreadable (unrecognized bytes), or KindNone. KindNone means that there were no such bytes, or so few that they may
 // be a preface of TLS.
-func (s *Session) Preceded() (Kind, string) {
+func (s *recognition) Preceded() (Kind, string) {
 	if s.preceding == KindPlain {
 		return KindPlain, s.upgraded
 	}
@@ -18,12 +18,12 @@ func (s *Session) Preceded() (Kind, string) {
 }
 
 // Negotiated reports whether all that the client sent before TLS was the negotiation of TLS in a known protocol.
-func (s *Session) Negotiated() bool {
+func (s *recognition) Negotiated() bool {
 	return s.preceding == KindPlain && (s.upgraded == "http" || !s.saidMore)
 }
 
 // precede notes what was sent before TLS, which begins at an offset of a side.
-func (s *Session) precede(side Side, offset int64) {
+func (s *recognition) precede(side Side, offset int64) {
 	other := &s.sides[side.Other()]
 	said, short, clean := offset+other.seen, 0, true
 	best := KindNone

@@ -40,7 +40,7 @@ func (s *Session) recognizeAnew(side Side, offset int64, held, data []byte, ack 
 
 // concludeReplies decides the kind of a few bytes that answer a hello, records or a banner of the other side, but are not of that protocol.
 // An answer in ciphertext would be of that protocol, so text needs no minimum length.
-func (s *Session) concludeReplies() {
+func (s *recognition) concludeReplies() {
 	for i := range s.sides {
 		st, other := &s.sides[i], &s.sides[Side(i).Other()]
 		claimed := s.tls != nil || other.kind.claims()

@@ -20,7 +20,7 @@ type datagrams struct {
 }
 
 // datagram processes one datagram of a side.
-func (s *Session) datagram(side Side, b []byte) {
+func (s *afterLayer) datagram(side Side, b []byte) {
 	if s.udp == nil {
 		s.udp = &datagrams{}
 	}
@@ -47,7 +47,7 @@ func (s *udpLayer) lateText(side Side, b []byte) {
 }
 
 // recognizeDatagram determines the protocol of a connection over UDP.
-func (s *Session) recognizeDatagram(side Side, b []byte) {
+func (s *recognition) recognizeDatagram(side Side, b []byte) {
 	st := &s.sides[side]
 	switch {
 	case st.protocol == "dns":
@@ -79,7 +79,7 @@ func (s *streams) spokePlaintext() bool {
 }
 
 // recognizePlaintext recognizes a datagram that is neither DTLS nor QUIC.
-func (s *Session) recognizePlaintext(side Side, b []byte) {
+func (s *recognition) recognizePlaintext(side Side, b []byte) {
 	st := &s.sides[side]
 	switch {
 	case protocols.DNSMessage(b, len(b)) == protocols.Yes:
@@ -118,7 +118,7 @@ func (s *udpLayer) startDatagramTLS(side Side, over tlsmsg.Over, protocol string
 // contradicts reports whether a datagram belongs to neither QUIC nor DTLS, although an earlier datagram of either end did. The first
 // datagram of an end must have a long header of QUIC or consist of DTLS records, and encrypted data is not text. Any other datagram is
 // examined as a plaintext answer to the other end's hello.
-func (s *Session) contradicts(side Side, b []byte) bool {
+func (s *afterLayer) contradicts(side Side, b []byte) bool {
 	st := &s.sides[side]
 	text := len(b) >= protocols.MinText && protocols.CountNonText(b[:min(len(b), protocols.SampleSize)]) == 0
 	switch quic := s.udp.quic != nil; {

@@ -8,6 +8,8 @@ package dissect
 //   - plainLayer: plaintext in known protocols, such as HTTP and DNS, and whether TLS or a tunnel may follow it
 //   - tlsLayer: TLS records and handshake messages
 //   - udpLayer: DTLS and QUIC
+//   - recognition: the start of TLS and the bytes before it; plaintext of unknown protocols
+//   - afterLayer: the end of TLS, and the session of the bytes after it
 //   - Session: Data, Datagram and the other entry points, and the choice of a protocol for the bytes of a direction
 
 // memory counts the memory that a session uses, and provides its buffers.
@@ -58,4 +60,25 @@ type udpLayer struct {
 	tlsLayer
 
 	udp *datagrams
+}
+
+// recognition contains the facts about the bytes before TLS.
+type recognition struct {
+	udpLayer
+
+	upgraded   string // the plaintext protocol before TLS, if known
+	afterOther bool   // TLS began after other bytes
+	preceding  Kind   // see Preceded
+	saidMore   bool   // the originator sent more than a negotiation of TLS
+}
+
+// afterLayer finds the end of TLS in a session, and contains the session of the bytes after it.
+type afterLayer struct {
+	recognition
+
+	tail   Tail     // follows the TLS records of a finished session
+	after  *Session // the session of the bytes after the end of TLS, or nil
+	unsure bool     // see Unsure
+	parted bool     // see Parted
+	strays uint8    // datagrams that were passed to after, at most enoughStray
 }

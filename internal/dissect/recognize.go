@@ -270,7 +270,7 @@ func (s *Session) retryRecognize(side Side, offset int64, data []byte, ack int64
 }
 
 // examineLater examines a later segment of a direction whose first bytes were not readable: text or structured binary may follow.
-func (s *Session) examineLater(side Side, b []byte) {
+func (s *recognition) examineLater(side Side, b []byte) {
 	st := &s.sides[side]
 	if st.kind != KindUnreadable || s.handshaking(side) {
 		return

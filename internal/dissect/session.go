@@ -37,29 +37,18 @@ const (
 // Session stores the facts that the bytes of one connection have shown so far. It uses at most 24 KiB. After Finish it uses little more
 // than the conclusion given to SetConclusion.
 type Session struct {
-	udpLayer
+	afterLayer
 
-	afterOther bool // TLS began after other bytes
-	preceding  Kind // see Preceded
-	saidMore   bool // the originator sent more than a negotiation of TLS
-
-	upgraded   string // the plaintext protocol before TLS, if known
 	conclusion any
 	peer       string // argument of SetPeer
 	peerSet    bool
-
-	tail   Tail     // follows the TLS records of a finished session
-	after  *Session // the session of the bytes after the end of TLS, or nil
-	unsure bool     // see Unsure
-	parted bool     // see Parted
-	strays uint8    // datagrams that were passed to after, at most enoughStray
 }
 
 // New returns an empty session that shares no buffers with others.
 func New() *Session { return &Session{} }
 
 // Revision returns a number that changes whenever a judgement of the session may change.
-func (s *Session) Revision() uint32 {
+func (s *afterLayer) Revision() uint32 {
 	if s.after != nil {
 		return s.revision + s.after.Revision()
 	}
@@ -67,7 +56,7 @@ func (s *Session) Revision() uint32 {
 }
 
 // Failed reports whether the examination of this connection ended because the dissector panicked.
-func (s *Session) Failed() bool { return s.failed || s.after != nil && s.after.Failed() }
+func (s *afterLayer) Failed() bool { return s.failed || s.after != nil && s.after.Failed() }
 
 // TLS returns the facts about TLS, or nil if no TLS was seen or Finish has released them. They are valid until the next call of Data.
 func (s *tlsLayer) TLS() *TLS { return s.tls }
@@ -76,10 +65,10 @@ func (s *tlsLayer) TLS() *TLS { return s.tls }
 func (s *plainLayer) HTTP() *HTTP { return s.http }
 
 // UpgradedFrom returns the name of the plaintext protocol that preceded TLS, or "".
-func (s *Session) UpgradedFrom() string { return s.upgraded }
+func (s *recognition) UpgradedFrom() string { return s.upgraded }
 
 // Upgraded reports whether TLS began after other bytes.
-func (s *Session) Upgraded() bool { return s.afterOther }
+func (s *recognition) Upgraded() bool { return s.afterOther }
 
 // Kind returns the kind of a side's bytes, and the name of their protocol, "" if unknown.
 func (s *streams) Kind(side Side) (Kind, string) {

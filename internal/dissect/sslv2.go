@@ -35,7 +35,7 @@ func (s *Session) sslv2Hello(side Side, offset int64, b []byte, ack int64) bool 
 }
 
 // sslv2ServerHello does the same as sslv2Hello for the answer to a CLIENT-HELLO.
-func (s *Session) sslv2ServerHello(side Side, offset int64, b []byte, ack int64) bool {
+func (s *recognition) sslv2ServerHello(side Side, offset int64, b []byte, ack int64) bool {
 	hello, chain, size, truncated := tlsmsg.ParseV2ServerHello(b)
 	switch {
 	case truncated && len(b) < protocols.MaxHead:

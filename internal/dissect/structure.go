@@ -83,7 +83,7 @@ func tailWeight(b []byte) int {
 }
 
 // weigh adds the weight of a segment to its direction, if no recognizer matches the direction.
-func (s *Session) weigh(side Side, b []byte) {
+func (s *recognition) weigh(side Side, b []byte) {
 	st := &s.sides[side]
 	if st.p == nil || st.kind != KindNone && st.kind != KindUnreadable || len(b) < minTail || s.tls.answered() || s.inFlight(side) {
 		return
@@ -130,7 +130,7 @@ func (s *streams) turnsOpaque(side Side, b []byte) bool {
 }
 
 // unclaimed returns how many bytes were seen of the sides that do not look encrypted.
-func (s *Session) unclaimed() (n int64) {
+func (s *recognition) unclaimed() (n int64) {
 	for i := range s.sides {
 		if st := &s.sides[i]; !s.claimed(Side(i)) {
 			if n += st.seen; st.p != nil {
@@ -152,7 +152,7 @@ func (s *streams) weighed() (n int) {
 }
 
 // decideStructure changes the kind of the directions that no recognizer matches to structured plaintext, if structured returns true.
-func (s *Session) decideStructure() {
+func (s *recognition) decideStructure() {
 	if !s.structured() {
 		return
 	}
@@ -167,7 +167,7 @@ func (s *Session) decideStructure() {
 
 // structured reports whether the directions that no recognizer matches are structured plaintext: their segments have enough weight
 // together, at most one in eight weighs against plaintext, and the last segment of each direction weighs for it.
-func (s *Session) structured() bool {
+func (s *recognition) structured() bool {
 	score, segments, opaque := 0, 0, 0
 	for i := range s.sides {
 		st := &s.sides[i]

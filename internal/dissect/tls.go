@@ -140,7 +140,7 @@ func (t *TLS) alert(a Alert) {
 }
 
 // startTLS notes that a side speaks TLS from an offset on. afterOther reports whether other bytes of the side came before.
-func (s *Session) startTLS(side Side, offset int64, afterOther bool) {
+func (s *recognition) startTLS(side Side, offset int64, afterOther bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	s.passOver(side.Other())
 	if afterOther && !s.startUnseen(side) {

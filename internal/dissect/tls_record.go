@@ -140,7 +140,7 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 }
 
 // recordHeader consumes bytes of a record's header and returns how many it consumed.
-func (s *Session) recordHeader(side Side, offset int64, data []byte, ack int64) int {
+func (s *afterLayer) recordHeader(side Side, offset int64, data []byte, ack int64) int {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if r.hdrN == 0 {
 		r.ack = ack

@@ -29,7 +29,7 @@ func (s *udpLayer) claimed(side Side) bool {
 // refutes examines a datagram of a side whose claim is unconfirmed, and reports whether the datagram is neither DTLS nor QUIC. Packets
 // whose header does not show DTLS or QUIC are also tried as plaintext. If the other end speaks the claimed protocol later, startDatagramTLS
 // restores a refuted claim.
-func (s *Session) refutes(side Side, b []byte) bool {
+func (s *recognition) refutes(side Side, b []byte) bool {
 	st, t, foreign := &s.sides[side], s.tls, true
 	switch finished := t.Finished[side] || t.Protected1RTT[side] > 0; {
 	case s.udp.quic != nil && quicAnswer(b), s.udp.dtls != nil && dtlsHeaded(b):

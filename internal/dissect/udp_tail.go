@@ -33,7 +33,7 @@ func (s *tlsLayer) datagramTail() Tail {
 }
 
 // laterDatagram processes a datagram of a finished session if it does not belong to its TLS, and reports whether it did.
-func (s *Session) laterDatagram(side Side, b []byte) bool {
+func (s *afterLayer) laterDatagram(side Side, b []byte) bool {
 	if !s.finished {
 		return false
 	}
@@ -58,7 +58,7 @@ func (s *Session) laterDatagram(side Side, b []byte) bool {
 
 // takeStrays processes the part of a datagram that does not belong to the protocol of both ends, DTLS or QUIC. It reports whether that part
 // is the complete datagram.
-func (s *Session) takeStrays(side Side, b []byte) bool {
+func (s *afterLayer) takeStrays(side Side, b []byte) bool {
 	if s.sides[side.Other()].kind != KindTLS {
 		return false
 	}
@@ -71,7 +71,7 @@ func (s *Session) takeStrays(side Side, b []byte) bool {
 }
 
 // addStray passes a datagram to After. sure reports whether it certainly belongs there.
-func (s *Session) addStray(side Side, b []byte, sure bool) {
+func (s *afterLayer) addStray(side Side, b []byte, sure bool) {
 	if s.after == nil {
 		s.startAfter()
 		s.unsure = true
