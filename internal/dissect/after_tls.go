@@ -107,7 +107,7 @@ func (s *afterLayer) followRecords() {
 		s.after.Finish()
 	}
 	if t := s.tls; !s.finished && t != nil && !s.failed {
-		s.tail = s.datagramTail()
+		s.tail = t.datagramTail()
 	}
 	for i := range s.sides {
 		d := &s.tail.sides[i]
@@ -129,12 +129,12 @@ func (s *tlsLayer) resumeTail(side Side) tailSide {
 	case st.kind != KindTLS || s.tls.Server != nil && s.tls.Server.V2:
 		return tailSide{}
 	case p == nil || s.tls.layers[side].broken:
-		return tailSide{state: tailLost, keyed: s.keyed(side)}
+		return tailSide{state: tailLost, keyed: s.tls.keyed(side)}
 	}
 
 	r := &st.p.rec
 	l := &s.tls.layers[side]
-	d := tailSide{state: tailSure, left: uint16(r.left), keyed: s.keyed(side)}
+	d := tailSide{state: tailSure, left: uint16(r.left), keyed: s.tls.keyed(side)}
 	if l.holes {
 		d.state = tailFound
 	}
@@ -148,7 +148,7 @@ func (s *tlsLayer) resumeTail(side Side) tailSide {
 }
 
 // keyed reports whether a side of TLS has changed the cipher. Later records of that side are not a plaintext handshake.
-func (s *tlsLayer) keyed(side Side) bool { return s.tls.layers[side].ccs || s.tls.AppRecords[side] > 0 }
+func (t *TLS) keyed(side Side) bool { return t.layers[side].ccs || t.AppRecords[side] > 0 }
 
 // dataAfterFinish processes bytes of a finished session.
 func (s *Session) dataAfterFinish(side Side, offset int64, data []byte, ack, gap int64) {

@@ -52,7 +52,7 @@ func (s *tlsLayer) handshaking(side Side) bool { return s.tls != nil && s.inFlig
 // flightLost notes that the position in the records of a TLS side is unknown because of missing bytes. If the side has not yet sent a
 // ChangeCipherSpec, later bytes may be plaintext of the handshake.
 func (s *tlsLayer) flightLost(side Side) {
-	if !s.keyed(side) {
+	if !s.tls.keyed(side) {
 		s.sides[side].startLost, s.sides[side].p.flight = true, flight{}
 	}
 }

@@ -103,7 +103,7 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if l.broken {
 		if !chained(data) {
-			if s.depth < maxAfter && !s.inFlight(side) && (r.text.readable(data) || s.keyed(side) && recordIn(data) == len(data) && r.text.legible(data)) {
+			if s.depth < maxAfter && !s.inFlight(side) && (r.text.readable(data) || s.tls.keyed(side) && recordIn(data) == len(data) && r.text.legible(data)) {
 				s.endTLS(side, offset, nil, data, ack, false)
 			}
 			return

@@ -24,9 +24,8 @@ type udpTail struct {
 const enoughStray = 4
 
 // datagramTail returns a Tail for a session that is not finished.
-func (s *tlsLayer) datagramTail() Tail {
+func (t *TLS) datagramTail() Tail {
 	const useSRTP = 14
-	t := s.tls
 	return Tail{over: t.Over, udp: udpTail{
 		is13: t.Server == nil || t.Server.TLS13(), media: t.Hello == nil || t.Hello.Has(useSRTP), server: t.RolesKnown, side: t.Client.Other(),
 	}}
@@ -62,7 +61,7 @@ func (s *afterLayer) takeStrays(side Side, b []byte) bool {
 	if s.sides[side.Other()].kind != KindTLS {
 		return false
 	}
-	f := s.datagramTail()
+	f := s.tls.datagramTail()
 	stray := f.foreign(b)
 	if len(stray) > 0 {
 		s.addStray(side, stray, false)
