@@ -77,7 +77,6 @@ func (t *tap) apply(engine *finding.Engine, o orders) {
 func (t *tap) idle(ctx context.Context, reason string) {
 	t.log.Info("not capturing, as configured", "reason", reason)
 	t.idling.Store(&reason)
-	defer t.idling.Store(nil)
 
 	ticker := time.NewTicker(ordersEvery)
 	defer ticker.Stop()
@@ -94,6 +93,7 @@ func (t *tap) idle(ctx context.Context, reason string) {
 // capture captures until ctx ends or an order ends it.
 func (t *tap) capture(ctx context.Context) {
 	t.live.Start(ctx)
+	t.idling.Store(nil) // not earlier: until Start, the interfaces of an earlier capture have no error, so /readyz would be ok
 	t.reportStarted(ctx)
 	reason := t.tick(ctx)
 	t.live.Stop()
