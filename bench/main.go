@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command bench measures the tap, other programs that capture, and the machine without any: `make bench`. The live experiments run
-// in network namespaces that it creates and deletes.
+// Command bench (`make bench`) measures the tap, other capture programs, and for comparison the machine while none of them runs.
+// The live experiments run in network namespaces that it creates and deletes.
 //
 // The programs that are compared run in turn, round by round, on one machine. It divides their CPU times within each round and prints
 // the median of these ratios.

@@ -20,7 +20,7 @@ import (
 const (
 	authorityLife = 90 * 24 * time.Hour
 	leafLife      = 7 * 24 * time.Hour
-	backdate      = 5 * time.Minute // certificates are valid from this long before they are created, for clients whose clocks are slow
+	backdate      = 5 * time.Minute // certificates become valid this long before their creation, for clients whose clocks are slow
 )
 
 // authorityName is the common name of the authorities that the webhook creates.

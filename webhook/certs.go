@@ -56,7 +56,7 @@ func (c *certs) serve(ctx context.Context) error {
 	var s corev1.Secret
 	if err := c.client.Get(ctx, c.secret, &s); err != nil {
 		if apierrors.IsNotFound(err) && c.served.Load() == nil {
-			return nil // the elected replica will create the Secret, which nudges this loop
+			return nil // the elected replica will create the Secret; its creation runs this loop again
 		}
 		return err
 	}
@@ -174,7 +174,7 @@ func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (an
 	for _, name := range c.configurations {
 		var have admissionv1.MutatingWebhookConfiguration
 		if err := c.client.Get(ctx, client.ObjectKey{Name: name}, &have); err != nil {
-			if !apierrors.IsNotFound(err) { // no API server calls the webhook because of a configuration that does not exist
+			if !apierrors.IsNotFound(err) { // without the configuration no API server calls the webhook
 				errs = append(errs, err)
 			}
 			continue
@@ -198,10 +198,10 @@ func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (an
 	return announced, errors.Join(errs...)
 }
 
-// checkTrust returns an error as long as a configuration does not trust the authority that signed the server
-// certificate: API servers reject the certificate, and pods start untapped. This happens if the authority of an
-// uninstalled release remains, because only the elected replica writes it to the new configurations. After its first
-// success checkTrust always returns nil: rotate handles later changes of trust.
+// checkTrust returns an error while a webhook configuration does not trust the authority that signed the server
+// certificate. API servers then reject the certificate, and pods start untapped. This happens if the authority of an
+// uninstalled release remains: the replicas use it at once, but only the elected replica writes it to the new
+// configurations. After its first success checkTrust always returns nil: rotate handles later changes of trust.
 func (c *certs) checkTrust() error {
 	leaf := c.served.Load()
 	if c.trusted.Load() || leaf == nil {

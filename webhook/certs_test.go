@@ -92,8 +92,8 @@ func do(t *testing.T, steps ...func(context.Context) error) {
 	}
 }
 
-// TestAuthority follows one authority from its creation to its removal. At each step all server certificates are
-// trusted, including that of a replica that sees changes late.
+// TestAuthority follows one authority from its creation to its removal. At each step the certificates of all servers
+// are trusted, even the certificate of a replica that sees changes late.
 func TestAuthority(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()
@@ -325,9 +325,9 @@ func listen(t *testing.T, ctx context.Context, s *server) (ended <-chan error) {
 	return nil
 }
 
-// TestReadyOnceTrusted: no replica is ready before the configurations trust its certificate, since pods would start
-// untapped. If the authority of an uninstalled release still exists, each replica has a certificate at once, but the
-// new configurations trust it only after the elected replica has written it into them.
+// TestReadyOnceTrusted: no replica is ready before the configurations trust its certificate. Otherwise pods would start
+// untapped. If the authority of an uninstalled release still exists, each replica has a certificate at once. The new
+// configurations trust that certificate only after the elected replica has written the authority into them.
 func TestReadyOnceTrusted(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// caller creates an authority. It returns the authority in PEM and a client certificate that it signed.
+// caller creates an authority and a client certificate that the authority signed. It returns the authority in PEM, and
+// the certificate.
 func caller(t *testing.T, name string) ([]byte, tls.Certificate) {
 	t.Helper()
 	a, err := newAuthority(time.Now())

@@ -35,9 +35,9 @@ const (
 // change later than the webhook.
 var dryRunAgain = []time.Duration{3 * time.Second, 8 * time.Second, 20 * time.Second}
 
-// dryRunner is the controller that repeats the dry runs of a namespace: when the namespace gets the
-// label, when the namespace, its limit ranges or a policy changes, when one of its pods was refused,
-// and every hour. It runs on every replica.
+// dryRunner is the controller that repeats the dry runs of a namespace. It does so every hour, when the namespace gets
+// the label, when the namespace, its limit ranges or a policy changes, and when a pod of the namespace was refused. It
+// runs on every replica.
 type dryRunner struct {
 	client     client.Client
 	namespaces *namespaces
@@ -167,7 +167,8 @@ func (d *dryRunner) ofItsNamespace() handler.EventHandler {
 	}
 }
 
-// ofAll repeats the dry runs of all namespaces when an object changes that is not one of the webhook's own.
+// ofAll repeats the dry runs of all namespaces when an object changes. It ignores the webhook's own objects, whose
+// names are in own.
 func (d *dryRunner) ofAll(own []string) handler.EventHandler {
 	all := func(ctx context.Context, o client.Object, q queue) {
 		if slices.Contains(own, o.GetName()) {

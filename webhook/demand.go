@@ -209,8 +209,8 @@ func count(n *int32) int {
 	return int(*n)
 }
 
-// share returns a number of pods. v is an absolute number, or a percentage of the number of; a percentage is rounded
-// up.
+// share returns a number of pods: v, or if v is a percentage, this percentage of all pods, rounded up. The argument of
+// is the number of all pods.
 func share(v *intstr.IntOrString, of int) int {
 	n, err := intstr.GetScaledValueFromIntOrPercent(intstr.ValueOrDefault(v, intstr.FromInt32(0)), of, true)
 	if err != nil {

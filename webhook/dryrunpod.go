@@ -91,8 +91,8 @@ func withProfile(cfg *inject.Config, profile inject.Profile) *inject.Config {
 	return &c
 }
 
-// neutral returns a namespace that requests taps. It copies from ns only the properties that change the tap; none of
-// them can refuse or end it.
+// neutral returns a namespace that requests taps. It copies from ns what changes the tap, but nothing that could
+// prevent a tap or end it.
 func neutral(ns *inject.Namespace) *inject.Namespace {
 	view := &inject.Namespace{
 		Name: ns.Name, Labels: map[string]string{inject.Label: inject.Enabled},
@@ -111,8 +111,8 @@ func untapped(base *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// asking returns a copy of base that requests the tap of a profile and has the resources of the pod tapped. Any
-// replica may answer the request.
+// asking returns a copy of base for the dry run of a profile: the pod requests a tap, its annotation names the profile,
+// and it has the resources of the pod tapped. Any replica of the webhook may answer the API server's call.
 func asking(base, tapped *corev1.Pod, profile inject.Profile, noNative bool) *corev1.Pod {
 	pod := base.DeepCopy()
 	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Enabled)

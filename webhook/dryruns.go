@@ -102,8 +102,8 @@ func dryRunKey(ns *inject.Namespace) string {
 	return fmt.Sprint(ns.Labels, annotations, ns.LimitRanges, ns.CPULimits)
 }
 
-// of returns the admission of a namespace: the result of earlier dry runs if it is still valid, otherwise that of new
-// ones. An error means that nothing is known.
+// of returns the admission of a namespace: the result of earlier dry runs if it is still valid. Otherwise it waits for
+// dry runs that are in progress, or does new ones. An error means that nothing is known.
 func (d *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, error) {
 	key := dryRunKey(ns)
 	for {

@@ -102,8 +102,8 @@ func (h *endpoint) result(ctx context.Context, w http.ResponseWriter, body io.Re
 	return uid, r, h.decide(ctx, r)
 }
 
-// read reads a body. If bigBodies large bodies are in memory, it waits before it reads more of a large one. The
-// caller calls release when it no longer needs text. If err is not nil, text is the start of the body.
+// read reads a body. If the body is large and bigBodies other large bodies are in memory, read waits before it reads
+// the rest. The caller calls release when it no longer needs text. If err is not nil, text is the start of the body.
 func (h *endpoint) read(ctx context.Context, w http.ResponseWriter, body io.Reader) (text []byte, release func(), err error) {
 	release = func() {}
 	var b bytes.Buffer

@@ -47,9 +47,9 @@ const (
 	labelComponent      = "app.kubernetes.io/component"
 	componentImage      = "image-check"
 	annotationTried     = "meshtls-tap/image" // the image that the pod tries
-	annotationWith      = "meshtls-tap/env"   // settingsHash of the replica that created the pod; other replicas ignore pods of other settings
+	annotationWith      = "meshtls-tap/env"   // settingsHash of the replica that created the pod; a replica ignores pods with another hash
 	tryAgain            = 5 * time.Minute     // pause after the failure of a pod
-	tryPinAgain         = time.Hour           // the same, for an image by digest if it has run by its name
+	tryPinAgain         = time.Hour           // the same pause for an image by digest, if the image has run by its name
 	patienceForPull     = 3 * time.Minute     // bounds the life of a pod, including its pull
 	deleteUnwantedAfter = time.Hour           // the age at which a pod is deleted if nobody requests its image
 	maxImages           = 16                  // bounds how many images are tried at the same time

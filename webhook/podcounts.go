@@ -28,8 +28,8 @@ type podCounter struct {
 	reported map[string]podCounts // counts that were reported last, by namespace
 }
 
-// The number of pods in a page. A page of manyPods pods usually fits mostRead, and one of fewPods always does,
-// because etcd stores objects of at most 1.5 MiB.
+// The number of pods in a page. etcd stores objects of at most 1.5 MiB, so a page of fewPods pods always fits in
+// mostRead bytes. A page of manyPods pods usually does.
 const (
 	manyPods = 250
 	fewPods  = 10

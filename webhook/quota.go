@@ -77,7 +77,7 @@ func (q *quotas) fillIn(ctx context.Context, ns *inject.Namespace) {
 	}
 }
 
-// inTime returns the text that an Event gives for the error that prevented a complete reading.
+// inTime returns the reason that an Event gives if a reading is incomplete because of err.
 func inTime(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "the API server did not answer in time"

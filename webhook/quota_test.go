@@ -133,8 +133,8 @@ func TestQuotaFits(t *testing.T) {
 	}
 }
 
-// TestQuotaKeepsRoom: the quota has room for all pods without taps. Random owners grow at most tenfold, in random
-// steps, and all their pods start.
+// TestQuotaKeepsRoom: if a quota has room for all pods without taps, all pods start, although some are tapped. The
+// owners are random. The number of their pods grows at most tenfold, in random steps.
 func TestQuotaKeepsRoom(t *testing.T) {
 	tapped, whole := 0, 0
 	for seed := range uint64(300) {
@@ -191,7 +191,8 @@ func TestQuotaKeepsRoom(t *testing.T) {
 	}
 }
 
-// TestQuotaPolicies tests the policies never and always. With always, a world can lose pods.
+// TestQuotaPolicies tests the policies never and always. With always, taps may take the room of later pods: here one of
+// ten pods does not start.
 func TestQuotaPolicies(t *testing.T) {
 	for policy, want := range map[inject.QuotaPolicy][2]int{inject.QuotaNever: {10, 0}, inject.QuotaAlways: {9, 9}} {
 		w := newWorld(t, policy, quotaOf("requests.cpu", "500m"))

@@ -8,9 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Keys and annotations of the Secret with the authority. The Secret has one of three contents: only the current
-// authority; or current and next, where API servers already trust next but it signs nothing yet; or, after next has
-// become current, current and previous, which is trusted until it expires.
+// Keys and annotations of the Secret with the authority. The Secret always has the current authority, which signs.
+// During a rotation it also has the next authority: API servers already trust it, but it signs nothing yet. After the
+// rotation the Secret also has the previous authority, which is trusted until it expires.
 const (
 	keyCurrentCert  = "ca.crt"
 	keyCurrentKey   = "ca.key"
@@ -83,7 +83,7 @@ func (a *authorities) trusted(now time.Time) []byte {
 var errExpired = errors.New("the authority has expired")
 
 // step does the next step of the rotation, if it is due, and reports whether a changed. announced reports whether all
-// webhook configurations trust next. Next must not sign before they do.
+// webhook configurations trust the next authority. Only then may the next authority sign.
 func (a *authorities) step(now time.Time, announced bool) (changed bool, err error) {
 	switch {
 	case now.After(a.current.cert.NotAfter):

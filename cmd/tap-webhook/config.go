@@ -16,8 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/webhook"
 )
 
-// environment has the environment variables that the webhook reads at its start. Package variables describes the
-// tags.
+// environment has the environment variables that the webhook reads at its start. Package variables describes the tags
+// of the fields.
 type environment struct {
 	Listen         string     `env:"WEBHOOK_LISTEN" envDefault:":10250" about:"HTTPS address of /inject and /annotate"`
 	MetricsListen  string     `env:"WEBHOOK_METRICS_LISTEN" envDefault:":9469" about:"HTTP address of /metrics, /healthz, /readyz"`

@@ -1,10 +1,10 @@
 package inject
 
-// Labels and annotations that enroll a pod in an ambient mesh. istio-cni reads those of Istio (istio/istio
-// cni/pkg/util/podutil.go, PodRedirectionEnabled), and Cilium reads its own (cilium/cilium
+// Labels and annotations that enroll a pod in an ambient mesh. istio-cni reads Istio's (istio/istio
+// cni/pkg/util/podutil.go, PodRedirectionEnabled). Cilium reads Cilium's (cilium/cilium
 // Documentation/security/network/encryption-ztunnel.rst).
 const (
-	labelDataplane        = "istio.io/dataplane-mode"      // on a namespace or pod: ambient; a pod may also have none
+	labelDataplane        = "istio.io/dataplane-mode"      // "ambient" on a namespace or pod enrolls pods; "none" on a pod excludes it
 	annotationSidecar     = "sidecar.istio.io/status"      // Istio's injector writes it; a pod with a sidecar is not redirected
 	annotationRedirection = "ambient.istio.io/redirection" // istio-cni writes it when it redirects the pod
 	labelCilium           = "io.cilium/mtls-enabled"       // on a namespace
@@ -21,9 +21,9 @@ const (
 // them.
 var ztunnelPorts = []int{15001, 15006, 15008, 15053, 15080}
 
-// ambient returns the ambient mesh in which the pod's and the namespace's labels enroll the pod when it is created,
-// or "". istio-cni redirects such a pod before its first container starts. It also redirects a pod that gets the
-// label later, but the webhook does not see that.
+// ambient returns the ambient mesh that enrolls the pod when the pod is created, or "". The labels of the pod and its
+// namespace decide. istio-cni redirects an enrolled pod before its first container starts. istio-cni also redirects a
+// pod that gets the label later, but the webhook does not see such a change.
 func (p *pod) ambient(ns *Namespace) string {
 	if p.Spec.HostNetwork { // a mesh does not redirect the node's network
 		return ""

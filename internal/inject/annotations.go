@@ -38,8 +38,8 @@ const (
 	annotationMemLimit    = "memory-limit"
 )
 
-// checks maps each annotation, without Prefix, to a function that checks its value. The function's error describes
-// the expected value. A value that the tap would reject must not reach it: the tap would not start.
+// checks maps each annotation, without Prefix, to a function that checks its value. The function's error describes the
+// expected value. The functions must refuse every value that the tap rejects, because the tap would not start.
 var checks = map[string]func(string) error{
 	AnnotationUntil:       checkUntil,
 	AnnotationDuration:    checkDuration,

@@ -73,10 +73,10 @@ func (r *run) container() corev1.Container {
 // (cmd/tap/wait.go), or longer if the CPU limit slows the command.
 var Wait = []string{"/tap", "wait"}
 
-// waits reports whether the tap gets the hook. The kubelet repeatedly kills a container whose hook fails, so the
-// image must be known to have the command Wait: either it has run the command, or images are not checked and its tag
-// is the webhook's own version. A pod with a RuntimeClass gets no hook, because its runtime may refuse to run a
-// second process, as confidential containers do.
+// waits reports whether the tap gets the postStart hook Wait. The kubelet repeatedly kills a container whose hook
+// fails, so the image must be known to have the command. This is known if the image has run the command. If images are
+// not checked, the image's tag must be the webhook's own version. A pod with a RuntimeClass gets no hook, because its
+// runtime may refuse to run a second process, as confidential containers do.
 func (r *run) waits() bool {
 	if !*r.cfg.Settings.StartHook || r.pod.Spec.RuntimeClassName != nil {
 		return false
@@ -142,8 +142,8 @@ func stamp(at time.Time) string {
 	return at.UTC().Format("2006-01-02T15:04:05Z")
 }
 
-// listenAfter is how long the tap waits before it listens at its metrics port. The tap starts before the application;
-// without the delay it could occupy a port that the application uses without declaring it.
+// listenAfter is how long the tap waits before it listens at its metrics port. The tap starts before the application.
+// If it listened at once, it could take a port that the application uses but does not declare.
 const listenAfter = "10s"
 
 // chosen lists the variables that annotations set.
@@ -190,8 +190,8 @@ func downward(minor int) []corev1.EnvVar {
 	return env
 }
 
-// freePort returns the first free port among the 16 ports from want on: no container of the pod declares it, and, in
-// an ambient mesh, ztunnel does not use it. It returns 0 if want is 0 or no port is free.
+// freePort returns the first free one of the 16 ports that start at want. A port is free if no container of the pod
+// declares it and, in an ambient mesh, ztunnel does not use it. freePort returns 0 if want is 0 or no port is free.
 func (p *pod) freePort(want int32, ns *Namespace) int32 {
 	var taken []int
 	if p.ambient(ns) != "" {

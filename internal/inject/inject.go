@@ -10,8 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Label is the label with which a namespace requests taps; its value is then Enabled. A pod opts out with the value
-// Disabled. It opts in with Enabled, if pods are allowed to.
+// Label is the label with which a namespace requests taps (value Enabled). A pod opts out with the value Disabled. If
+// pods may opt in, a pod does so with the value Enabled.
 const (
 	Label    = "meshtls-tap"
 	Enabled  = "enabled"
@@ -72,8 +72,8 @@ type Namespace struct {
 	Off bool
 	// Refusals maps each profile that the namespace refuses to the reason. Admitted profiles are not in the map.
 	Refusals map[Profile]string
-	// Images maps each requested image that has run to the image to use, which is the same image or its digest. If
-	// Images is nil, every image may be used, by its name.
+	// Images has an entry for each requested image that has run. Its value is the image to use: the same image, by its
+	// name or by its digest. If Images is nil, every image may be used, by its name.
 	Images map[string]string
 	// Waits lists the images that have run the command Wait. Nil means that images are not checked.
 	Waits map[string]bool
@@ -162,8 +162,8 @@ func Tap(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	return r.result
 }
 
-// size chooses the tap's resources: the configured ones, or the least ones if a quota has no room for the configured
-// ones. It returns "", or the reason why neither of them fits.
+// size chooses the tap's resources. They are the configured ones or, if a quota has no room for these, the least ones.
+// If the least ones do not fit either, size returns the reason, otherwise "".
 func (r *run) size() (refusal string) {
 	for _, small := range []bool{false, true} {
 		r.needs = r.resources(small)

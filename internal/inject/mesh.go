@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// A mesh describes how to recognize one mesh from a pod and its namespace, and the annotations that exclude ports
-// from it. Both follow the meshes' injectors at these commits: istio 86c9f01, linkerd2 b24cd40, osm 7bec5b6, kuma
-// 348b652, consul-k8s a507b1d.
+// A mesh describes one service mesh: how to recognize from a pod and its namespace that the pod is in the mesh, and the
+// annotations that exclude ports from it. Both follow the meshes' injectors at these commits: istio 86c9f01, linkerd2
+// b24cd40, osm 7bec5b6, kuma 348b652, consul-k8s a507b1d.
 type mesh struct {
 	name      string
-	container string // name of its proxy's container, or the part before a dash (Consul's multi-port pods)
+	container string // name of its proxy's container; a dash and more text may follow (Consul's multi-port pods)
 	label     string // a label that the pod must have too; "": none
 
 	declared func(*Namespace, *pod) bool // reports whether the pod requests the mesh's injector
@@ -194,8 +194,8 @@ func (r *run) exclude() map[string]string {
 	return map[string]string{m.excludeOutbound: merged}
 }
 
-// declared returns the mesh that the pod will be in, or nil. It is the one that the settings or an annotation choose,
-// otherwise the one that the pod's labels and annotations request.
+// declared returns the mesh that the pod will be in, or nil. The settings or an annotation may choose the mesh.
+// Otherwise declared returns the mesh that the pod's labels and annotations request.
 func (r *run) declared() *mesh {
 	want := firstOf(r.choices[annotationMesh], r.cfg.Settings.env("TAP_MESH"))
 	for i := range meshes {

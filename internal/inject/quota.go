@@ -16,7 +16,8 @@ type QuotaPolicy string
 
 // The policies.
 const (
-	// QuotaFit injects only if the quota has room for the tap in addition to all pods that may still start. The default.
+	// QuotaFit injects only if the quota has room for the tap in addition to all pods that may still start. QuotaFit is
+	// the default.
 	QuotaFit QuotaPolicy = "fit"
 	// QuotaNever does not inject taps that a quota counts.
 	QuotaNever QuotaPolicy = "never"
@@ -28,7 +29,7 @@ const (
 type Demand struct {
 	UIDs    []string // UIDs of the owner and of the objects between it and its pods
 	Missing int      // pods that the owner is creating now
-	More    int      // further pods that the owner may create: a rollout's surge, and growth up to the autoscaler's maximum or by QuotaGrowth
+	More    int      // further pods that the owner may create: a rollout's surge, and growth up to the autoscaler's maximum or, without an autoscaler, by QuotaGrowth
 	Pod     Shape    // one of the owner's pods, without a tap
 }
 
@@ -103,7 +104,7 @@ type dimension struct {
 	pods     bool // the line counts pods
 }
 
-// quotaKeys are the lines of a quota that count pods or resources of taps.
+// quotaKeys has the lines of a quota that count pods or resources that a tap uses.
 var quotaKeys = map[corev1.ResourceName]dimension{
 	corev1.ResourcePods:                     {pods: true},
 	"count/pods":                            {pods: true},
@@ -246,11 +247,11 @@ type budget struct {
 	parts []part
 }
 
-// fits returns "" if the tap takes only room in the quota that no pod needs, otherwise the reason.
+// fits returns "" if the quota has room for the tap and no pod needs that room. Otherwise it returns the reason.
 //
-// Two conditions must hold. First, all pods that are being created must fit the quota together, each with a tap. They
-// include the pods that concurrent requests decide about, so that these decisions are compatible. Second, the number
-// of further pods of each owner that then fit must be the same as without these taps.
+// Two conditions must hold. First, the quota must have room for all pods that are being created, each with a tap. They
+// include the pods that concurrent requests decide about, so that these decisions are compatible. Second, the taps must
+// not reduce the number of further pods that each owner can then create.
 func (r *run) fits(q *corev1.ResourceQuota, tap *corev1.ResourceRequirements) string {
 	if r.ns.DemandError != "" {
 		return fmt.Sprintf("it is not known whether quota %s has room for the tap: %s", q.Name, r.ns.DemandError)
@@ -268,8 +269,9 @@ func (r *run) fits(q *corev1.ResourceQuota, tap *corev1.ResourceRequirements) st
 	return b.quotaReason()
 }
 
-// parts fills in the demand of each owner. The pod that is being created is one of its owner's missing pods. If other
-// webhooks gave it more resources than its owner's template has, parts assumes the same for all pods of all owners.
+// parts fills in the demand of each owner. The pod that is being created counts as one of the pods that its owner still
+// has to create. If other webhooks gave the pod more resources than its owner's template has, parts assumes the same
+// increase for all pods of all owners.
 func (r *run) parts(b *budget) {
 	uid := ""
 	if o := r.pod.owner(); o != nil {
@@ -307,8 +309,8 @@ func (r *run) parts(b *budget) {
 	}
 }
 
-// stranger returns the part of a pod without an owner, or of one whose owner has no known number of pods. It assumes
-// that the number of pods grows by the growth factor, and that as many pods as this factor are being created at the
+// stranger returns the part of a pod that has no owner, or whose owner's number of pods is unknown. It assumes that the
+// number of the owner's pods grows by the growth factor, and that as many pods as this factor are being created at the
 // same time.
 func (r *run) stranger(b *budget, uid string) part {
 	n := float64(r.ns.Others[uid] + 1)
@@ -346,10 +348,10 @@ func (b *budget) quotaReason() string {
 	return b.grows(without, with)
 }
 
-// grows returns why further pods might lack the room that the taps take, or "". It returns "" if all further pods fit
-// with the taps. It also returns "" if only one owner may create pods, and the taps do not reduce the number of its
-// pods that fit. without and with are the amounts that are left after the pods that are being created, without and
-// with taps.
+// grows returns why the taps might leave too little room for further pods, or "". It returns "" if all further pods fit
+// in spite of the taps. It also returns "" if only one owner may create further pods, and the taps do not reduce the
+// number of them that fit. The arguments are the amounts that the quota has left after the pods that are being created:
+// without their taps, and with their taps.
 func (b *budget) grows(without, with []float64) string {
 	var growing []*part
 	rest := slices.Clone(with)

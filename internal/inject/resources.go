@@ -197,7 +197,7 @@ func lower(l corev1.ResourceList, name corev1.ResourceName, most resource.Quanti
 // limits of CPU and memory equal the requests (k8s.io/kubernetes pkg/apis/core/v1/helper/qos).
 func (p *pod) guaranteed() bool {
 	if p.Spec.Resources != nil && len(p.Spec.Resources.Requests)+len(p.Spec.Resources.Limits) > 0 {
-		return false // then the pod's own resources decide, and the tap does not change them
+		return false // the pod's own resources then decide its quality of service, and the tap does not change them
 	}
 	all := true
 	p.each(func(c *container) {
@@ -233,8 +233,8 @@ func (p *pod) withinPod(r *corev1.ResourceRequirements) {
 	}
 }
 
-// countsDisk reports whether any container has limits of ephemeral storage if what is "limits", or requests of it
-// otherwise.
+// countsDisk reports whether any container has a limit (what is "limits") or a request (what is "requests") of
+// ephemeral storage.
 func (p *pod) countsDisk(what string) bool {
 	found := false
 	p.each(func(c *container) {
@@ -245,8 +245,9 @@ func (p *pod) countsDisk(what string) bool {
 }
 
 // total returns the sum of the requests or limits of the pod's containers, as the scheduler and quotas compute it
-// (KEP-753): the maximum of the containers that run in the end and of each init container with the sidecars before
-// it, plus the overhead of the runtime.
+// (KEP-753). Each init container runs with the sidecars that started before it; after the last one, the sidecars run
+// with the ordinary containers. total is the largest sum of containers that run at the same time, plus the overhead of
+// the runtime.
 func (p *pod) total(name corev1.ResourceName, limits bool) resource.Quantity {
 	of := func(c *container) resource.Quantity {
 		if limits {

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Reason is a code for why a pod was not tapped, as in metrics, logs and Events.
+// Reason is the code that metrics, logs and Events use for the reason that a pod was not tapped.
 type Reason string
 
 // The reasons. They are checked in this order.
@@ -43,7 +43,8 @@ const mirror = "kubernetes.io/config.mirror" // k8s.io/api/core/v1: MirrorPodAnn
 // SystemPrefix is the prefix of the namespaces of Kubernetes itself.
 const SystemPrefix = "kube-"
 
-// quiet are the reasons that need no warning: the pod is untapped, or tapped already, as requested.
+// quiet lists the reasons that need no warning: nobody expects the webhook to add a tap to the pod, or the pod has one
+// already.
 var quiet = []Reason{ReasonAlready, ReasonMirror, ReasonSystem, ReasonOwn, ReasonOptedOut, ReasonNotAsked}
 
 // Quiet reports whether a reason needs no warning, because the result is what was requested.
@@ -186,7 +187,7 @@ func (p *pod) endsByItself() bool {
 	return o != nil && o.Kind == "Job" || p.Spec.RestartPolicy != "" && p.Spec.RestartPolicy != string(corev1.RestartPolicyAlways)
 }
 
-// proven returns the image to use, which has run, or "" if there is none.
+// proven returns the image to use if the image has run, otherwise "".
 func (r *run) proven() string {
 	seen := func(image string) string {
 		if r.ns.Images == nil {

@@ -19,8 +19,8 @@ const (
 	tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount" //nolint:gosec // a path
 )
 
-// safeToEvict is the annotation that lists a pod's local volumes that the cluster autoscaler may delete when it
-// removes a node (github.com/kubernetes/autoscaler cluster-autoscaler/utils/drain).
+// safeToEvict is an annotation that lists local volumes of a pod. When the cluster autoscaler removes a node, it may
+// delete these volumes (github.com/kubernetes/autoscaler cluster-autoscaler/utils/drain).
 const safeToEvict = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 
 // logSize is an upper bound for the container's log on the node's disk, in bytes.

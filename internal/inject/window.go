@@ -7,7 +7,8 @@ import (
 
 const envWindow = "TAP_WINDOW"
 
-// leastWindow is the shortest window that the webhook injects: each tapped pod sends a posture record in every window.
+// leastWindow is the shortest window (TAP_WINDOW) that the webhook injects. A shorter one would cause too many records:
+// each tapped pod sends a posture record in every window.
 const leastWindow = 10 * time.Second
 
 // checkWindow returns an error for a value of TAP_WINDOW that is invalid or shorter than leastWindow.

@@ -28,9 +28,9 @@ const (
 	tapKB        = 128 << 10
 )
 
-// account ends the drivers and the tap, reads all topics and prints one line for each driver and for the tap. It
-// checks the guarantees that hold on any machine. Under make test-kafka no other test uses the machine, and account
-// also checks the figures. If the scenario proves nothing, void is the reason.
+// account ends the drivers and the tap, reads all topics and prints one line for each driver and for the tap. It checks
+// the guarantees that hold on any machine. Under make test-kafka no other test uses the machine, so account also checks
+// figures that load would change, such as the growth of memory. If the scenario proves nothing, void is the reason.
 func (w *world) account(may expected) (void string) {
 	w.t.Helper()
 	for _, d := range w.drivers {
