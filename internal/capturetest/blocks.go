@@ -23,7 +23,7 @@ func (w Blocks) Block(kind uint32, body ...[]byte) []byte {
 	return w.AppendUint32(append(b, joined...), size)
 }
 
-// Words returns numbers of 32 bits.
+// Words encodes numbers as 32-bit words.
 func (w Blocks) Words(n ...uint32) (b []byte) {
 	for _, n := range n {
 		b = w.AppendUint32(b, n)

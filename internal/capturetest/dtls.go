@@ -13,8 +13,8 @@ type DTLSMessage struct {
 	Record     []byte // a whole record, instead of Type and Body
 }
 
-// DTLS converts a TLS 1.2 conversation to the messages of one over DTLS 1.2: the hellos get their DTLS form, and
-// messages after a ChangeCipherSpec become records of epoch 1.
+// DTLS converts a TLS 1.2 conversation to DTLS 1.2 messages: the hellos get their DTLS form, and messages after a
+// ChangeCipherSpec become records of epoch 1.
 func DTLS(talk *Conversation) []DTLSMessage {
 	var out []DTLSMessage
 	var sealed [2]bool

@@ -95,7 +95,7 @@ func index(server bool) int {
 	return 0
 }
 
-// send appends a data frame; read is how many bytes of the other side's stream its sender has read.
+// send appends a data frame. read is the number of bytes of the other side's stream that the sender has read.
 func (w *writer) send(server bool, data []byte, read int) {
 	i := index(server)
 	w.frame(server, data, layers.TCP{ACK: true, PSH: len(data) > 0, Seq: w.isn(server) + 1 + uint32(w.sent[i]), Ack: w.isn(!server) + 1 + uint32(read)})

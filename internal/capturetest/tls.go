@@ -89,8 +89,9 @@ const (
 	Required                // required, not presented, rejected
 )
 
-// TLSTalk records n HTTP requests over TLS between two ends of crypto/tls, each over a connection of its own. The later
-// connections resume the TLS session. It returns the error of the last handshake if it was rejected.
+// TLSTalk records n HTTP requests between two ends of crypto/tls, each in a TLS connection of its own. Each
+// connection after the first one resumes the TLS session. TLSTalk returns the error of the last handshake if it
+// was rejected.
 func TLSTalk(version uint16, auth ClientAuth, n int) ([]*Conversation, error) {
 	ca, err := NewAuthority()
 	if err != nil {

@@ -75,7 +75,7 @@ type matching struct {
 	rows          []*row                    // rows of the before side, then rows that only the after side has
 	unmatched     map[Party]*unmatchedLanes // unmatched edges of the after side, by client
 	shared        map[*lane][]*row          // the rows that an HBONE lane was matched to
-	formerPairs   map[*pair]Counts          // by pair of the after side: the sum of the counts of the before side's pairs that match it by name
+	formerPairs   map[*pair]Counts          // counts of the before side, summed by the pair of the after side that they match by name
 	formerServers map[server]Counts
 }
 
@@ -128,8 +128,8 @@ func (m *matching) candidates(p *pair) (list []candidate, more bool) {
 	return list, more
 }
 
-// aliases returns the names of the same server on either side: the workloads behind a service, and the
-// services of a workload.
+// aliases returns other names of a server on both sides: the workloads of a service, and the services of a
+// workload.
 func (m *matching) aliases(p Party) []Party {
 	list := []Party{p}
 	if !p.named() {
@@ -309,7 +309,7 @@ func observe(c Counts, ports []uint16) Observation {
 // unmatchedLanes describes the edges of one client on the after side that matched no edge of the before
 // side.
 type unmatchedLanes struct {
-	hbone         bool            // there is HBONE among them
+	hbone         bool            // some of the edges are HBONE
 	doubtfulPeers [2]bool         // whether connections may be less than mutual TLS: [0] to peers without a name, [1] to any peer
 	ports         map[uint16]bool // ports of peers without a name, at most maxSpare
 }
@@ -318,8 +318,8 @@ type unmatchedLanes struct {
 // contained.
 const maxSpare = 1 << 10
 
-// at reports whether the client may have connections, to a port of peers without a name, that are less
-// than mutual TLS. With maxSpare ports or more it is true for every port.
+// at reports whether the client may have connections that are less than mutual TLS to peers without a name, at the
+// given port. If maxSpare ports are stored, it returns true for every port.
 func (s *unmatchedLanes) at(port uint16) bool {
 	return s != nil && (s.ports[port] || len(s.ports) >= maxSpare)
 }
@@ -368,8 +368,8 @@ func (m *matching) addUnmatchedLane(p *pair, port uint16, l *lane) {
 	}
 }
 
-// mayBe reports whether a connection of the client that may be less than mutual TLS, and that matched no
-// edge, may be one to the server of x. That is possible if its peer or the server has no name.
+// mayBe reports whether the server of x may have received one of the unmatched connections of the client that may
+// be less than mutual TLS. That is possible if the connection's peer or the server has no name.
 func (s *unmatchedLanes) mayBe(x *row) bool {
 	return s != nil && (s.doubtfulPeers[0] || s.doubtfulPeers[1] && !x.To.named())
 }

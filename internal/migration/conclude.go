@@ -83,9 +83,9 @@ func (m *matching) concludeMutual(x *row, b, a *Counts) {
 	}
 }
 
-// mayBeSeenByAddress reports whether an edge that was matched by its name may also have connections that
-// are less than mutual TLS, but were seen under an address only. That is possible if its client may have
-// such connections to a peer without a name at the same port.
+// mayBeSeenByAddress reports whether an edge that was matched by its name may also have connections that were seen
+// under an address only, and that may be less than mutual TLS. That is possible if its client may have such
+// connections to a peer without a name at the same port.
 func (m *matching) mayBeSeenByAddress(x *row) bool {
 	return x.Basis == ByName && x.To.named() && m.unmatched[x.From].at(x.Port)
 }
@@ -102,9 +102,9 @@ func (m *matching) isFolded(x *row) bool {
 	return c != nil && (c.less() || c.Unclear > 0)
 }
 
-// mayCarryOthers reports whether other services may be involved in the HBONE of x: the pair's HBONE
-// may carry another service instead of this one, or other HBONE may carry this one. Both are possible
-// if a peer of the client has no name.
+// mayCarryOthers reports whether other services may be involved in the HBONE of x: the pair's HBONE may carry a
+// service other than x's, or HBONE of another pair may carry x's service. Both are possible if a peer of the
+// client has no name.
 func (m *matching) mayCarryOthers(x *row) bool {
 	was, is, left := m.before.peers[x.From], m.after.peers[x.From], m.unmatched[x.From]
 	return x.To.named() && (was != nil && (was.nameless || was.hbone) || is != nil && is.hbone) || left != nil && left.hbone
@@ -126,9 +126,9 @@ func (m *matching) concludeGone(x *row) {
 	x.concludeAbsent(Gone, reasons)
 }
 
-// concludeNew sets the change of an edge that was not seen before the change. It is a loss if its
-// connections are less than mutual TLS, and either the two ends had only mutual TLS before at other ports,
-// or the server's port accepted only mutual TLS from clients without a name.
+// concludeNew sets the change of an edge that was not seen before the change. If its connections are less than
+// mutual TLS, it is a loss in two cases: the two ends had only mutual TLS before, at other ports; or the server's
+// port accepted only mutual TLS before, and the client has no name.
 func (m *matching) concludeNew(x *row) {
 	if x.After.Counts.less() && x.Port != 0 {
 		was, took := m.formerPairs[x.pair], Counts{}
@@ -155,8 +155,8 @@ func (m *matching) concludeNew(x *row) {
 	x.concludeAbsent(New, reasons)
 }
 
-// whyUnderAnotherName returns the reasons why this side may have the edge under an address or an identity:
-// its server, or another peer of its source, has no other name.
+// whyUnderAnotherName returns reasons to suspect that this side has the edge under an address or an identity: its
+// server, or another peer of its source, has no other name.
 func (v *view) whyUnderAnotherName(x *row) (reasons []string) {
 	p := v.peers[x.From]
 	switch {

@@ -52,7 +52,7 @@ func countOf(r *record.Record, n uint64) (c Counts) {
 	return c
 }
 
-// mutualOf returns the count in c to which mutual TLS of a record belongs.
+// mutualOf returns the field of c that counts mutual TLS of the record's kind.
 func mutualOf(r *record.Record, c *Counts) *uint64 {
 	switch m := &r.Meshtls; {
 	case m.Mesh == ambient:

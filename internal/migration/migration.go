@@ -10,7 +10,7 @@ type State string
 
 // The states.
 const (
-	NotSeen     State = "not_seen"     // no connection of it was seen
+	NotSeen     State = "not_seen"     // no connection of the edge was seen
 	MTLS        State = "mtls"         // mutual TLS
 	MTLSSidecar State = "mtls_sidecar" // mutual TLS by a mesh's sidecar
 	MTLSHBONE   State = "mtls_hbone"   // mutual TLS by HBONE
@@ -26,7 +26,7 @@ const (
 // Change is the change of an edge from the before side to the after side.
 type Change string
 
-// The changes.
+// The changes of an edge.
 const (
 	Kept      Change = "kept"            // it was mutual TLS and still is
 	Lost      Change = "lost"            // it was mutual TLS, and now at least one connection is less
@@ -35,7 +35,7 @@ const (
 	Unchanged Change = "unchanged"       // it has the same state on both sides, and that state is not mutual TLS
 	Other     Change = "changed"         // it has different states, neither of which is mutual TLS
 	Gone      Change = "gone"            // its source was watched long enough, and it was not seen
-	New       Change = "new"             // as Gone, with the two sides exchanged
+	New       Change = "new"             // its source was watched long enough before, and it was not seen then
 	NotEnough Change = "not_enough_seen" // the input is not enough to decide
 )
 
@@ -46,8 +46,8 @@ type Basis string
 const (
 	ByName    Basis = "name"    // workload, service and port
 	ByService Basis = "service" // workload and service; the ports differ
-	ByPair    Basis = "pair"    // HBONE between the two ends, which represents all their services
-	ByAddress Basis = "address" // an address without a name: it may be another pod's by now
+	ByPair    Basis = "pair"    // only the two ends: HBONE between them may carry any of their services
+	ByAddress Basis = "address" // an address without a name, which may belong to another pod by now
 	ByServer  Basis = "server"  // the server and its port; the client is known by an address only
 )
 
@@ -95,7 +95,7 @@ type Edge struct {
 type Watch struct {
 	Start, End int64 // ns since the epoch, 0: no record has a time
 	Records    uint64
-	Repeats    uint64 // records that came again; each counts once
+	Repeats    uint64 // records that were read again; each record counts once
 	Missing    uint64 // records missing from the sequence numbers
 	Taps       int    // pods, or local addresses of captures
 	Dropped    uint64 // packets that the capture dropped
@@ -163,8 +163,7 @@ var Reasons = map[string]string{
 	"point_of_view":         "the capture does not show which end is local: set --local",
 }
 
-// minWatched is how long, in ns, a source must be watched before one of its edges that is not seen is
-// called gone.
+// minWatched is the time, in ns, for which a source must be watched until its unseen edges are called gone.
 const minWatched = int64(10 * time.Minute)
 
 // Bounds of a Side.

@@ -124,7 +124,7 @@ func TestCompare(t *testing.T) {
 			[]string{"web.shop > cart.shop:8080 lost address"},
 		},
 		"a service with another name than its workload": {
-			first(call(web, cart, 8080, "basket.shop", "mtls", "istio")), both(hbone), // nothing on the after side links it to cart2
+			first(call(web, cart, 8080, "basket.shop", "mtls", "istio")), both(hbone), // nothing on the after side links basket.shop to cart2
 			[]string{"web.shop > basket.shop:8080 kept pair hbone_of_the_pair"},
 		},
 		"both taps saw it, under another name": {
@@ -137,7 +137,7 @@ func TestCompare(t *testing.T) {
 		},
 		"HBONE before and after": {first(call(web, cart, 15008, "", "mtls", ambient)), both(hbone), []string{"web.shop > cart.shop (HBONE) kept name"}},
 		"mutual TLS of its own at HBONE's port": {
-			first(sidecar), both(call(web2, cart2, 15008, "", "mtls", "")), // its hello is not ztunnel's: it represents its own port only
+			first(sidecar), both(call(web2, cart2, 15008, "", "mtls", "")), // the hello is not ztunnel's, so the edge represents only its own port
 			[]string{"web.shop > cart.shop:8080 not_enough_seen service other_port"},
 		},
 		"several ports to one that is new": {

@@ -23,9 +23,8 @@ var (
 	errSchema    = errors.New("meshtls.schema is not 1, the version that is read here")
 )
 
-// parse reads a record. A line is a JSON object, which may follow a key and a tab, as the console
-// consumers of Kafka print it, or be in the envelope of kcat -J. Coverage and Tap of the result are never
-// nil.
+// parse reads a record. The line is a JSON object. A key and a tab may precede it, as in the output of Kafka's
+// console consumers, or it may be in the envelope of kcat -J. Coverage and Tap of the result are never nil.
 func parse(line []byte) (*record.Record, error) {
 	line = bytes.TrimSpace(line)
 	if at := bytes.IndexByte(line, '\t'); at >= 0 && (len(line) == 0 || line[0] != '{') {
@@ -103,9 +102,9 @@ func bounded(name string) string {
 	return strings.Clone(name)
 }
 
-// service returns the form name.namespace of the names that a Kubernetes service has: "web", "web.shop",
-// "web.shop.svc", "web.shop.svc.cluster.local", and Istio's form in SNI (outbound_.PORT_.SUBSET_.HOST), as
-// meshtls.finding.group_id does. It returns other names in lower case.
+// service returns a Kubernetes service's name as name.namespace, as meshtls.finding.group_id does. It accepts
+// "web", "web.shop", "web.shop.svc", "web.shop.svc.cluster.local", and Istio's form in SNI
+// (outbound_.PORT_.SUBSET_.HOST). It returns other names in lower case.
 func service(name, namespace string) string {
 	name = strings.TrimSuffix(name, ".")
 	if strings.HasPrefix(name, "spiffe://") {

@@ -45,8 +45,7 @@ func (s *Side) Captured(input string, start, end int64, lossy bool) {
 	widen(&s.watch.Start, &s.watch.End, start, end)
 }
 
-// Incomplete records that not all of the input could be read: unseen edges are then not called gone or
-// new.
+// Incomplete notes that a part of the input could not be read. Unseen edges are then not called gone or new.
 func (s *Side) Incomplete() { s.partial = true }
 
 // tapKey identifies a tap by its pod, or by the input and the local address if the pod is unknown.

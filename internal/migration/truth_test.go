@@ -182,7 +182,7 @@ func (w *world) refutes(e *Edge, all []*truth) string {
 	is := func(p Party, name string, side int) bool {
 		return p.Name == name+".shop" || p.Addr.IsValid() && (p.Addr.String() == w.addr[fmt.Sprint(name, side)] || p.Addr.String() == w.addr[fmt.Sprint("vip-"+name, side)])
 	}
-	var of, pair []*truth // the truths of the edge, and those of its pair of ends
+	var of, pair []*truth // the truths of the edge, and the truths of its pair of ends
 	for _, s := range all {
 		if is(e.From, s.client, 0) && is(e.To, s.server, 0) {
 			pair = append(pair, s)

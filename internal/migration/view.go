@@ -42,8 +42,8 @@ func (l *lane) counts() (c Counts) {
 	return c
 }
 
-// setKind sets the kind of mutual TLS from the counts of the other end's tap, if this end's tap does not
-// know it.
+// setKind sets the kind of mutual TLS from the counts of the other end's tap, if this end's tap does not know the
+// kind.
 func (c *Counts) setKind(known *Counts) {
 	switch {
 	case c.Sidecar > 0 || c.HBONE > 0 || known.Sidecar > 0 && known.HBONE > 0:
@@ -123,9 +123,9 @@ func newView(s *Side) *view {
 
 // peers describes the peers of a client.
 type peers struct {
-	nameless bool // a peer that only has an address, not by HBONE
-	hbone    bool // a peer that only has an address, by HBONE
-	identity bool // a peer with a name that its mesh gave it
+	nameless bool // a peer that has only an address is reached without HBONE
+	hbone    bool // a peer that has only an address is reached by HBONE
+	identity bool // a peer has a name that its mesh gave it
 }
 
 func (v *view) peer(p *pair) {
@@ -253,9 +253,9 @@ func appendUnique(list []string, s string) []string {
 	return append(list, s)
 }
 
-// merge joins the counts of the two taps of a link. The server's tap has them under the server's
-// workload, and the client's tap under the service through which the client reached that workload. If
-// there are several such services, they stay apart.
+// merge joins the counts of the two taps of a link. The server's tap has them under the server's workload, and the
+// client's tap under the service through which the client reached that workload. If there are several such
+// services, merge does not join the counts.
 func (v *view) merge() {
 	for l, p := range v.pairs {
 		var of []*pair

@@ -36,8 +36,8 @@ func (t *tap) watched() (sum int64) {
 	return sum
 }
 
-// whyUnseen returns the reasons why an edge of a source may exist although this side does not have it. It
-// returns none if the source was watched for as long as on the other side and no input was lost.
+// whyUnseen returns reasons to suspect that a source has an edge which this side did not see. There are none if
+// the source was watched for as long as on the other side and no input was lost.
 func (v *view) whyUnseen(other *view, source Party) []string {
 	if known, ok := v.absent[source]; ok {
 		return known

@@ -31,10 +31,9 @@ type flowSaid struct {
 	}
 }
 
-// TestFloodOfHalfOpenSessions: however many connections stop in the middle of their first message, the
-// memory of all sessions stays within its bound. The records of connections that are evicted to stay
-// within it give that reason. A handshake that proceeds in between, one packet for each connection of
-// the flood, is judged as without the flood.
+// TestFloodOfHalfOpenSessions: many connections stop in the middle of their first message. The memory of all
+// sessions stays within its bound, and the record of each connection that is evicted for this bound has that
+// reason. A handshake that takes place during the flood is judged the same as without a flood.
 func TestFloodOfHalfOpenSessions(t *testing.T) {
 	norace(t)
 	var flows []flowSaid
@@ -105,8 +104,8 @@ func mutualWith(t *testing.T, from, to netip.AddrPort) []capturetest.Frame {
 	return talk.Packets(capturetest.Options{Client: from, Server: to})
 }
 
-// TestConclusionsAreBounded: clients that all differ, each with another server name, do not exceed the
-// memory for conclusions.
+// TestConclusionsAreBounded: many clients, each with a different server name, do not exceed the memory bound for
+// conclusions.
 func TestConclusionsAreBounded(t *testing.T) {
 	norace(t)
 	const most = 200 << 10

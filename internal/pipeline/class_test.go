@@ -20,8 +20,8 @@ const (
 	loginLine  = "POST /transfer HTTP/1.1\r\nHost: bank\r\nAuthorization: Basic dXNlcjpwYXNz\r\nContent-Length: 12\r\n\r\nto=mallory&x"
 )
 
-// requests returns a conversation of requests that are sent one after the other, each with its response. A
-// string with several messages is sent at once.
+// requests returns a conversation in which the client sends each string of list at once, and the server sends one
+// response to each string.
 func requests(list ...string) *capturetest.Conversation {
 	c := &capturetest.Conversation{}
 	sent := 0
@@ -32,8 +32,8 @@ func requests(list ...string) *capturetest.Conversation {
 	return c
 }
 
-// TestClassesAreEarned: a class exempts a connection from findings only by facts that neither end can
-// choose, and only while nothing else is sent on the connection.
+// TestClassesAreEarned: a connection gets a class that exempts it from findings only by facts that neither end can
+// choose, and loses the class when anything else is sent.
 func TestClassesAreEarned(t *testing.T) {
 	const peer, node, gateway, neighbor = "10.1.0.9:40000", "10.0.0.5:40000", "10.1.0.1:40000", "[fe80::9]:40000"
 	login40 := make([]string, 40)
@@ -129,9 +129,9 @@ func grpcProbe() []byte {
 	return append(b, frame(0, 1, 1, make([]byte, 5))...)
 }
 
-// TestRequestInParts: a scrape or a probe whose request comes in two segments raises no finding that has
-// to be retracted, whether the server waits for the whole request or not. A login in two segments raises a
-// finding at the same ports.
+// TestRequestInParts: a scrape or a probe whose request comes in two segments raises no finding that has to be
+// retracted, whether the server waits for the whole request or not. A login that comes in two segments at the same
+// ports raises a finding.
 func TestRequestInParts(t *testing.T) {
 	const peer, node, gateway = "10.1.0.9:40000", "10.0.0.5:40000", "10.1.0.1:40000"
 	named := strings.Replace(probeLine, "Host", "User-Agent: kube-probe/1.37\r\nHost", 1)

@@ -14,9 +14,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestOtherBytesAgain: if a part of a mutual handshake comes again with other bytes, the verdict is
-// unknown. That is so even if the receiver acknowledged the first bytes long before, and the verdict
-// has settled. A resumption of that session inherits nothing.
+// TestOtherBytesAgain: if a part of a mutual handshake is sent again with different bytes, the verdict becomes
+// unknown, even if the receiver has acknowledged the first bytes and the verdict has settled. A resumption of this
+// TLS session inherits nothing.
 func TestOtherBytesAgain(t *testing.T) {
 	cert := workload(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

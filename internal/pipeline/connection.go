@@ -28,8 +28,8 @@ type tracker struct {
 	failed        uint64        // connections whose dissector failed
 }
 
-// connection is the state of a connection with payload, in flow.Conn.User. A verdict.Conclusion replaces
-// it once its session is finished and no bytes of the session can change the verdict.
+// connection is the state of a connection with payload, stored in flow.Conn.User. Once its session is finished and
+// no more bytes of the session can change the verdict, a verdict.Conclusion replaces this state.
 type connection struct {
 	session  *dissect.Session
 	fin, rst [2]bool // whether FIN and RST were passed to the session, by side
@@ -128,8 +128,8 @@ func (t *tracker) End(c *flow.Conn, why flow.EndReason) {
 	t.passOn(&j)
 }
 
-// judgeEnd judges a connection with a session for the last time. An evicted connection continues unseen,
-// so its end implies nothing.
+// judgeEnd judges a connection with a session for the last time. An evicted connection may continue unseen, so
+// Judge must not take the eviction for the connection's end.
 func (t *tracker) judgeEnd(c *flow.Conn, x *connection, why flow.EndReason) verdict.Judged {
 	j := t.judge.Judge(c, x.session, t.interfaceName(c.Interface), why != flow.EndEvicted)
 	if why == flow.EndEvicted && !j.Settled {

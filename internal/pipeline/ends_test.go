@@ -52,7 +52,7 @@ func joined(talks ...[]capturetest.Chunk) *capturetest.Conversation {
 	return out
 }
 
-// handshakes returns TLS conversations with the client's certificate and without one, by version.
+// handshakes returns TLS conversations by version: mutual ones with a client certificate, and oneWay ones without.
 func handshakes(t *testing.T) (mutual, oneWay map[string][]capturetest.Chunk) {
 	t.Helper()
 	mutual, oneWay = map[string][]capturetest.Chunk{}, map[string][]capturetest.Chunk{}
@@ -95,8 +95,8 @@ func packetsOf(talk *capturetest.Conversation, o capturetest.Options) (out []flo
 	return out
 }
 
-// TestWhatFollowsTLS: bytes that follow the end of TLS in a connection are judged as those of any other
-// connection, however they are split into segments, with and without the default filter.
+// TestWhatFollowsTLS: bytes after the end of TLS are judged like the bytes of a separate connection, for any split
+// into segments, with and without the default filter.
 func TestWhatFollowsTLS(t *testing.T) {
 	norace(t)
 	mutual, oneWay := handshakes(t)
@@ -220,8 +220,8 @@ func TestTurnedIsFound(t *testing.T) {
 	}
 }
 
-// TestPortsAfterTLS: a connection that reuses the ports of another one, which has not ended, inherits
-// nothing from it.
+// TestPortsAfterTLS: a connection that reuses the ports of an earlier connection, which has not ended, inherits
+// nothing from the earlier one.
 func TestPortsAfterTLS(t *testing.T) {
 	mutual, _ := handshakes(t)
 	r := mathrand.New(mathrand.NewPCG(1, 9))

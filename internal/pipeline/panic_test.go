@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestFaultIsContained: a panic that a packet causes costs the state of the connections and nothing else.
+// TestFaultIsContained: if a packet causes a panic, the state of the connections is lost, but nothing else.
 func TestFaultIsContained(t *testing.T) {
 	cert := workload(t)
 	talk, err := capturetest.Record(capturetest.HTTPClient(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}, 100), //nolint:gosec // the test judges the wire

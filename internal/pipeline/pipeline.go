@@ -22,20 +22,21 @@ type Config struct {
 	// made. Judged must not retain the pointer.
 	Judged func(*verdict.Judged)
 
-	// DefaultFilter states that tapfilter.Default, and nothing else, may have truncated the packets.
+	// DefaultFilter is true if only tapfilter.Default may have truncated the packets.
 	DefaultFilter bool
 
-	// MaxPending bounds the memory of sessions that have not settled, and MaxConclusions the memory of the
-	// conclusions of settled ones, in bytes. Beyond a bound, connections are evicted, the one that was idle longest first.
-	// Defaults: 256 MiB and 64 MiB.
+	// MaxPending bounds the memory of sessions that have not settled, in bytes; default 256 MiB. MaxConclusions bounds
+	// the memory of the conclusions of settled sessions, in bytes; default 64 MiB. Beyond a bound, connections are
+	// evicted. The connection that was idle longest is evicted first.
 	MaxPending, MaxConclusions int
 
-	// MaxOwnInitials and MaxOtherInitials bound the QUIC Initials that are read before they are
-	// answered. See dissect.Pool.Limit. 0: unbounded.
+	// MaxOwnInitials and MaxOtherInitials bound how many unanswered QUIC Initials are read in each second of packet
+	// time: those of connections that the tapped pod opened, and those of each of 63 groups of all other sources
+	// (dissect.Pool.Limit). If both are 0, there is no bound.
 	MaxOwnInitials, MaxOtherInitials int
 
-	// Loopback holds the names of loopback interfaces. Redirected connections have two faces on them
-	// (flow.Config.Loopback).
+	// Loopback holds the names of loopback interfaces. A redirected connection appears there as two faces, which are
+	// paired (flow.Config.Loopback).
 	Loopback []string
 
 	// OnPanic, if set, is called after a packet has caused a panic.
@@ -50,9 +51,9 @@ type Config struct {
 	// Local, if set, replaces Table.Local. at is the time of the current packet, in ns since the epoch.
 	Local func(a netip.Addr, at int64) bool
 
-	// Owns, if set, replaces Table.Exclude: it reports whether a TCP connection that was first seen at the
-	// time at, in ns since the epoch, belongs to a socket of the capturing process. begins reports whether
-	// the start of the connection was captured. Connections that belong to such a socket are excluded.
+	// Owns, if set, replaces Table.Exclude: it reports whether a TCP connection belongs to a socket of the capturing
+	// process. Such a connection is excluded. at is the time at which the connection was first seen, in ns since the
+	// epoch. begins reports whether the start of the connection was captured.
 	Owns func(local, peer flow.Endpoint, iface string, at int64, begins bool) bool
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestLostSecondHandshake: a second handshake without a certificate counts, whichever of its packets are
-// lost. Facts about it that were not captured are not taken from the first handshake.
+// TestLostSecondHandshake: a second handshake without a certificate counts, even if any of its packets are lost.
+// Facts that were lost with them are not taken from the first handshake.
 func TestLostSecondHandshake(t *testing.T) {
 	mutual, oneWay := handshakes(t)
 	for version, talk := range mutual {
@@ -37,8 +37,8 @@ func TestLostSecondHandshake(t *testing.T) {
 	}
 }
 
-// TestLossKeepsTheVerdict: small records look like alerts, but lost records after one do not count as a
-// second handshake, unless both sides sent a small record immediately before the loss.
+// TestLossKeepsTheVerdict: small records look like alerts. Records that are lost after a small record do not count
+// as a second handshake, unless both sides sent a small record immediately before the loss.
 func TestLossKeepsTheVerdict(t *testing.T) {
 	mutual, _ := handshakes(t)
 	small, record := sealed(19), sealed(700)
@@ -64,8 +64,8 @@ func TestLossKeepsTheVerdict(t *testing.T) {
 	}
 }
 
-// TestCutHeaders: text in a record counts with any record type, however the record is split into segments,
-// and in whatever order these arrive.
+// TestCutHeaders: text in a record counts for any record type, any split of the record into segments, and any
+// order of the segments.
 func TestCutHeaders(t *testing.T) {
 	mutual, _ := handshakes(t)
 	const text = "the merger is on friday, do not tell anyone about this, agreed? "
@@ -87,8 +87,8 @@ func TestCutHeaders(t *testing.T) {
 	}
 }
 
-// TestTakenPortsInheritNothing: a connection that reuses the ports of another one is judged by its own
-// bytes, however the other one ended, and however many of its own first packets are lost.
+// TestTakenPortsInheritNothing: a connection that reuses the ports of an earlier one is judged by its own bytes
+// only. The test varies the end of the earlier connection, and the number of lost first packets of the new one.
 func TestTakenPortsInheritNothing(t *testing.T) {
 	mutual, oneWay := handshakes(t)
 	far := [][2]int64{{100e6, 100e6}, {100e6, -100e6}, {900e6, 900e6}, {-900e6, 20e6}, {3e6, 2e9}, {-2e9, -3e6}, {-70e6, 0}}

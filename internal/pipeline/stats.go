@@ -11,7 +11,7 @@ type Stats struct {
 	Panics            uint64 // panics that packets caused
 	DissectorFailures uint64 // connections whose dissector panicked
 	Unanswered        uint64 // QUIC Initials that were not read at once because nobody had answered them
-	Unread            uint64 // those of Unanswered that were never read
+	Unread            uint64 // Initials counted in Unanswered that were never read
 	Pending           int    // upper estimate of the memory of sessions that have not settled, in bytes
 	Conclusions       int    // memory of the conclusions of settled sessions, in bytes
 }

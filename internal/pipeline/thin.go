@@ -15,12 +15,12 @@ import (
 const (
 	// ThinEvery is the interval between choices of connections.
 	ThinEvery = 250 * time.Millisecond
-	// thinSoonest is the shortest interval between two choices, and so between two changes of the filter. It
-	// applies after a chosen connection has ended: a new choice is then urgent, since the ports may be
-	// reused.
+	// thinSoonest is the shortest interval between two choices, and therefore between two changes of the filter. It
+	// applies after a chosen connection has ended. A new choice is then urgent, because another connection may reuse
+	// the ports.
 	thinSoonest = 50 * time.Millisecond
-	// ThinRound is the time for which a choice is valid. After it, all connections are captured whole until
-	// the next choice: connections that are no longer busy are not chosen again, and the table can detect
+	// ThinRound is how long a choice is valid. Then all connections are captured whole until the next choice. During
+	// this time, connections that are no longer busy are recognized and not chosen again, and the table can detect
 	// that they are idle.
 	ThinRound = 5 * time.Second
 
@@ -46,7 +46,7 @@ func (n *Thinner) Choose(l *Locked, now int64) (changed bool) {
 	if n.Most == 0 {
 		return false
 	}
-	setBack := now < n.lastChoice // the clock was set back: without a new choice, this one would last until the clock has caught up
+	setBack := now < n.lastChoice // the clock was set back: without a new choice, the last one would remain until the clock has caught up
 	if !setBack && now < n.next && (!l.table.ThinnedEnded() || now < n.lastChoice+int64(thinSoonest)) {
 		return false
 	}

@@ -230,9 +230,9 @@ func together(talks []*capturetest.Conversation, options func(i int) capturetest
 	return out
 }
 
-// TestThinning runs long connections of all kinds and compares every record with the one without thinning.
-// All members must be equal, including the bytes of both sides, except the packet counts, which count
-// captured packets.
+// TestThinning runs long connections of all kinds, and compares each record with the record of a run without
+// thinning. All members must be equal, including the byte counts of both sides. Only the packet counts may differ,
+// because they count captured packets.
 func TestThinning(t *testing.T) {
 	norace(t)
 	r := mathrand.New(mathrand.NewPCG(3, 4))
@@ -270,9 +270,9 @@ func TestThinning(t *testing.T) {
 	}
 }
 
-// TestThinningRedirected: on lo under a mesh's REDIRECT, packets of the originator go to the proxy, and
-// the responses seem to come from the original destination. Both faces are thinned, and the records are
-// the same.
+// TestThinningRedirected: on lo under a mesh's REDIRECT, packets of the originator go to the proxy, and the
+// responses seem to come from the original destination. Both faces of the connection are thinned, and the records
+// are the same as without thinning.
 func TestThinningRedirected(t *testing.T) {
 	r := mathrand.New(mathrand.NewPCG(7, 8))
 	var talks []*capturetest.Conversation
@@ -323,10 +323,10 @@ func mustJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// TestThinningPortsTakenAgain: a thinned connection ends and its ports are reused at once, by a connection
-// of any other kind, before the filter can change. No record may claim anything false about the new
-// connection: because of the packets left out it is at worst unknown, with a reason. A long one is judged
-// in the end.
+// TestThinningPortsTakenAgain: a thinned connection ends, and a connection of any other kind reuses its ports at
+// once, before the filter can change. The filter then leaves out packets of the new connection too. No record may
+// claim anything false about the new connection, but its verdict may be unknown, with a reason. A long new
+// connection is judged in the end.
 func TestThinningPortsTakenAgain(t *testing.T) {
 	norace(t)
 	r := mathrand.New(mathrand.NewPCG(5, 6))

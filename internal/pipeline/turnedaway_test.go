@@ -46,10 +46,10 @@ func (s stray) packet(at time.Time) flow.Packet {
 	return p
 }
 
-// TestTurnedAway: text in segments that belong to no connection is not plaintext if the only answer to
-// each is an RST, and no finding is opened before the RST. Text that is acknowledged, or that continues
-// while the other end is not seen, is soon judged plaintext. So is text that the pod sent if a third host
-// forged the RST.
+// TestTurnedAway: text in segments that belong to no connection is not plaintext if the only answer to each is an
+// RST, and no finding is opened before the RST. Text that is acknowledged, or that continues while the other end
+// is not seen, is soon judged plaintext. Text that the pod sent is judged plaintext too if a third host forged the
+// RST.
 func TestTurnedAway(t *testing.T) {
 	const text = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 4\r\n\r\n"
 	here := uint32(len(text))

@@ -22,8 +22,8 @@ const (
 	atFlags  = 14 + 20 + 13
 )
 
-// TestUnreadBytes: bytes prove nothing if a receiver removes them from the stream (urgent data) or
-// reorders them (subflows of Multipath TCP). A client certificate or an alert in them has no effect.
+// TestUnreadBytes: bytes prove nothing if a receiver removes them from the stream (urgent data) or reorders them
+// (subflows of Multipath TCP). A client certificate or an alert in such bytes has no effect.
 func TestUnreadBytes(t *testing.T) {
 	cert := workload(t)
 	const urg, syn, ack = 0x20, 0x02, 0x10
