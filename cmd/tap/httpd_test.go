@@ -34,7 +34,8 @@ func startHTTPD(t *testing.T) *httpd {
 	return h
 }
 
-// TestHTTPD sends requests with Go's client, twice, since it would reuse connections that are kept alive.
+// TestHTTPD sends its requests twice, with Go's client. The client would reuse a connection that the
+// server kept alive.
 func TestHTTPD(t *testing.T) {
 	h := startHTTPD(t)
 	client := &http.Client{Timeout: time.Minute}

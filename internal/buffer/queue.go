@@ -146,7 +146,8 @@ func (q *queue) take(set Set, n, bytes int) []Item {
 	return out
 }
 
-// oldest returns the dataset in set whose first record arrived first.
+// oldest returns the dataset of the oldest record, among the datasets in set. It returns false if
+// they have no records.
 func (q *queue) oldest(set Set) (priority, bool) {
 	best, seq := priority(0), uint64(math.MaxUint64)
 	for p := range priorities {

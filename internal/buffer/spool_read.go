@@ -26,7 +26,8 @@ func (s *spool) take(set Set, n, bytes int) (out []Item) {
 	return out
 }
 
-// oldest returns the dataset in set whose next record arrived first.
+// oldest returns the dataset of the oldest record that was read ahead, among the datasets in set.
+// It returns false if none of their records was read ahead.
 func (s *spool) oldest(set Set) (best priority, ok bool) {
 	for p := range priorities {
 		a := s.journals[p].ahead

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// advices holds recommended actions for packets that were not decoded, by the names in
-// Coverage.Undecoded. The last one, without names, applies to all others.
+// advices holds recommended actions for packets that were not decoded. The names are keys of
+// Coverage.Undecoded. The last item, without names, applies to all other keys.
 var advices = []struct {
 	names  []string
 	advice string
@@ -26,13 +26,15 @@ var advices = []struct {
 	{nil, "neither TCP nor UDP, and so never judged: forbid the protocol by a network policy, or verify by other means that it is encrypted"},
 }
 
-// linkAdvice is the advice for names of unknown link types, which end in a number.
+// linkAdvice is the advice for an unknown link type. The name of such a type is linkPrefix and a
+// number.
 const (
 	linkPrefix = "link_type_"
 	linkAdvice = "an unknown link type: capture on an Ethernet or IP interface"
 )
 
-// Advice returns one sentence for each kind of traffic that was not seen, with a recommended action; nil if there is none.
+// Advice returns one sentence for each kind of traffic that was not seen, with a recommended action. It returns nil if no
+// traffic was missed.
 func (c *Coverage) Advice() (out []string) {
 	hidden, _ := c.Hidden()
 	for _, a := range advices {
@@ -59,7 +61,8 @@ func (c *Coverage) Advice() (out []string) {
 	return out
 }
 
-// hasAdvice reports whether a name has an advice of its own.
+// hasAdvice reports whether a key of Coverage.Undecoded has more specific advice than the last item
+// of advices.
 func hasAdvice(name string) bool {
 	if strings.HasPrefix(name, linkPrefix) {
 		return true
@@ -72,11 +75,12 @@ func hasAdvice(name string) bool {
 	return false
 }
 
-// mostNamed bounds the kinds of packets that the sentence of a posture names.
+// mostNamed is the largest number of kinds of undecoded packets that the message of a posture
+// names.
 const mostNamed = 3
 
-// hidden returns a clause with the number and the kinds of packets that were not decoded:
-// ", 7 packets not decoded (5 sctp, 2 gre)". It is empty if there are none.
+// hidden returns a clause with the number and the kinds of packets that were not decoded, such as
+// ", 7 packets not decoded (5 sctp, 2 gre)". The clause is empty if all packets were decoded.
 func (s *span) hidden() string {
 	names, n := s.Hidden()
 	if n == 0 {

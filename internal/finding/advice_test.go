@@ -6,7 +6,7 @@ import (
 )
 
 // TestAdvice: each kind of packets that may have carried connections has one line of advice, with all
-// names of the kind. ARP, ICMP and IGMP have none.
+// names of the kind. ARP, ICMP and IGMP have no advice.
 func TestAdvice(t *testing.T) {
 	c := Coverage{
 		Uncaptured: []string{"net1"},

@@ -30,10 +30,10 @@ func (p *policy) enrolled(j *verdict.Judged) string {
 	return ""
 }
 
-// enroll records that the tapped end of j speaks HBONE. It is called for established mutual
-// TLS of a mesh on the wire, with the pod at one end. Connections between other hosts enroll
-// no pod, and neither does a capture that does not know which end is the pod. A pod with a
-// sidecar is not enrolled, since sidecars can speak HBONE too.
+// enroll records that the tapped end of j speaks HBONE. It is called for established mutual TLS of
+// a mesh on the wire, if the pod is one end. It enrolls no pod for a connection between other
+// hosts, or if the capture does not show which end is the pod. Nor does it enroll a pod with a
+// sidecar, because sidecars can speak HBONE too.
 func (p *policy) enroll(j *verdict.Judged) {
 	if j.Mesh != meshAmbient || j.Direction == "" || p.sidecar {
 		return
@@ -47,8 +47,8 @@ func (p *policy) enroll(j *verdict.Judged) {
 }
 
 // unprotected returns a clause for the message of a finding: the pod is enrolled, but the
-// connection is plaintext. The clause starts with a semicolon. It is empty if no TLS is expected:
-// an ambient mesh does not encrypt the kubelet's probes and link-local traffic by design.
+// connection is plaintext. The clause starts with a semicolon. It is empty if no TLS is expected,
+// because an ambient mesh does not encrypt the kubelet's probes and link-local traffic by design.
 func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
 	if j.Verdict != verdict.Plaintext || x != ExpectMTLS && x != ExpectTLS {
 		return ""

@@ -16,7 +16,7 @@ func ambientPod(ambient string) finding.Identity {
 	return id
 }
 
-// hbone returns a connection by HBONE from the pod to a peer.
+// hbone returns an HBONE connection from the pod to a peer.
 func hbone(id uint64, start int64) *verdict.Judged {
 	j := mutual(id, start)
 	j.Mesh, j.MeshBasis, j.Destination.Port = "istio_ambient", "port", 15008
@@ -37,7 +37,8 @@ const (
 	seenWords     = "; the pod speaks HBONE of an ambient mesh, but this connection %s in plaintext"
 )
 
-// TestGoldenAmbient: the findings about plaintext of an enrolled pod, in each direction.
+// TestGoldenAmbient: in each direction, the findings about plaintext of an enrolled pod are those
+// of the golden file.
 func TestGoldenAmbient(t *testing.T) {
 	r := newRig(t, finding.Config{Tap: pod.UID, Identity: ambientPod("istio")})
 	r.e.Add(hbone(1, noon))
@@ -47,7 +48,8 @@ func TestGoldenAmbient(t *testing.T) {
 	golden(t, "ambient.json", append(only(r, finding.DatasetFlow)[:1], only(r, finding.DatasetFinding)...))
 }
 
-// TestEnrolled: the conditions that enroll a pod, and the findings about plaintext of an enrolled pod.
+// TestEnrolled: only the expected connections enroll a pod, and findings about plaintext of an
+// enrolled pod report the enrollment.
 func TestEnrolled(t *testing.T) {
 	failed := func(j *verdict.Judged) *verdict.Judged { j.Verdict = verdict.Failed; return j }
 	foreign := func(j *verdict.Judged) *verdict.Judged {
@@ -119,8 +121,8 @@ func TestEnrolled(t *testing.T) {
 	}
 }
 
-// TestEnrollmentSilencesNothing: with any evidence of enrollment, a connection has at least
-// the findings and the severities that it has without enrollment.
+// TestEnrollmentSilencesNothing: enrollment removes no finding of a connection and lowers no
+// severity, whatever the evidence of the enrollment.
 func TestEnrollmentSilencesNothing(t *testing.T) {
 	connections := map[string]func() *verdict.Judged{
 		"plaintext":          func() *verdict.Judged { return plain(2, noon+10*second) },

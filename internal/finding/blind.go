@@ -19,26 +19,26 @@ type InterfaceState struct {
 	Error    string // why the interface is not captured, empty if it is
 }
 
-// tapBlind is the rule that a tap must see every interface that it should capture on. Its
-// findings are about the tap, not about an edge.
+// tapBlind is the rule that a tap must see every interface on which it should capture. Its findings
+// are about the tap, not about an edge.
 var tapBlind = rule{id: "tap-blind", name: "A tap does not capture on an interface that it should capture on"}
 
 // severityBlind is tapBlind's event.severity (high): unseen traffic may be anything.
 const severityBlind = 73
 
 const (
-	// blindGrace is the time that an interface must remain uncaptured before a finding opens. So
-	// the start of the tap and a quick reopening of the ring open no finding.
+	// blindGrace is how long an interface must remain uncaptured before a finding opens. The start
+	// of the tap and a quick reopening of the ring take less time, and so open no finding.
 	blindGrace = 5 * time.Second
 	// watchEvery is the interval at which the interfaces are polled.
 	watchEvery = time.Second
 )
 
-// blindness is the state of the finding about interfaces that are not captured.
+// blindness is the state of tapBlind's finding, which covers all interfaces that are not captured.
 type blindness struct {
-	next     int64    // when to poll again
+	next     int64    // time of the next poll
 	names    []string // the interfaces of the open finding; none: no finding is open
-	first    int64    // when the first of them ceased to be captured
+	first    int64    // when the first of these interfaces ceased to be captured
 	reported int64    // start of the window of the last report
 	nth      uint64
 }
@@ -51,8 +51,8 @@ func (e *Engine) interfaces() []InterfaceState {
 	return e.cfg.Interfaces()
 }
 
-// pollInterfaces opens a finding when an interface was not captured for blindGrace, reports
-// it again when the set of such interfaces changes, and resolves it when all are captured.
+// pollInterfaces opens a finding when an interface has not been captured for blindGrace. It reports
+// the finding again when the set of such interfaces changes, and resolves it when all are captured.
 func (e *Engine) pollInterfaces() {
 	if e.cfg.Interfaces == nil || e.now < e.blind.next {
 		return
@@ -76,8 +76,8 @@ func (e *Engine) pollInterfaces() {
 	}
 }
 
-// uncaptured returns the interfaces that have not been captured for blindGrace, and those of
-// the open finding that are still not captured.
+// uncaptured returns the interfaces that have not been captured for blindGrace. It also returns the
+// interfaces of the open finding that are still not captured.
 func (e *Engine) uncaptured(states []InterfaceState) (out []InterfaceState) {
 	for _, s := range states {
 		told := slices.Contains(e.blind.names, s.Name)
@@ -179,7 +179,8 @@ func (e *Engine) blindRecord(state, reason, message string) {
 
 var tapFindingTypes = []string{"info"}
 
-// setInterfaces sets the state of each interface, and whether any is not captured.
+// setInterfaces sets the members of t with the state of each interface, and reports in t whether
+// any is not captured.
 func setInterfaces(t *record.Tap, states []InterfaceState) {
 	if len(states) == 0 {
 		return

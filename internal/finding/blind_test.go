@@ -42,8 +42,8 @@ func (r *rig) blindStates() []string {
 	return out
 }
 
-// TestTapBlind: an interface that is not captured for some seconds is a finding. The finding is emitted at
-// once, once in each window, and when the interface is captured again.
+// TestTapBlind: an interface that is not captured for some seconds opens a finding. The finding is emitted
+// when it opens, once in each window, and when the interface is captured again.
 func TestTapBlind(t *testing.T) {
 	r, s := eyes(t, finding.Config{Window: 10 * time.Minute})
 	s.set(noon, "eth0", false)
@@ -80,7 +80,8 @@ func TestTapBlind(t *testing.T) {
 	}
 }
 
-// TestTapNotBlind: a race at the start, a short loss and an intended end leave no open finding.
+// TestTapNotBlind: no finding stays open because of a race at the start, a short loss or an
+// intended end.
 func TestTapNotBlind(t *testing.T) {
 	r, s := eyes(t, finding.Config{})
 	s.set(noon, "eth0", false)
@@ -106,8 +107,8 @@ func TestTapNotBlind(t *testing.T) {
 	}
 }
 
-// TestTapKeys: in a compacted topic one state of the tap does not replace another, and the last state of
-// each interface remains.
+// TestTapKeys: a compacted topic keeps the last record of each kind of state of the tap, and the last
+// state of each interface.
 func TestTapKeys(t *testing.T) {
 	r, s := eyes(t, finding.Config{Heartbeat: 5 * time.Minute})
 	r.e.Started(noon, finding.SelfTest{})

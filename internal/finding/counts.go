@@ -19,8 +19,8 @@ func verdictIndex(v verdict.Verdict) int {
 	return unjudgedBit
 }
 
-// traits is a set of properties of a connection, one bit for each. An edge counts its connections
-// by these properties.
+// traits is a set of properties of a connection, with one bit for each property. An edge counts its
+// connections by these properties.
 type traits uint16
 
 // The first bits are the verdicts in verdictOrder, the last ones the rules that the connection broke.
@@ -44,12 +44,12 @@ const (
 	verdicts = unjudgedBit + 1
 )
 
-// This does not compile if there are more traits than the type has bits.
+// This does not compile if the type traits has fewer bits than there are traits.
 const _ = traits(1 << (traitCount - 1))
 
 func (t traits) has(bit int) bool { return t&(1<<bit) != 0 }
 
-// verdict returns the index of the verdict.
+// verdict returns the index of the connection's verdict in verdictOrder.
 func (t traits) verdict() int {
 	for i := range verdicts {
 		if t.has(i) {
@@ -59,7 +59,7 @@ func (t traits) verdict() int {
 	return unjudgedBit
 }
 
-// rank returns how bad a connection is for its edge, from 1 to 5 (plaintext).
+// rank returns how bad a connection is for its edge, from 1 (best) to 5 (plaintext).
 func (t traits) rank() int {
 	switch {
 	case t.has(plaintextBit):
@@ -75,9 +75,9 @@ func (t traits) rank() int {
 }
 
 // retentionRank ranks a connection for the choice of edges to fold when there are too many: edges with
-// higher ranks keep their names. It is mostly the same as rank. Anybody can send plaintext from any
-// address, so plaintext that nobody answered has the lowest rank, 0. Plaintext on a connection with
-// payload from the pod itself has the highest.
+// higher ranks keep their names. It equals rank except for plaintext. Anybody can send plaintext from
+// any address, so plaintext that nobody answered has the lowest rank, 0. Plaintext on a connection
+// with payload from the pod itself has the highest.
 func (t traits) retentionRank() int {
 	switch {
 	case t.has(spokenBit):
@@ -90,8 +90,8 @@ func (t traits) retentionRank() int {
 	return t.rank()
 }
 
-// spoken reports whether the pod sent payload. If the direction is unknown, it reports whether
-// both ends did.
+// spoken reports whether the pod sent payload. If the direction is unknown, it reports whether both
+// ends sent payload.
 func spoken(j *verdict.Judged) bool {
 	switch j.Direction {
 	case verdict.DirectionEgress:
@@ -140,8 +140,9 @@ func traitsOf(j *verdict.Judged) traits {
 	return t
 }
 
-// notMutual reports whether a TLS connection was shown not to be mutual. A connection that the
-// server may have refused for its missing certificate does not count: no session may have existed.
+// notMutual reports whether a TLS connection was shown not to be mutual. It returns false if the
+// server may have refused the connection because the client sent no certificate: perhaps no session
+// existed.
 func notMutual(j *verdict.Judged) bool {
 	switch j.TLS.ClientAuth {
 	case verdict.AuthDeclined, verdict.AuthNotRequested:
@@ -208,14 +209,15 @@ func (c *counts) addBytes(v int, n uint64) {
 	c.totalBytes[v] += n
 }
 
-// subtractBytes subtracts the bytes of a connection that now has another verdict or edge.
+// subtractBytes subtracts n bytes from verdict v, because their connection now has another verdict
+// or edge.
 func (c *counts) subtractBytes(v int, n uint64) {
 	c.windowBytes[v] -= min(n, c.windowBytes[v])
 	c.totalBytes[v] -= min(n, c.totalBytes[v])
 }
 
-// window returns how many connections of this window have a trait; run returns how many of the
-// whole run have it.
+// window returns the number of connections of this window that have a trait. run returns the same
+// number for the whole run.
 func (c *counts) window(bit int) uint64 { return c.live[bit] + c.ended[bit] }
 func (c *counts) run(bit int) uint64    { return c.live[bit] + c.past[bit] }
 
@@ -238,8 +240,8 @@ func (g *edge) inWindow() uint64 {
 // judged returns the number of connections in this window whose verdict is not unknown.
 func (g *edge) judged() uint64 { return g.inWindow() - g.counts.window(unjudgedBit) }
 
-// worst returns the index of the worst verdict that any connection has, which is the edge's
-// verdict; unjudgedBit if no connection has any.
+// worst returns the index of the worst verdict among an edge's connections, which is the edge's
+// verdict. It returns unjudgedBit if no connection has a verdict.
 func worst(of func(bit int) uint64) int {
 	for v := range verdicts {
 		if of(v) > 0 {

@@ -9,7 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// edge is direction, local workload, peer and server port, with the connections seen on it.
+// edge is one combination of direction, local workload, peer and server port, with the connections
+// seen on it.
 type edge struct {
 	key        string
 	direction  string // network.direction, empty if unknown
@@ -18,8 +19,8 @@ type edge struct {
 	from, to   string // client and server, as in key
 	port       uint16 // port of the server, 0 for an aggregate edge
 	folded     bool   // it is an aggregate edge
-	overflow   bool   // it aggregates edges beyond Config.MaxEdges
-	foldedInto *edge  // the aggregate edge that this one was folded into; nil: it was not
+	overflow   bool   // it aggregates the edges that exceed Config.MaxEdges
+	foldedInto *edge  // the aggregate edge into which this edge was folded; nil if it was not folded
 	expect     Expect // the strictest expectation of its connections
 	peer       string // the name of the peer, empty if it has none
 	basis      string // the evidence for peer
@@ -29,8 +30,8 @@ type edge struct {
 	latest   [verdicts]*verdict.Judged // the latest connection of each verdict
 
 	firstProof, lastProof int64   // when mutual TLS was first and last proven; 0: never
-	mesh, meshBasis       string  // the mesh of all its mutual TLS, with the evidence; empty: its connections differ
-	active                int64   // when it last changed
+	mesh, meshBasis       string  // the mesh of all its mutual TLS, with the evidence; empty if its connections show different meshes
+	active                int64   // time of its last change
 	peak, previousPeak    int     // worst rank in this window and in the previous one
 	proofs                []proof // one for each party
 	recordCount           uint64  // records emitted in the window that starts at recordWindow
@@ -45,7 +46,7 @@ const (
 	probeEdge = "probe"
 )
 
-// edgeOf returns the edge of a connection, and whether that edge is new.
+// edgeOf returns the edge of a connection, and reports whether it has created that edge.
 func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
 	e.key = e.appendKey(e.key[:0], j)
 	if g := e.edges[string(e.key)]; g != nil {
@@ -59,7 +60,7 @@ func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
 	return g, true
 }
 
-// insert adds an edge. Aggregate edges are few, and MaxEdges does not count them.
+// insert adds an edge. MaxEdges does not bound aggregate edges, which are few.
 func (e *Engine) insert(g *edge) *edge {
 	g.removals = e.totals.evictedEdges + e.totals.foldedEdges
 	at, _ := slices.BinarySearchFunc(e.order, g, byKey)
@@ -90,8 +91,8 @@ func (e *Engine) newEdge(key string, j *verdict.Judged) *edge {
 	return g
 }
 
-// fold returns the key of the aggregate edge that a connection belongs to, empty if it has an
-// edge of its own.
+// fold returns the key of the aggregate edge to which a connection belongs. It returns an empty key
+// for a connection with an edge of its own.
 func (e *Engine) fold(j *verdict.Judged) string {
 	switch {
 	case e.cfg.Unfold:
@@ -151,7 +152,8 @@ func (e *Engine) appendLocal(b []byte, a netip.Addr) []byte {
 	return a.Unmap().WithZone("").AppendTo(b) // never aggregated, even if it is public: it is the pod's own
 }
 
-// appendPeer appends the peer: its SPIFFE identity, else its name, else its address.
+// appendPeer appends the first of these that the peer has: its SPIFFE identity, its name, its
+// address.
 func (e *Engine) appendPeer(b []byte, j *verdict.Judged, a netip.Addr) []byte {
 	if named(j) {
 		return appendName(b, j.PeerName)
@@ -177,8 +179,8 @@ func (e *Engine) appendFolded(b []byte, a netip.Addr) []byte {
 	return p.AppendTo(b)
 }
 
-// maxName bounds a name in an edge, in bytes. A longer one, such as a SPIFFE ID, is shortened and
-// ends in a hash of the whole name, so that two identities never share an edge.
+// maxName is the largest length of a name in an edge, in bytes. A longer name, such as a SPIFFE ID,
+// is shortened and ends in a hash of the whole name. So two identities never share an edge.
 const maxName = 253
 
 // appendName appends a name from the wire, with ? for each byte that is not printable ASCII.
@@ -203,7 +205,7 @@ func appendName(b []byte, name string) []byte {
 }
 
 // evict removes the edge that has been silent longest, if it has been silent at least since the last window. It
-// reports whether there was such an edge. Edges with an open finding are evicted last.
+// reports whether it removed an edge. Edges with an open finding are evicted last.
 func (e *Engine) evict() bool {
 	if e.window.crowded {
 		return false

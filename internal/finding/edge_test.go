@@ -104,8 +104,8 @@ func TestIdentitiesAreKeptApart(t *testing.T) {
 	}
 }
 
-// TestEdgesAreBounded: beyond the bound, edges fold into an aggregate edge that is marked as such, and
-// plaintext on it is still found. An edge that was silent for a window is evicted.
+// TestEdgesAreBounded: beyond the bound, edges fold into an aggregate edge. The record marks it as an
+// aggregate, and plaintext on it is still found. An edge that was silent for a window is evicted.
 func TestEdgesAreBounded(t *testing.T) {
 	r := newRig(t, finding.Config{MaxEdges: 10})
 	connect := func(n uint64, start int64) {
@@ -166,8 +166,8 @@ func TestEdgesAreBounded(t *testing.T) {
 	}
 }
 
-// TestOverflowKeepsScopes: an aggregate edge never counts traffic within the pod as traffic on the wire,
-// with Unfold or without.
+// TestOverflowKeepsScopes: an aggregate edge never counts traffic within the pod as traffic on the wire.
+// This is so whether Config.Unfold is set or not.
 func TestOverflowKeepsScopes(t *testing.T) {
 	for _, unfold := range []bool{false, true} {
 		r := newRig(t, finding.Config{MaxEdges: 1, Unfold: unfold})
@@ -208,7 +208,8 @@ func TestLiveEdgeStays(t *testing.T) {
 	}
 }
 
-// TestMoved: a connection whose judgement changes counts once, on its latest edge with its latest verdict.
+// TestMoved: a connection whose judgement changes counts only once: on its latest edge, with its latest
+// verdict.
 func TestMoved(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	first := living(talk(1, noon, verdict.Plaintext, "smtp", 25))

@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Redact is the level of redaction: which text from the wire is left out of records.
+// Redact is the level of redaction. It determines which text from the wire is left out of records.
 type Redact string
 
 // The levels. A query, a body, a cookie or an authorization value is never in a record.
@@ -49,26 +49,26 @@ type Config struct {
 	Coverage   func() Coverage         // totals since the start, called when a record needs them; nil: coverage is unknown
 }
 
-// Coverage holds totals since the start of how much was seen.
+// Coverage holds totals since the start that show how much of the traffic was seen.
 type Coverage struct {
 	Packets  uint64 // packets seen
 	Dropped  uint64 // packets lost because the ring was full
 	Evicted  uint64 // connections evicted from the full table
-	CutShort uint64 // streams that were read only at their start, because the buffers were full
-	Older    uint64 // connections older than the tap; this number itself, not its growth, is in windows too
+	CutShort uint64 // streams of which only the start was read, because the buffers were full
+	Older    uint64 // connections that started before the tap; the record of a window has this total too, not its growth
 	Since    int64  // when the capture on all interfaces began, ns since the epoch: nothing earlier was seen; 0: unknown
 	Foreign  uint64 // packets of conversations that do not involve the tapped pod, which were not examined
 
 	// Uncaptured holds the names of the pod's network interfaces that are up and not captured now.
-	// Windows have the current names too.
+	// The record of a window has the names at the time when it is emitted.
 	Uncaptured []string
 
-	// Undecoded counts packets without TCP or UDP ports, by the protocol that they carry instead,
-	// such as "sctp" or "link_type_195" (lower case, digits and _).
+	// Undecoded counts packets without TCP or UDP ports by protocol, such as "sctp" or
+	// "link_type_195". The names consist of lower-case letters, digits and _.
 	Undecoded map[string]uint64
 
-	// Counters holds other counters worth publishing, such as the sink's, by name
-	// (lower case, digits and _). Only the tap's own records contain them.
+	// Counters holds other published counters by name, such as those of the sink. The names consist
+	// of lower-case letters, digits and _. Only the tap's own records contain them.
 	Counters map[string]uint64
 }
 
@@ -81,7 +81,7 @@ type Engine struct {
 	started       bool
 	window        window
 	nextHeartbeat int64 // when the next heartbeat is due
-	due           int64 // Tick only stores the time until then
+	due           int64 // until this time Tick only stores the time
 
 	edges           map[string]*edge
 	order           []*edge // the edges, sorted by key
@@ -123,8 +123,8 @@ func New(cfg Config) *Engine {
 	return e
 }
 
-// Add adds a connection. Call it when the verdict has settled, again whenever the judgement
-// changes, and once when the connection has ended, each time with the same ID. j.Last
+// Add adds a connection. Call it when the verdict has settled, whenever the judgement changes
+// later, and once when the connection has ended. All these calls have the same j.ID. j.Last
 // advances the time as Tick does. Add does not retain j.
 func (e *Engine) Add(j *verdict.Judged) {
 	e.startFirstWindow(j.Start)
@@ -158,8 +158,8 @@ func (e *Engine) Add(j *verdict.Judged) {
 	}
 }
 
-// Tick advances the time to now, in ns since the epoch: it closes windows that are over and
-// emits heartbeats. An earlier time than before has no effect.
+// Tick advances the time to now, in ns since the epoch. It closes windows that are over and emits
+// heartbeats. A time that is not later than the current one has no effect.
 func (e *Engine) Tick(now int64) {
 	if now < e.due {
 		e.now = max(e.now, now)

@@ -35,7 +35,7 @@ func (x Expect) words() string {
 	}
 }
 
-// strictness returns the position of an expectation from lax to strict.
+// strictness returns the position of an expectation in the order from lax to strict.
 func (x Expect) strictness() int {
 	return slices.Index([]Expect{ExpectAny, ExpectUndeclared, ExpectTLS, ExpectMTLS}, x)
 }
@@ -57,9 +57,9 @@ type Expectation struct {
 // ExpectForm describes one item of the list that ParseExpect reads.
 const ExpectForm = "CIDR[:PORT]=mtls|tls|any, an IPv6 CIDR in brackets when a port follows"
 
-// ParseExpect reads a list of expectations, `CIDR[:PORT]=mtls|tls|any` separated by commas, such as
-// "10.0.0.0/8=mtls,[fd00::/8]:5432=tls". It ignores blanks around items, and empty items. A single address
-// is a prefix of its own. The error names the first invalid item and the expected form.
+//ParseExpect reads a list of expectations separated by commas, each in the form `CIDR[:PORT]=mtls|tls|any`, such as
+//"10.0.0.0/8=mtls,[fd00::/8]:5432=tls". It ignores blanks around items, and empty items. A single address stands
+//for the prefix that contains only that address. The error names the first invalid item and the expected form.
 func ParseExpect(s string) ([]Expectation, error) {
 	var list []Expectation
 	for item := range strings.SplitSeq(s, ",") {
@@ -107,8 +107,8 @@ func parseExpectation(item string) (Expectation, error) {
 	return x, err
 }
 
-// splitPort splits CIDR[:PORT]. The CIDR is in brackets if there are any; an IPv6 CIDR without brackets
-// has no port.
+// splitPort splits CIDR[:PORT]. If there are brackets, they enclose the CIDR. An IPv6 CIDR without
+// brackets has no port.
 func splitPort(s string) (cidr, port string, err error) {
 	if rest, ok := strings.CutPrefix(s, "["); ok {
 		cidr, rest, ok = strings.Cut(rest, "]")
@@ -154,8 +154,8 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// maxMeshAddrs bounds the addresses at which a mesh was seen; further ones are ignored. Only a capture
-// of many pods has so many.
+// maxMeshAddrs is the largest number of stored addresses at which a mesh was seen; further addresses
+// are ignored. Only a capture of many pods has so many.
 const maxMeshAddrs = 4096
 
 // policy determines the expectation for each connection.
@@ -210,12 +210,12 @@ func (p *policy) expectationOf(j *verdict.Judged) Expect {
 	return ExpectUndeclared
 }
 
-// oneWay lists the classes whose clients show no certificate by design. Over TLS, a connection that claims
-// such a class is not expected to be mutual, unless an expectation is declared.
+// oneWay lists the classes whose clients send no certificate by design. A TLS connection that claims such
+// a class is not expected to be mutual, unless an expectation is declared.
 var oneWay = []string{"mesh_control", "kubernetes_api", "dns"}
 
-// learnMesh records that the tapped end of j is in a mesh, and reports whether that is new. If the
-// direction is unknown it records both ends: each showed a certificate.
+// learnMesh records that the tapped end of j is in a mesh, and reports whether this was unknown
+// before. If the direction is unknown, it records both ends, because each sent a certificate.
 func (p *policy) learnMesh(j *verdict.Judged) bool {
 	if j.Mesh == "" || j.Verdict != verdict.MTLS || j.Scope == verdict.ScopePod || j.Foreign {
 		return false
@@ -242,7 +242,7 @@ func (p *policy) inMesh(j *verdict.Judged) bool {
 }
 
 // tapped returns the keys for the tapped end: its address, or the zero address if all local addresses
-// belong to one pod. If the direction is unknown it returns both ends.
+// belong to one pod. If the direction is unknown, it returns the addresses of both ends.
 func (p *policy) tapped(j *verdict.Judged) (ends [2]netip.Addr, n int) {
 	src, dst := j.Source.Addr.Unmap(), j.Destination.Addr.Unmap()
 	switch {
@@ -268,7 +268,8 @@ func peerAddr(j *verdict.Judged) netip.Addr {
 // that some clouds give pods (RFC 6598), and class E, which Istio uses for services without an address.
 var shared = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("240.0.0.0/4")}
 
-// isPublic reports whether a is an address on the internet. The declared ranges of the cluster are not.
+// isPublic reports whether a is an address on the internet. Addresses in the declared ranges of the
+// cluster are not public.
 func (p *policy) isPublic(a netip.Addr) bool {
 	return a.IsValid() && a.IsGlobalUnicast() && !isPrivate(a) && !slices.Contains(metadataAddrs, a) && !within(p.cluster, a)
 }

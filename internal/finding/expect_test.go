@@ -64,7 +64,8 @@ func TestParseExpectErrors(t *testing.T) {
 	}
 }
 
-// TestExpectation: the declared and the default expectations are those that schema/README.md describes.
+// TestExpectation: the expectations with and without a declaration are those that schema/README.md
+// describes.
 func TestExpectation(t *testing.T) {
 	node, api := netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("10.96.0.1")
 	for _, c := range []struct {
@@ -127,7 +128,7 @@ func TestExpectation(t *testing.T) {
 	}
 }
 
-// TestExpectationInPod: traffic within the pod never breaks a rule, whatever is declared.
+// TestExpectationInPod: traffic within the pod breaks no rule under any declared expectation.
 func TestExpectationInPod(t *testing.T) {
 	list, _ := finding.ParseExpect("0.0.0.0/0=mtls")
 	r := newRig(t, finding.Config{Expect: list, Mesh: "osm"})
@@ -144,8 +145,7 @@ func TestExpectationInPod(t *testing.T) {
 }
 
 // TestMeshSeen: once a mesh's mutual TLS is seen at this pod, connections with private peers are
-// expected to be mutual TLS. That includes live connections, to which the rules are applied again
-// at once.
+// expected to be mutual TLS. The rules are then applied again at once to the live connections.
 func TestMeshSeen(t *testing.T) {
 	for name, id := range map[string]finding.Identity{"a pod": pod, "a capture": {}} {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestMeshSeenElsewhere(t *testing.T) {
 	if a, b := flows[1].text("meshtls.expectation"), flows[2].text("meshtls.expectation"); a != "undeclared" || b != "mtls" {
 		t.Errorf("expectations %q and %q, want undeclared and, at an end in the mesh, mtls", a, b)
 	}
-	// A mesh that is only claimed changes no expectation.
+	// Connections that only claim to belong to a mesh change no expectation.
 	r = newRig(t, finding.Config{})
 	hint := oneWay(1, noon)
 	hint.Mesh = "istio"

@@ -24,8 +24,8 @@ var (
 	knownTypes = []string{"connection", "end", "protocol"}
 )
 
-// flowTypes returns event.type. It includes "protocol" if the record has more data on the protocol than
-// its name.
+// flowTypes returns event.type. It includes "protocol" if the record has the protocol's name and
+// further data on it.
 func flowTypes(j *verdict.Judged) []string {
 	if j.TLS != nil || j.HTTP != nil {
 		return knownTypes

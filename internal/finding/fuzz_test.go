@@ -11,9 +11,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// FuzzEngine drives an engine with connections that start, change and end in any order and at any time.
-// Every record must be valid, every event.id unique, and at the end every connection must be counted
-// exactly once.
+// FuzzEngine adds connections to an engine that start, change and end in any order and at any time.
+// Every record must be valid, and every event.id must be unique. At the end every connection must be
+// counted exactly once.
 func FuzzEngine(f *testing.F) {
 	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"))
 	f.Add([]byte("a connection opens, is judged anew, moves to another edge and ends"))

@@ -92,7 +92,8 @@ func only(r *rig, dataset string) []finding.Record {
 	return out
 }
 
-// TestGoldenFinding: the findings of two rules, from the first hit to the end.
+// TestGoldenFinding: the findings of two rules, from the first hit to the end, are those of the
+// golden file.
 func TestGoldenFinding(t *testing.T) {
 	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", Coverage: covered(12, 1)})
 	r.e.Tick(noon)
@@ -160,7 +161,7 @@ func covered(packets, dropped uint64) func() finding.Coverage {
 	}
 }
 
-// TestReplay: the same capture gives the same bytes again.
+// TestReplay: a second run over the same capture emits the same bytes.
 func TestReplay(t *testing.T) {
 	run := func() []finding.Record {
 		r := newRig(t, finding.Config{Coverage: covered(1, 0)})

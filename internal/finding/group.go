@@ -7,9 +7,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// groupID returns a hash of rule, cluster, server and port. It is the same for one problem on all
-// replicas, and at both ends if they name the server alike. The server is the tapped workload as
-// name.namespace if it serves, else the peer's name in the same form, else the peer's address.
+// groupID returns a hash of rule, cluster, server and port. One problem has the same ID on all
+// replicas, and at both ends if both use the same name for the server. If the tapped workload is
+// the server, its name is hashed as name.namespace. Otherwise the peer's name is hashed in the same
+// form, or the peer's address if it has no name.
 func (e *Engine) groupID(r int, j *verdict.Judged) string {
 	return digestOf(rules[r].id, e.cfg.Identity.Cluster, e.server(j), strconv.Itoa(int(j.Destination.Port)))
 }
@@ -32,9 +33,9 @@ func (e *Engine) server(j *verdict.Judged) string {
 	return string(e.appendFolded(nil, j.Destination.Addr))
 }
 
-// serviceName returns the form name.namespace of the names that a Kubernetes service has: "web",
-// "web.shop", "web.shop.svc", "web.shop.svc.cluster.local", and Istio's form of them in SNI. It returns
-// other names unchanged.
+// serviceName returns the name of a Kubernetes service as name.namespace. It accepts the forms "web",
+// "web.shop", "web.shop.svc" and "web.shop.svc.cluster.local", and Istio's form of these names in SNI.
+// Other names are returned unchanged.
 func serviceName(name, namespace string) string {
 	if rest, ok := strings.CutPrefix(name, "outbound_."); ok { // outbound_.PORT_.SUBSET_.HOST
 		if _, host, ok := strings.Cut(rest, "_."); ok {

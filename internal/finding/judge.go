@@ -2,8 +2,8 @@ package finding
 
 import "github.com/meshtls-tap/meshtls-tap/internal/verdict"
 
-// judge counts a connection with a verdict on its edge. It emits findings at once, and the edge's posture
-// if the edge is new or its worst connection is worse than before.
+// judge counts a connection with a verdict on its edge. It emits findings at once. It also emits the
+// edge's posture if the edge is new, or has become worse (see emitPostureIfChanged).
 func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	g, fresh := e.edgeOf(j)
 	t := traitsOf(j)
@@ -56,8 +56,9 @@ func (g *edge) storeLatest(t traits, j *verdict.Judged) {
 	copyJudged(*at, j)
 }
 
-// copyJudged copies a connection over an older one and reuses its memory. It leaves out the list of
-// offered cipher suites, which is long and the same for all connections of a client.
+// copyJudged copies a connection over an older one and reuses the memory of the older one. It
+// leaves out the list of offered cipher suites, which is long and the same for all connections of a
+// client.
 func copyJudged(to, from *verdict.Judged) {
 	tls := to.TLS
 	*to = *from
@@ -72,7 +73,8 @@ func copyJudged(to, from *verdict.Judged) {
 	to.TLS = tls
 }
 
-// recordMTLSProof records a connection that was shown to be mutual TLS, once for each connection.
+// recordMTLSProof records on the edge that a connection was shown to be mutual TLS. Each connection
+// is recorded once.
 func (e *Engine) recordMTLSProof(g *edge, t traits, j *verdict.Judged, was *liveConnection) {
 	if !t.has(mtlsBit) || was.edge == g && was.traits.has(mtlsBit) {
 		return
@@ -87,8 +89,8 @@ func (e *Engine) recordMTLSProof(g *edge, t traits, j *verdict.Judged, was *live
 	g.proofOf(partyOf(j), e.now).recordMTLS(j.Last)
 }
 
-// emitPostureIfChanged emits the posture of an edge that is new, or whose latest connection is worse
-// than all before it in this window and the previous one.
+// emitPostureIfChanged emits the posture of an edge if the edge is new. It also emits it if the
+// latest connection is worse than all before it in this window and the previous one.
 func (e *Engine) emitPostureIfChanged(g *edge, t traits, fresh bool) {
 	worse := t.rank() > max(g.peak, g.previousPeak)
 	g.peak = max(g.peak, t.rank())
@@ -103,7 +105,7 @@ func (e *Engine) emitPostureIfChanged(g *edge, t traits, fresh bool) {
 	e.emitPosture(g, action, e.now, &cover)
 }
 
-// totals holds counts of the whole run that the stored edges do not contain.
+// totals holds the counts of the whole run that are no longer in a stored edge.
 type totals struct {
 	start        int64  // ns since the epoch
 	silent       uint64 // connections without payload

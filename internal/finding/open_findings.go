@@ -21,8 +21,8 @@ const (
 	stateWithdrawn = "withdrawn"
 )
 
-// openFinding is the finding of one rule on one edge. It is kept after it is resolved, for the
-// totals and because it may open again.
+// openFinding is the finding of one rule on one edge. A resolved finding is retained, because the
+// totals include it and it may open again.
 type openFinding struct {
 	open      bool
 	severity  int // the highest severity of its hits
@@ -38,14 +38,14 @@ type openFinding struct {
 	why       string // event.reason, set while the withdrawal is emitted
 }
 
-// ongoingPerWindow bounds the ongoing findings that the end of a window emits. With it, a pod with
-// 50 edges publishes at most 0.1 records/s: in 10 minutes 50 postures, 3 postures of the aggregate
-// edges (pod, DNS, probes), 2 heartbeats and the ongoing findings. Further findings continue to
-// count and come first at the end of the next window.
+// ongoingPerWindow is the largest number of ongoing findings that the end of a window emits. It
+// keeps a pod with 50 edges at 0.1 records/s or less: 10 minutes have 50 postures, 3 postures of
+// the aggregate edges (pod, DNS, probes), 2 heartbeats and the ongoing findings. Hits of further
+// findings are still counted, and these findings come first at the end of the next window.
 const ongoingPerWindow = 5
 
-// addHits counts n connections of edge g that break rule r; j is the latest of them. It emits
-// the finding at once if it opens or becomes more severe.
+// addHits counts n connections of edge g that break rule r; j is the latest of them. It emits the
+// finding at once if the finding opens or becomes more severe.
 func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity int, n uint64) {
 	f := g.findings[r]
 	if f == nil {
@@ -73,8 +73,8 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 	e.emitFinding(g, r, f, state, e.now, e.coverageUntil(e.now))
 }
 
-// retractHit subtracts a connection that turned out to be something else, or to belong to
-// another edge. If it was the only hit, the finding is retracted at once (count 0).
+// retractHit subtracts a connection that turned out to have another verdict or to belong to another
+// edge. If the connection was the only hit, the finding is retracted at once (count 0).
 func (e *Engine) retractHit(g *edge, r int) {
 	f := g.findings[r]
 	f.count -= min(f.count, 1)
@@ -87,9 +87,10 @@ func (e *Engine) retractHit(g *edge, r int) {
 }
 
 // reportOpenFindings emits open findings at the end of a window. A finding is resolved if the
-// window was whole and had judged connections but no hit. A finding is ongoing if it has hits that
-// were not emitted yet, or was not emitted in this window and a live connection still breaks the
-// rule. In a whole window at most ongoingPerWindow ongoing findings are emitted.
+// window was whole and had judged connections but no hit. It is ongoing if it has hits that no
+// record has counted yet. It is also ongoing if it was not emitted in this window and a live
+// connection still breaks the rule. The end of a whole window emits at most ongoingPerWindow
+// ongoing findings.
 func (e *Engine) reportOpenFindings(end int64, whole bool) {
 	type telling struct {
 		g *edge
@@ -129,7 +130,7 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 	}
 }
 
-// emitFinding emits a finding.
+// emitFinding emits a record of finding f, of rule r on edge g, in the given state.
 func (e *Engine) emitFinding(g *edge, r int, f *openFinding, state string, at int64, cover span) {
 	f.pending, f.reported = 0, e.window.start
 	if e.isSuppressed(rules[r].id) {
@@ -151,9 +152,9 @@ func (e *Engine) emitFinding(g *edge, r int, f *openFinding, state string, at in
 
 var findingTypes = []string{"connection", "info"}
 
-// recordNumber returns the number of an edge's next record in this window, as part of event.id. It
-// stays unique if Flush has split the window, or if the edge was removed and created again: an
-// edge emits fewer than 2^32 records in a window.
+// recordNumber returns the number of an edge's next record in this window, as part of event.id. No
+// number repeats, even if Flush has split the window or the edge was removed and created again. It
+// relies on fewer than 2^32 records of an edge in a window.
 func (e *Engine) recordNumber(g *edge) uint64 {
 	if g.recordWindow != e.window.start {
 		g.recordCount, g.recordWindow = 0, e.window.start

@@ -6,7 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// overflow returns the aggregate edge for edges beyond Config.MaxEdges, and whether it is new.
+// overflow returns the aggregate edge for the edges that exceed Config.MaxEdges, and reports
+// whether it is new.
 func (e *Engine) overflow(scope, class string) (g *edge, fresh bool) {
 	key := overflowKey(scope, class)
 	if g := e.edges[key]; g != nil {
@@ -15,8 +16,8 @@ func (e *Engine) overflow(scope, class string) (g *edge, fresh bool) {
 	return e.insert(&edge{key: key, folded: true, overflow: true, expect: ExpectAny, scope: scope, class: class}), true
 }
 
-// overflowKey returns the key of the aggregate edge. Each scope and class has its own, so that traffic
-// within the pod never looks like traffic on the wire.
+// overflowKey returns the key of the aggregate edge of a scope and class. Traffic within the pod has
+// another key than traffic on the wire, and so never looks like it.
 func overflowKey(scope, class string) string {
 	if scope == verdict.ScopeWire && class == "workload" {
 		return "other"
@@ -24,14 +25,14 @@ func overflowKey(scope, class string) string {
 	return "other " + scope + " " + class
 }
 
-// minFoldingRank is the lowest rank of a connection whose new edge may displace an edge of lower
-// rank: plaintext, or encrypted without proof of both ends. Edges of rank 0, which have only
-// unanswered plaintext, may be displaced by any connection of higher rank.
+//minFoldingRank is the lowest rank of a connection whose new edge may replace an edge of lower rank.
+//Connections of this rank or more are plaintext, or encrypted without proof of both ends. Edges of rank 0,
+//which have only unanswered plaintext, may be replaced by an edge of any connection of higher rank.
 const minFoldingRank = 4 // see traits.rank
 
 // foldWeakestEdge frees an entry for the edge of connection j, if the rules apply to j. It folds an edge of
-// lower rank into the aggregate edge, so that edges with plaintext keep their names and edges with mutual
-// TLS lose theirs first. It reports false if there is no edge of lower rank.
+// lower rank into the aggregate edge. So edges with plaintext keep their names, and edges with mutual TLS
+// lose their names first. It reports whether it folded an edge.
 func (e *Engine) foldWeakestEdge(j *verdict.Judged) bool {
 	rank := traitsOf(j).retentionRank()
 	if rank == 0 || !ruled(j) {
@@ -61,7 +62,7 @@ func (e *Engine) foldWeakestEdge(j *verdict.Judged) bool {
 	return true
 }
 
-// restoreProof moves the proofs of a connection's party from the aggregate edge to g, the party's own new
+// restoreProof moves the proof of a connection's party from the aggregate edge to g, the party's own new
 // edge.
 func (e *Engine) restoreProof(g *edge, j *verdict.Judged) {
 	o := e.edges[overflowKey(j.Scope, j.Class)]
@@ -75,8 +76,8 @@ func (e *Engine) restoreProof(g *edge, j *verdict.Judged) {
 	}
 }
 
-// rank returns the retention rank of the worst connection that the edge has had, 0 if no rule applies to
-// the edge.
+// rank returns the retention rank of the worst connection that the edge has had. It returns 0 if no rule
+// applies to the edge.
 func (g *edge) rank() int {
 	if g.scope != verdict.ScopeWire || g.class != "workload" {
 		return 0
@@ -157,7 +158,8 @@ func (c *counts) merge(o *counts) {
 	}
 }
 
-// current returns the edge that g was folded into, else g; nil for nil.
+// current returns the edge into which g was folded, or g if it was not folded. It returns nil for
+// nil.
 func (g *edge) current() *edge {
 	if g != nil && g.foldedInto != nil {
 		return g.foldedInto

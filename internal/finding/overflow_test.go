@@ -12,8 +12,8 @@ import (
 )
 
 // TestPlaintextKeepsItsEdge: beyond the bound, edges with mutual TLS are folded first, then edges with TLS
-// that is not mutual. Each plaintext peer has a finding of its own while there is capacity for its name,
-// and every connection is counted.
+// that is not mutual. Each plaintext peer has a finding of its own as long as there is an entry for its
+// edge. Every connection is counted.
 func TestPlaintextKeepsItsEdge(t *testing.T) {
 	const most, more = 20, 5
 	for name, filler := range map[string]func(id uint64, at int64) *verdict.Judged{
@@ -66,7 +66,7 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 				if s.EdgesFolded != most || counts["plaintext"] != most+more || counts[fillers] != 3*most {
 					t.Errorf("%d edges folded, connections %v", s.EdgesFolded, counts)
 				}
-				for n := range 3 * most { // live connections end, whichever edge counts them
+				for n := range 3 * most { // each live connection ends, on its own edge or on the aggregate edge
 					j := peer(filler(uint64(n+1), noon), n)
 					j.Ended = true
 					r.e.Add(j)
@@ -77,9 +77,10 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 	}
 }
 
-// TestMadeUpPlaintextYields: forged segments of text, each from another invented address and without a
-// connection, do not fold edges of real peers, whichever comes first. Plaintext that is found later has a
-// finding of its own, and an edge that was mutual TLS is remembered.
+// TestMadeUpPlaintextYields: many forged plaintext segments, each from a different invented address, do
+// not take the edges of real peers. Plaintext of a real peer still has a finding of its own. If the
+// segments belong to no connection, an edge that was mutual TLS is also remembered. After a SYN that was
+// answered, such an edge may be forgotten.
 func TestMadeUpPlaintextYields(t *testing.T) {
 	t.Run("segments only", func(t *testing.T) {
 		madeUp(t, false, "plaintext-edge honest", "mtls-downgrade early", "mtls-downgrade mutual-3")
@@ -140,7 +141,7 @@ func madeUp(t *testing.T, answered bool, wants ...string) {
 	r.e.Flush(noon + 20*minute)
 }
 
-// TestFoldedEdgeMoves: if a connection of a folded edge turns into something worse, it gets an edge of its
+// TestFoldedEdgeMoves: if a connection of a folded edge becomes worse, the connection gets an edge of its
 // own again.
 func TestFoldedEdgeMoves(t *testing.T) {
 	r := newRig(t, finding.Config{MaxEdges: 1})
@@ -161,7 +162,7 @@ func TestFoldedEdgeMoves(t *testing.T) {
 		!slices.Contains(keys, "other plaintext 1") {
 		t.Errorf("edges %q", keys)
 	}
-	// A connection that no rule applies to folds no edge.
+	// A connection to which no rule applies causes no folding.
 	local := plain(3, noon)
 	local.Scope, local.PeerName = verdict.ScopePod, "local"
 	r.e.Add(local)

@@ -30,8 +30,8 @@ func (x Expectation) String() string {
 	return cidr + ":" + strconv.Itoa(int(x.Port)) + "=" + string(x.Want)
 }
 
-// Expect replaces Config.Expect, for live connections and for later ones. A finding that breaks no rule
-// under the new expectations is withdrawn, not resolved: nothing changed on the wire.
+// Expect replaces Config.Expect, for live connections and for later ones. If a finding breaks no rule
+// under the new expectations, it is withdrawn, not resolved, because nothing changed on the wire.
 func (e *Engine) Expect(list []Expectation) {
 	e.policy.declared = list
 	for _, g := range e.order {
@@ -67,7 +67,8 @@ func (e *Engine) applyExpectations(g *edge) {
 	}
 }
 
-// withdrawFinding ends an open finding for a reason other than traffic.
+// withdrawFinding ends an open finding for a reason other than traffic: why, a value of
+// event.reason.
 func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 	f.open = false
 	for id, l := range e.liveConnections {
@@ -82,8 +83,8 @@ func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 	f.why = ""
 }
 
-// Mute replaces the list of muted rules. Their findings are counted but not published. Muting a rule
-// withdraws its open findings; unmuting it publishes them again as open.
+// Mute replaces the list of muted rules. Findings of muted rules are counted but not published.
+// Muting a rule withdraws its open findings. Unmuting the rule publishes them again as open.
 func (e *Engine) Mute(rules []string) {
 	was := e.overrides.muted
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
@@ -101,9 +102,8 @@ func (e *Engine) Mute(rules []string) {
 	})
 }
 
-// Namespace sets which of the muted rules and of the expectations were chosen by the tapped
-// namespace, and not by the platform. All records with a coverage publish it
-// (meshtls.coverage.namespace).
+// Namespace sets the muted rules and the expectations that the tapped namespace chose, as opposed
+// to the platform. Every record with a coverage publishes them in meshtls.coverage.namespace.
 func (e *Engine) Namespace(mute []string, expect []Expectation) {
 	e.overrides.mute, e.overrides.expect = mute, nil
 	for _, x := range expect {

@@ -18,8 +18,8 @@ func expects(t *testing.T, list string) []finding.Expectation {
 	return x
 }
 
-// TestWithdrawn: a changed expectation resolves nothing. A finding that breaks no rule any more is
-// withdrawn with the reason, and opens again if it breaks a rule again.
+// TestWithdrawn: a changed expectation resolves no finding. A finding that no longer breaks a rule
+// is withdrawn with the reason. It opens again if it breaks a rule again.
 func TestWithdrawn(t *testing.T) {
 	for name, end := range map[string]bool{"a living connection": false, "one that ended": true} {
 		t.Run(name, func(t *testing.T) {
@@ -77,8 +77,9 @@ func TestExpectedLess(t *testing.T) {
 	}
 }
 
-// TestMute: muting a rule withdraws its open findings; their connections are still counted, and unmuting
-// opens them again. Each record has the muted rules, and those that the namespace muted.
+// TestMute: muting a rule withdraws its open findings. Their connections are still counted, and unmuting
+// opens the findings again. Each record lists the muted rules and, separately, those that the namespace
+// muted.
 func TestMute(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon)

@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
-// TestRecordAfterPanic: the next record contains nothing of a record that a panic left unfinished. The
-// pipeline recovers from such panics.
+// TestRecordAfterPanic: if a panic leaves a record unfinished, the next record contains nothing of it.
+// The pipeline recovers from such panics.
 func TestRecordAfterPanic(t *testing.T) {
 	panics := 0
 	for failing := 1; failing <= 8; failing++ { // number of the call of Interfaces that panics

@@ -6,7 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// emitPosture emits the posture of an edge: its state in the open window up to s.to.
+// emitPosture emits the posture of an edge, which is its state from the start of the open window to
+// s.to.
 func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 	h := header{
 		dataset: DatasetPosture, kind: "state", category: ofNetwork, types: postureTypes, action: action, message: postureSentence(g, s),
@@ -49,7 +50,7 @@ func postureSentence(g *edge, s *span) string {
 		g.judged(), g.counts.window(unjudgedBit), lost, clock(s.from, s.to))
 }
 
-// blindRules returns the rules that had no evidence on the edge in this window.
+// blindRules returns the rules for which the edge gave no evidence in this window.
 func (g *edge) blindRules() []string {
 	var rules []string
 	if g.judged() == 0 {
@@ -62,12 +63,12 @@ func (g *edge) blindRules() []string {
 	return rules
 }
 
-// findingEdge returns meshtls.edge of a finding.
+// findingEdge returns the value of meshtls.edge for a finding.
 func (g *edge) findingEdge() record.Edge {
 	return record.Edge{Key: g.key, From: g.from, To: g.to, Port: g.port, Folded: g.folded}
 }
 
-// postureEdge returns meshtls.edge of a posture.
+// postureEdge returns the value of meshtls.edge for a posture.
 func (g *edge) postureEdge() record.Edge {
 	out := g.findingEdge()
 	out.Connections = byVerdict(g.counts.window)

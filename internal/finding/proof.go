@@ -6,9 +6,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// party is the remote end whose downgrade a rule detects: its exact address, or the identity in its
-// certificate. An edge can represent many parties (a name that clients claim, a /24 of the internet, all
-// edges beyond the bound), and the traffic of one party shows nothing about another.
+// party is a remote end that may change from mutual TLS to less, which is a downgrade. It is identified
+// by its exact address, or by the identity in its certificate. An edge can contain many parties (a name
+// that clients claim, a /24 of the internet, all edges beyond the bound). The traffic of one party shows
+// nothing about another.
 type party struct {
 	peer     netip.Addr
 	client   netip.Addr // set if it is unknown which end is local
@@ -29,21 +30,23 @@ func partyOf(j *verdict.Judged) party {
 	return p
 }
 
-// proof is the history of one party on an edge.
+// proof records what one party of an edge was seen to speak, and when: mutual TLS, or something
+// less.
 type proof struct {
 	party
 	first          int64 // time of the first proof of mutual TLS, 0: none
-	clean          bool  // mutual TLS and nothing less, up to now or in the last window
-	mutual, lesser bool  // whether mutual TLS, or something less, was seen in this window
+	clean          bool  // the party spoke mutual TLS and nothing less: either always, or in a whole window since it last spoke less
+	mutual, lesser bool  // in this window, mutual TLS, or something less, was seen
 	everLesser     bool  // something less was ever seen
 	active         int64
 }
 
-// maxProofs bounds the parties of an edge that are remembered, some 120 bytes each. Beyond this bound,
-// the party that has been silent longest is forgotten, and a downgrade of it goes undetected.
+// maxProofs is the largest number of parties that an edge remembers. Each takes about 120 bytes.
+// Beyond this bound, the party that has been silent longest is forgotten, and its downgrade goes
+// undetected.
 const maxProofs = 16
 
-// proofOf returns the history of a party, which is empty if the party is new.
+// proofOf returns the proof of a party. It adds an empty one if the party is new.
 func (g *edge) proofOf(who party, now int64) *proof {
 	oldest := 0
 	for i := range g.proofs {
@@ -64,7 +67,8 @@ func (g *edge) proofOf(who party, now int64) *proof {
 	return &g.proofs[oldest]
 }
 
-// recordMTLS records that the party was shown to speak mutual TLS at a time.
+// recordMTLS records that the party was shown to speak mutual TLS at the time at, in ns since the
+// epoch.
 func (p *proof) recordMTLS(at int64) {
 	p.mutual = true
 	if p.first == 0 {
@@ -75,12 +79,12 @@ func (p *proof) recordMTLS(at int64) {
 // recordLesser records that the party was shown to speak something less than mutual TLS.
 func (p *proof) recordLesser() { p.lesser, p.everLesser, p.clean = true, true, false }
 
-// isDowngrade reports whether a connection that is less than mutual TLS is a downgrade: it started at or
-// after the party's first proof, and the party spoke mutual TLS and nothing less up to now, or in the last
-// window.
+// isDowngrade reports whether a connection that is less than mutual TLS is a downgrade. It is one if it
+// started at or after the party's first proof, and the party spoke only mutual TLS: either always, or in a
+// whole window since it last spoke less.
 func (p *proof) isDowngrade(start int64) bool { return p.clean && p.first != 0 && start >= p.first }
 
-// startWindow prepares the history for the next window.
+// startWindow prepares the proof for the next window.
 func (p *proof) startWindow() {
 	p.clean = p.clean || p.mutual && !p.lesser
 	p.mutual, p.lesser = false, false

@@ -11,7 +11,7 @@ import (
 )
 
 // TestDowngradeIsOfOneParty: the downgrade of one server is not reported for another server on the same
-// edge, whether they share a public network, a name or the aggregate edge.
+// edge. The two servers share a public network, a name or the aggregate edge.
 func TestDowngradeIsOfOneParty(t *testing.T) {
 	at := func(j *verdict.Judged, direction, from, to, name, basis string) *verdict.Judged {
 		j.Direction, j.Source.Addr, j.Destination.Addr, j.Destination.Port = direction, netip.MustParseAddr(from), netip.MustParseAddr(to), 8443
@@ -60,7 +60,7 @@ func TestDowngradeIsOfOneParty(t *testing.T) {
 	}
 }
 
-// TestPartiesAreBounded: an edge with more servers than are remembered gives no false downgrade, and a
+// TestPartiesAreBounded: an edge with more servers than it can remember causes no false downgrade. A
 // downgrade of the latest server is still detected.
 func TestPartiesAreBounded(t *testing.T) {
 	r := newRig(t, finding.Config{})

@@ -57,8 +57,8 @@ type header struct {
 	nth     uint64 // number of the record in that window
 }
 
-// startRecord starts a record in e.record; emitRecord completes it. Between the two calls the caller sets
-// the members of its kind of record.
+// startRecord starts a record in e.record. The caller then sets the members of its kind of record, and
+// emitRecord completes the record.
 func (e *Engine) startRecord(h *header) *record.Record {
 	e.id = e.eventID(h)
 	e.sequences[h.dataset]++
@@ -105,8 +105,8 @@ func (e *Engine) emitRecord(h *header, iface string) {
 	e.cfg.Emit(Record{Dataset: h.dataset, Rule: rule, ID: e.id, Key: key, Time: h.time, Value: value})
 }
 
-// eventID returns a hash of the source, the subject and the time of a record. The same record always has
-// the same ID, and records of two taps have different ones.
+// eventID returns a hash of the source, the subject and the time of a record. A record that is sent
+// again has the same ID. Records of two taps have different IDs.
 func (e *Engine) eventID(h *header) string {
 	b := e.scratch[:0]
 	b = append(b, h.dataset...)
@@ -124,7 +124,8 @@ func (e *Engine) eventID(h *header) string {
 	return digest(b)
 }
 
-// digest returns the first 128 bits of a SHA-256 in hexadecimal: enough to be unique in a fleet.
+// digest returns the first 128 bits of the SHA-256 of b in hexadecimal. They are enough to be
+// unique in a fleet.
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	var out [32]byte

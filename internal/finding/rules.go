@@ -15,7 +15,8 @@ type rule struct {
 	hits     severities
 }
 
-// severities holds event.severity of a hit by expectation; 0: the connection breaks no rule.
+// severities holds the event.severity of a hit for each expectation. With severity 0, the
+// connection breaks no rule.
 type severities struct{ mtls, tls, undeclared int }
 
 func (s *severities) severityFor(x Expect) int {
@@ -39,9 +40,9 @@ const (
 	ruleCount
 )
 
-// rules lists the rules with their severities. The steps are those of Elastic's detection rules (21 low,
-// 47 medium, 73 high), with 60 between them for plaintext to the internet, and 20 where no expectation is
-// declared.
+// rules lists the rules with their severities. Most severities are those of Elastic's detection rules (21
+// low, 47 medium, 73 high). Plaintext to the internet may have 60, and a connection without a declared
+// expectation may have 20.
 var rules = [ruleCount]rule{
 	plaintextEdge: {"plaintext-edge", "Plaintext between workloads", severities{mtls: 73, tls: 60, undeclared: 20}},
 	tlsNotMutual:  {"tls-not-mutual", "TLS without a client certificate where mutual TLS is expected", severities{mtls: 47}},
@@ -59,8 +60,7 @@ func Rules() []string {
 
 const referenceBase = "https://github.com/meshtls-tap/meshtls-tap/blob/main/schema/README.md#"
 
-// ruled reports whether the rules apply to a connection: they cover connections between workloads on the
-// wire.
+// ruled reports whether the rules apply to a connection: it is between workloads, on the wire.
 func ruled(j *verdict.Judged) bool {
 	return j.Scope == verdict.ScopeWire && j.Class == "workload"
 }
@@ -91,9 +91,9 @@ func becameLesser(was *liveConnection, j *verdict.Judged) bool {
 		(slices.Contains(j.Reasons, "plaintext_after_tls") || slices.Contains(j.Reasons, "second_handshake"))
 }
 
-// applyRules applies the rules to a connection, emits findings that open or become more severe, and
-// returns t with the bits of the rules that the connection breaks. A connection counts once for each rule.
-// Its hit is retracted if a later judgement shows that it does not break the rule.
+// applyRules applies the rules to a connection and emits findings that open or become more severe. It
+// returns t with the bits of the rules that the connection breaks. A connection counts at most once for
+// each rule. Its hit is retracted if a later judgement shows that the connection does not break the rule.
 func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.Judged, x Expect) traits {
 	for r := range rules {
 		bit := ruleBit + r
@@ -121,8 +121,8 @@ func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.J
 	return t
 }
 
-// reapplyRules applies the rules to live connections again after a mesh was first seen at this pod:
-// connections without a declared expectation are then expected to be mutual TLS.
+// reapplyRules applies the rules to live connections again, after a mesh was first seen at this
+// pod. From then on, connections without a declared expectation are expected to be mutual TLS.
 func (e *Engine) reapplyRules() {
 	for _, g := range e.order {
 		for v, j := range g.latest {
@@ -201,8 +201,8 @@ func ProtocolName(protocol string) string {
 	return protocol
 }
 
-// describe returns the words for a connection in a sentence: "HTTP in plaintext", "TLS 1.3 without a
-// client certificate (the server did not ask for one)".
+//describe returns the words for a connection in a sentence, such as "HTTP in plaintext" or
+//"TLS 1.3 without a client certificate (the server did not ask for one)".
 func describe(j *verdict.Judged) string {
 	if j.Verdict == verdict.Plaintext && slices.Contains(j.Reasons, "cipher_without_encryption") {
 		return ProtocolName(j.Protocol) + " without encryption"

@@ -19,7 +19,8 @@ func (r *rig) findings() []string {
 	return out
 }
 
-// TestRules: each connection breaks the expected rule, with the expected severity, or none.
+// TestRules: each connection breaks the expected rule, with the expected severity. Some break no
+// rule.
 func TestRules(t *testing.T) {
 	declined := func(id uint64, start int64) *verdict.Judged {
 		return tlsTalk(id, start, verdict.TLS, verdict.AuthDeclined)
@@ -135,8 +136,8 @@ func TestStates(t *testing.T) {
 	step("mtls-downgrade ongoing 60 x1", "plaintext-edge ongoing 20 x1")
 }
 
-// TestDowngrade: a change from mutual TLS to less is a finding. A mixture from the start is not, and
-// neither is a connection that started before the first proof.
+// TestDowngrade: a change from mutual TLS to less is a finding. A mixture from the start is not a
+// finding. A connection that started before the first proof is not a finding either.
 func TestDowngrade(t *testing.T) {
 	on := func(j *verdict.Judged) *verdict.Judged { // one edge for all
 		j.PeerName, j.PeerNameBasis, j.Destination.Port, j.Mesh = "api", "sni", 8080, ""
@@ -204,8 +205,8 @@ func TestDowngrade(t *testing.T) {
 	}
 }
 
-// TestOngoingIsBounded: at most 5 ongoing findings are emitted at the end of a window, those that have
-// waited longest first. No count is lost.
+// TestOngoingIsBounded: the end of a window emits at most 5 ongoing findings, beginning with those
+// that have waited longest. No count is lost.
 func TestOngoingIsBounded(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon)
@@ -245,7 +246,8 @@ func TestOngoingIsBounded(t *testing.T) {
 	}
 }
 
-// TestGroup: replicas and both ends have the same group_id for a problem where names allow it.
+// TestGroup: a problem has the same group_id on all replicas, and at both ends if both use the same
+// name for the server.
 func TestGroup(t *testing.T) {
 	group := func(id finding.Identity, change func(j *verdict.Judged)) string {
 		t.Helper()

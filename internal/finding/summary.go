@@ -33,8 +33,8 @@ type Edge struct {
 	Expectation string // the strictest of its connections
 	Verdict     string // the worst verdict of its connections, see schema/README.md
 	Seen        []Seen // one item for each verdict that occurred, worst first
-	FirstProof  int64  // first connection that was shown to be mutual TLS, ns since the epoch; 0: none
-	LastProof   int64  // the latest such connection
+	FirstProof  int64  // time of the first connection that was shown to be mutual TLS, ns since the epoch; 0: none
+	LastProof   int64  // time of the latest such connection
 	MissedStart uint64 // connections whose start was not captured
 	MissedBytes uint64 // connections with bytes that were not captured
 	Accepted    bool   // the server accepted plaintext
@@ -58,8 +58,8 @@ type Finding struct {
 	Message  string
 }
 
-// Summary returns the totals up to now. Edges are sorted: edges on the wire come first, among them the
-// worst, and equal ones are in the order of their keys. The result shares no memory with e.
+// Summary returns the totals up to now. Edges on the wire come first. Within this order, worse edges
+// come first, and equally bad edges are sorted by key. The result shares no memory with e.
 func (e *Engine) Summary() Summary {
 	s := Summary{
 		Start: e.totals.start, End: e.now, Silent: e.totals.silent, EdgesGone: e.totals.evictedEdges, EdgesFolded: e.totals.foldedEdges, Gone: e.totals.counts.seen(nil),

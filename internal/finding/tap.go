@@ -29,14 +29,14 @@ func (e *Engine) Started(now int64, t SelfTest) {
 	e.emitTap(now, "started", "", &t)
 }
 
-// Degraded emits a record with the reason why the tap sees or delivers less than it should.
+// Degraded emits a record that the tap sees or delivers less than it should, with the reason.
 func (e *Engine) Degraded(now int64, reason string) {
 	e.Tick(now)
 	e.emitTap(now, "degraded", reason, nil)
 }
 
-// Lost emits a record with the reason why an interface is not captured. If this state lasts, it becomes a
-// finding; see Config.Interfaces.
+// Lost emits a record that an interface is not captured, with the reason. If this state lasts, a finding
+// opens (see Config.Interfaces).
 func (e *Engine) Lost(now int64, iface, reason string) {
 	e.Tick(now)
 	e.emitTapOf(now, "degraded", iface, reason, nil)
@@ -51,13 +51,14 @@ func (e *Engine) Recovered(now int64, iface string) {
 	e.pollInterfaces()
 }
 
-// Stopped emits a record with the reason why the tap ends. Call Flush first.
+// Stopped emits a record that the tap ends, with the reason. Call Flush first.
 func (e *Engine) Stopped(now int64, reason string) {
 	e.endBlind(reason)
 	e.emitTap(now, "stopped", reason, nil)
 }
 
-// Checked emits the record of `tap check` (event.action check). It proves only that a record can be published.
+// Checked emits the record of `tap check` (event.action check). The record proves only that records can be
+// published.
 func (e *Engine) Checked(now int64) {
 	e.Tick(now)
 	e.emitTap(now, "check", "", nil)
@@ -76,13 +77,13 @@ func (e *Engine) heartbeat() {
 // tapTypes maps event.action to event.type.
 var tapTypes = map[string][]string{"check": {"info"}, "started": {"start"}, "heartbeat": {"info"}, "degraded": {"change"}, "recovered": {"change"}, "stopped": {"end"}}
 
-// emitTap emits a record of the tap itself. Its coverage covers the whole run.
+// emitTap emits a record of the tap itself. The coverage in the record covers the whole run.
 func (e *Engine) emitTap(now int64, action, reason string, t *SelfTest) {
 	e.emitTapOf(now, action, "", reason, t)
 }
 
-// emitTapOf emits a record of the tap itself, or of one interface if iface is set. The records of one
-// interface, degraded or recovered, replace each other: they have one key.
+// emitTapOf emits a record of the tap itself, or of one interface if iface is set. The degraded and
+// recovered records of one interface have the same key, so each replaces the one before.
 func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest) {
 	kept := action
 	if iface != "" {

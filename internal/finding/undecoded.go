@@ -13,7 +13,7 @@ var control = map[string]bool{
 }
 
 // Hidden returns the sorted names in c.Undecoded of packets that may have carried connections, and the
-// number of such packets. Records claim nothing about them.
+// number of such packets. Records make no statement about these packets.
 func (c *Coverage) Hidden() (names []string, packets uint64) {
 	for _, name := range slices.Sorted(maps.Keys(c.Undecoded)) {
 		if n := c.Undecoded[name]; n > 0 && !control[name] {
@@ -49,7 +49,7 @@ func undecodedGrowth(now, before map[string]uint64) map[string]uint64 {
 	return grown
 }
 
-// undecoded returns meshtls.coverage.undecoded.
+// undecoded returns the value of meshtls.coverage.undecoded.
 func (c *Coverage) undecoded() map[string]uint64 {
 	names, _ := c.Hidden()
 	out := make(map[string]uint64, len(names))

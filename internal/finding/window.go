@@ -8,7 +8,7 @@ import (
 )
 
 // window is a period of packet time. Windows start at Phase plus a multiple of their length since the
-// epoch, so that they do not depend on when the tap started.
+// epoch, so their starts do not depend on the start of the tap.
 type window struct {
 	start, end int64 // ns since the epoch, end excluded
 	from       int64 // start of the observed part of the window
@@ -73,7 +73,7 @@ func (e *Engine) coverageUntil(end int64) span {
 	}
 }
 
-// growth returns the growth of a counter, which may have restarted from 0.
+// growth returns the growth of a counter. The counter may have restarted from 0.
 func growth(now, before uint64) uint64 {
 	if now < before {
 		return now
@@ -88,7 +88,8 @@ func (e *Engine) coverage() Coverage {
 	return e.cfg.Coverage()
 }
 
-// coverageOf returns meshtls.coverage. blind lists the rules that had no evidence.
+// coverageOf returns the value of meshtls.coverage. blind lists the rules for which there was no
+// evidence.
 func (e *Engine) coverageOf(s *span, blind []string) *record.Coverage {
 	out := &record.Coverage{
 		Window: record.Window{Start: record.Time(s.from), End: record.Time(s.to)}, Since: record.Time(s.Since),
@@ -103,8 +104,8 @@ func (e *Engine) coverageOf(s *span, blind []string) *record.Coverage {
 	return out
 }
 
-// uncaptured returns a clause with the interfaces that are not captured: ", not captured on net1". It is
-// empty if there are none.
+// uncaptured returns a clause with the interfaces that are not captured, such as ", not captured on
+// net1". The clause is empty if all are captured.
 func (s *span) uncaptured() string {
 	if len(s.Uncaptured) == 0 {
 		return ""

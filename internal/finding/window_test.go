@@ -27,8 +27,8 @@ func equal(t *testing.T, got, want []string) {
 	}
 }
 
-// TestWindows: windows start at the phase and are closed by packet time, and a long connection is in the
-// posture of each.
+// TestWindows: windows start at the phase, and packet time closes them. A long connection is in the
+// posture of each window.
 func TestWindows(t *testing.T) {
 	r := newRig(t, finding.Config{Phase: 4 * time.Minute, Coverage: covered(10, 0)})
 	r.e.Tick(noon)
@@ -173,7 +173,8 @@ func TestPostureAtOnce(t *testing.T) {
 	}
 }
 
-// TestHeartbeat: one heartbeat each time that one is due, and none later for missed ones.
+// TestHeartbeat: each time that a heartbeat is due, one is emitted. Missed heartbeats are not
+// emitted later.
 func TestHeartbeat(t *testing.T) {
 	r := newRig(t, finding.Config{Heartbeat: 5 * time.Minute})
 	r.e.Started(noon, finding.SelfTest{})
@@ -189,8 +190,8 @@ func TestHeartbeat(t *testing.T) {
 	equal(t, got, []string{"12:00:00 started", "12:05:00 heartbeat", "12:10:00 heartbeat", "13:00:00 heartbeat"})
 }
 
-// TestSteadyRate: a pod with 50 edges, and the aggregate edges of the pod, DNS and probes, emits at most
-// 0.1 records/s apart from flows, however many findings it has.
+// TestSteadyRate: a pod with 50 edges emits at most 0.1 records/s apart from flows, however many
+// findings it has. It also has the aggregate edges of the pod, DNS and probes.
 func TestSteadyRate(t *testing.T) {
 	kinds := map[string]func(id uint64, start int64) *verdict.Judged{
 		"all mutual":    mutual,

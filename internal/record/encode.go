@@ -9,9 +9,9 @@ import (
 
 //go:generate go run ./generate
 
-// AppendJSON appends r as one JSON object without a line break. The output is that of encoding/json, with
-// three differences: characters that a terminal does not show as themselves are escaped, an optional object without members is left out,
-// and only maps allocate. Members have the order of the types, so equal records have equal bytes.
+// AppendJSON appends r as one JSON object without a line break. The output is the same as that of encoding/json, with two differences.
+// Characters that a terminal does not show as themselves are escaped, and an optional object without members is left out. AppendJSON
+// allocates only for maps. Members have the order of the types, so equal records have equal bytes.
 func (r *Record) AppendJSON(b []byte) []byte { return object(b, r.appendMembers) }
 
 // object appends an object. members appends its members, each with a comma at its end.
@@ -29,8 +29,8 @@ func closed(b []byte) []byte {
 	return append(b, '}', ',')
 }
 
-// closedUnlessEmpty does the same as closed, but removes an object without members. at is the offset of
-// the object's name.
+// closedUnlessEmpty does the same as closed for an object with members. It removes an object without
+// members; at is the offset of the object's name.
 func closedUnlessEmpty(b []byte, at int) []byte {
 	if b[len(b)-1] == '{' {
 		return b[:at]

@@ -9,8 +9,8 @@ import (
 const hexDigits = "0123456789abcdef"
 
 // appendQuoted appends s as a JSON string. In addition to the characters that RFC 8259 requires, it
-// escapes all that a terminal interprets or does not show (controls, bidirectional marks, line
-// separators): names come from the wire, and records are printed to terminals. Bytes that are not UTF-8
+// escapes all that a terminal interprets or does not show: controls, bidirectional marks and line
+// separators. Names come from the wire, and records are printed to terminals. Bytes that are not UTF-8
 // become U+FFFD.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
@@ -73,8 +73,8 @@ func plain(b []byte) int {
 }
 
 // plain8 reports whether the first eight bytes of b are printable ASCII without quotation marks and
-// backslashes. It may be false although they are. A byte that is less than a space, a quotation mark or
-// a backslash makes a subtraction borrow from its highest bit, and the addition sets that bit for DEL.
+// backslashes. A false result may be wrong. A byte that is less than a space, a quotation mark or a
+// backslash makes a subtraction borrow from its highest bit. The addition sets that bit for DEL.
 func plain8(b []byte) bool {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	x := binary.LittleEndian.Uint64(b)

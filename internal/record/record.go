@@ -21,9 +21,9 @@ const (
 	ECSVersion = "9.5.0-dev"
 )
 
-// Record is one published record. The members up to Meshtls, and Observer, Orchestrator and Service, are
-// field sets of the Elastic Common Schema (ECS, ECSVersion) with its names, types and units. Kubernetes
-// has the names of Elastic's Beats. Meshtls holds all other data.
+// Record is one published record. All members except Kubernetes and Meshtls are from the Elastic Common
+// Schema (ECS, ECSVersion), with its names, types and units. Kubernetes has the names of Elastic's
+// Beats. Meshtls holds all other data.
 type Record struct {
 	Timestamp Time   `json:"@timestamp"`        // when it happened, by the packets' time
 	Message   string `json:"message,omitempty"` // one sentence for people; in findings and postures

@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// FuzzRecord: the JSON of any record decodes to the same record, is equal to the output of encoding/json
-// once decoded, and contains nothing that a terminal interprets.
+// FuzzRecord: the JSON of any record decodes to the same record, and has the same members and values as
+// the output of encoding/json. It contains nothing that a terminal interprets.
 func FuzzRecord(f *testing.F) {
 	for seed := range uint64(60) {
 		f.Add(seed, "<a href=\"\\&\">\x00\x1b[31m\x7f\u0085\u202e\u2028 é世\U0001f600\U000e0041\ufffd")

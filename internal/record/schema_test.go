@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
-// TestSchema: record.schema.json and the types have the same members at every path with the same JSON
-// types, and members that the schema requires are always written.
+// TestSchema: record.schema.json and the types have the same members at every path, with the same
+// JSON types. Members that the schema requires are always written.
 func TestSchema(t *testing.T) {
 	var s struct {
 		node

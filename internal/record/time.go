@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Time is nanoseconds since the epoch. In JSON it is RFC 3339 in UTC with nine digits of a second, so that
-// all have one length and sort by time as text.
+// Time is nanoseconds since the epoch. In JSON it is RFC 3339 in UTC with nine digits of a second. So all
+// times have one length, and sorting them as text sorts them by time.
 type Time int64
 
 // errTime is the error for a time that nanoseconds since the epoch cannot express.

@@ -62,8 +62,8 @@ const (
 	tcpFlags      = 13
 )
 
-// sampled are the bits of a sequence number that are 0 in the first sampledBytes of each 16 MiB.
-// Packets with such a sequence number are accepted.
+// sampled is a mask. Packets whose sequence number has none of its bits are accepted. They are
+// those in the first sampledBytes of each 16 MiB.
 const (
 	sampled      = 0x00ff0000
 	sampledBytes = 64 << 10

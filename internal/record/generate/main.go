@@ -210,8 +210,8 @@ func condition(kind, x, operator string) string {
 	return x + operator + "0"
 }
 
-// needsTest reports whether an optional struct of a type must be compared with zero, because it has a
-// member that is always written. Otherwise it is left out if it has no members.
+// needsTest reports whether an optional struct of a type must be compared with zero. This is so if it
+// has a member that is always written. Otherwise the encoder leaves it out when it has no members.
 func (g *generator) needsTest(name string) bool {
 	for _, m := range g.structs[name] {
 		inner := g.structs[m.kind]
