@@ -24,7 +24,7 @@ func hbone(id uint64, start int64) *verdict.Judged {
 	return j
 }
 
-// arriving returns j as a connection that the peer opens to the pod.
+// arriving turns j into a connection that the peer opens to the pod, and returns it.
 func arriving(j *verdict.Judged) *verdict.Judged {
 	j.Direction = verdict.DirectionIngress
 	j.Source.Addr, j.Destination.Addr = j.Destination.Addr, j.Source.Addr

@@ -6,10 +6,10 @@ import (
 	"net/netip"
 )
 
-//appendCommunityID appends the Community ID of a connection, version 1.0 with seed 0
-//(https://github.com/corelight/community-id-spec). The ID is "1:" and the base64 of a SHA-1 over the seed,
-//the lower end's address, the other address, the protocol, a zero, and both ports. Both directions have the
-//same ID. If an address is missing, the function appends nothing.
+// appendCommunityID appends the Community ID of a connection, version 1.0 with seed 0
+// (https://github.com/corelight/community-id-spec). The ID is "1:" and the base64 of a SHA-1 over the seed,
+// the lower end's address, the other address, the protocol, a zero, and both ports. Both directions have the
+// same ID. If an address is missing, the function appends nothing.
 func appendCommunityID(b []byte, protocol uint8, x, y netip.AddrPort) []byte {
 	ax, ay := x.Addr().Unmap(), y.Addr().Unmap()
 	if !ax.IsValid() || !ay.IsValid() || ax.Is4() != ay.Is4() {

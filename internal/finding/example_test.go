@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// An engine turns judged connections into records. It emits a finding at once for plaintext where mutual
-// TLS is expected.
+// An engine turns judged connections into records. Plaintext where mutual TLS is expected is a finding at
+// once.
 func ExampleEngine() {
 	expect, err := finding.ParseExpect("10.0.0.0/8=mtls")
 	if err != nil {

@@ -57,9 +57,9 @@ type Expectation struct {
 // ExpectForm describes one item of the list that ParseExpect reads.
 const ExpectForm = "CIDR[:PORT]=mtls|tls|any, an IPv6 CIDR in brackets when a port follows"
 
-//ParseExpect reads a list of expectations separated by commas, each in the form `CIDR[:PORT]=mtls|tls|any`, such as
-//"10.0.0.0/8=mtls,[fd00::/8]:5432=tls". It ignores blanks around items, and empty items. A single address stands
-//for the prefix that contains only that address. The error names the first invalid item and the expected form.
+// ParseExpect reads a list of expectations separated by commas, each in the form `CIDR[:PORT]=mtls|tls|any`, such as
+// "10.0.0.0/8=mtls,[fd00::/8]:5432=tls". It ignores blanks around items, and empty items. A single address stands
+// for the prefix that contains only that address. The error names the first invalid item and the expected form.
 func ParseExpect(s string) ([]Expectation, error) {
 	var list []Expectation
 	for item := range strings.SplitSeq(s, ",") {

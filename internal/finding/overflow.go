@@ -25,9 +25,9 @@ func overflowKey(scope, class string) string {
 	return "other " + scope + " " + class
 }
 
-//minFoldingRank is the lowest rank of a connection whose new edge may replace an edge of lower rank.
-//Connections of this rank or more are plaintext, or encrypted without proof of both ends. Edges of rank 0,
-//which have only unanswered plaintext, may be replaced by an edge of any connection of higher rank.
+// minFoldingRank is the lowest rank of a connection whose new edge may replace an edge of lower rank.
+// Connections of this rank or more are plaintext, or encrypted without proof of both ends. Edges of rank 0,
+// which have only unanswered plaintext, may be replaced by an edge of any connection of higher rank.
 const minFoldingRank = 4 // see traits.rank
 
 // foldWeakestEdge frees an entry for the edge of connection j, if the rules apply to j. It folds an edge of

@@ -201,8 +201,8 @@ func ProtocolName(protocol string) string {
 	return protocol
 }
 
-//describe returns the words for a connection in a sentence, such as "HTTP in plaintext" or
-//"TLS 1.3 without a client certificate (the server did not ask for one)".
+// describe returns the words for a connection in a sentence, such as "HTTP in plaintext" or
+// "TLS 1.3 without a client certificate (the server did not ask for one)".
 func describe(j *verdict.Judged) string {
 	if j.Verdict == verdict.Plaintext && slices.Contains(j.Reasons, "cipher_without_encryption") {
 		return ProtocolName(j.Protocol) + " without encryption"
