@@ -7,22 +7,21 @@ import (
 )
 
 // After returns the session of the bytes that followed the end of TLS, or nil if there are none. These bytes are plaintext, another
-// handshake, or unrecognized. Their session is judged like a connection, and can have an After itself.
+// handshake, or unrecognized. Their session is judged like a connection. TLS can end in it, too, so it can have an After of its own.
 func (s *afterLayer) After() *Session { return s.after }
 
 // Unsure reports whether only the contents of After show that TLS has ended, because bytes before them are missing. In that case only
 // recognized contents count.
 func (s *afterLayer) Unsure() bool { return s.unsure }
 
-// Parted reports whether bytes are missing from both sides that may contain the end of TLS and another handshake. Later bytes belong to
-// After.
+// Parted reports whether both sides lack bytes that may contain the end of TLS and another handshake. Later bytes belong to After.
 func (s *afterLayer) Parted() bool { return s.parted }
 
 // Tail returns the follower of the TLS records of a finished session.
 func (s *afterLayer) Tail() Tail { return s.tail }
 
-// Resume turns s, a new session, into a finished one with a conclusion. missed is the number of earlier bytes that are missing; nothing
-// else is known about earlier bytes. f follows the TLS records.
+// Resume turns s, a new session, into a finished one with a conclusion. f follows the TLS records. missed is the number of earlier bytes
+// that are missing. Nothing else is known about the earlier bytes.
 func (s *Session) Resume(conclusion any, f Tail, missed int64) {
 	s.SetConclusion(conclusion)
 	s.finished, s.tail = true, f
@@ -51,7 +50,7 @@ func (s *Session) Skip(side Side, offset, n int64) {
 const maxAfter = 3
 
 // endsAt reports whether TLS has ended: a record's header was expected, and the next bytes of the side are not a record of the same
-// handshake. had is how many bytes of the header came before data.
+// handshake. had is how many bytes of the header came in earlier calls.
 func (s *tlsLayer) endsAt(side Side, had int, data []byte) bool {
 	t := s.tls
 	l, r := &t.layers[side], &s.sides[side].p.rec
@@ -193,8 +192,8 @@ func (s *afterLayer) endInText(side Side, offset int64, data []byte, ack int64) 
 	a.Data(side, offset, data, ack, 0)
 }
 
-// endUnseen notes that another handshake may be missing (see Tail.parted). Both sides are then examined like a connection that is captured
-// from the middle on.
+// endUnseen notes that TLS may have ended, and another handshake begun, in bytes that are missing (see Tail.parted). From here on, both
+// sides are examined like a connection whose start was not captured.
 func (s *afterLayer) endUnseen(side Side, offset int64, data []byte, ack, gap int64) {
 	if s.after == nil {
 		s.startAfter()
@@ -220,7 +219,7 @@ func (s *streams) unseen(side Side) {
 	s.revision++
 }
 
-// decided reports whether more bytes are unlikely to change the kind of this session, which is an After.
+// decided reports whether more bytes are unlikely to change the kind of s, which is the session of bytes after the end of TLS (see After).
 func (s *Session) decided() bool {
 	known := false
 	for i := range s.sides {

@@ -17,12 +17,13 @@ func (s *recognition) Preceded() (Kind, string) {
 	return s.preceding, ""
 }
 
-// Negotiated reports whether all that the client sent before TLS was the negotiation of TLS in a known protocol.
+// Negotiated reports whether the client sent only a negotiation of TLS before TLS began, in a known protocol. For HTTP, any request
+// counts as a negotiation.
 func (s *recognition) Negotiated() bool {
 	return s.preceding == KindPlain && (s.upgraded == "http" || !s.saidMore)
 }
 
-// precede notes what was sent before TLS, which begins at an offset of a side.
+// precede notes what both ends sent before TLS. TLS begins at offset in the bytes of side.
 func (s *recognition) precede(side Side, offset int64) {
 	other := &s.sides[side.Other()]
 	said, short, clean := offset+other.seen, 0, true
@@ -72,8 +73,8 @@ func rank(k Kind) int {
 	return 0
 }
 
-// negotiates reports whether a client's segment contains only a request for TLS, or commands that come before such a request, and neither
-// credentials nor content. Commands that are split over segments are not recognized.
+// negotiates reports whether a client's segment contains only a request for TLS, or only commands that usually come before such a
+// request. A segment with credentials or content does not count. Commands that are split over segments are not recognized.
 func negotiates(b []byte) bool {
 	const least, most = 4, 512
 	switch {

@@ -87,8 +87,8 @@ func inRecords(b []byte) []byte {
 	return out
 }
 
-// counted checks that a Pool counts about held bytes for each session, and 0 once the sessions are dropped. held is the memory that a
-// session uses.
+// counted checks that a Pool counts about as much memory for each session as the session uses, which is held bytes. After the sessions are
+// dropped, the Pool must count 0.
 func counted(t *testing.T, name string, held int, fill func(*Session)) {
 	t.Helper()
 	m := &Pool{}

@@ -12,13 +12,13 @@ import (
 // TLS 1.2 are longer.
 const minProtected = 9
 
-// telling reports whether TLS sends records of a type and length. Records of application data that are too small for ciphertext do not
-// count.
+// telling reports whether a record of a type and length is evidence of TLS. Application data and heartbeats that are too small for
+// ciphertext are not evidence.
 func telling(typ byte, length int) bool {
 	return typ != wire.ContentApplicationData && typ != wire.ContentHeartbeat || length >= minProtected
 }
 
-// claims reports whether bytes of this kind look encrypted or announce encryption. The other side must then confirm it.
+// claims reports whether bytes of this kind look encrypted or announce encryption. This is only a claim, which the other side must confirm.
 func (k Kind) claims() bool { return k == KindTLS || k == KindGreeting || k == KindEncrypted }
 
 // answered reports whether both hellos of a handshake were seen. t may be nil.
@@ -38,8 +38,9 @@ func (s *Session) recognizeAnew(side Side, offset int64, held, data []byte, ack 
 	s.recognize(side, offset, data, ack)
 }
 
-// concludeReplies decides the kind of a few bytes that answer a hello, records or a banner of the other side, but are not of that protocol.
-// An answer in ciphertext would be of that protocol, so text needs no minimum length.
+// concludeReplies decides the kind of a side that has sent only a few bytes, if the connection or the other side looks like TLS, SSH or
+// other encryption. An encrypted answer would be in the same protocol. Therefore any other answer that is text is plaintext, however short
+// it is.
 func (s *recognition) concludeReplies() {
 	for i := range s.sides {
 		st, other := &s.sides[i], &s.sides[Side(i).Other()]
@@ -59,7 +60,7 @@ func (s *recognition) concludeReplies() {
 	}
 }
 
-// Unknown reports whether no protocol has been recognized in the bytes of a side, and they cannot be TLS.
+// Unknown reports whether the bytes of a side cannot be TLS and no other protocol has been recognized in them.
 func (s *streams) Unknown(side Side) bool {
 	st := &s.sides[side]
 	if st.kind == KindNone && st.p != nil && len(st.p.head) > 0 {

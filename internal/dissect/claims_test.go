@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// TestPlaintextAfterAClaim checks that plaintext is found after TLS records or a hello of the same end, if the other end answered nothing,
-// however the bytes are split into segments.
+// TestPlaintextAfterAClaim checks an end that sends TLS records or a hello, and then plaintext, while the other end sends nothing. The
+// plaintext must be found however the bytes are split into segments.
 func TestPlaintextAfterAClaim(t *testing.T) {
 	rec := func(typ byte, body []byte) []byte {
 		return append([]byte{typ, 3, 3, byte(len(body) >> 8), byte(len(body))}, body...)

@@ -53,7 +53,7 @@ func (s *recognition) recognizeDatagram(side Side, b []byte) {
 	case st.protocol == "dns":
 		return
 	case s.spokePlaintext():
-		// plaintext stays plaintext: neither DTLS nor QUIC is expected after it
+		// after plaintext neither DTLS nor QUIC is expected
 		s.recognizePlaintext(side, b)
 	case s.udp.looked > 1 && quicPacket(b), quicBegins(b):
 		s.udp.quic = &quic{}
@@ -115,9 +115,9 @@ func (s *udpLayer) startDatagramTLS(side Side, over tlsmsg.Over, protocol string
 	s.revision++
 }
 
-// contradicts reports whether a datagram belongs to neither QUIC nor DTLS, although an earlier datagram of either end did. The first
-// datagram of an end must have a long header of QUIC or consist of DTLS records, and encrypted data is not text. Any other datagram is
-// examined as a plaintext answer to the other end's hello.
+// contradicts reports whether a datagram belongs to neither QUIC nor DTLS, in a connection that began with one of them. The first
+// datagram of an end must have a long header of QUIC or consist of DTLS records. Later datagrams must not be text, because ciphertext is not.
+// Any other datagram is examined as a plaintext answer to the other end's hello.
 func (s *afterLayer) contradicts(side Side, b []byte) bool {
 	st := &s.sides[side]
 	text := len(b) >= protocols.MinText && protocols.CountNonText(b[:min(len(b), protocols.SampleSize)]) == 0

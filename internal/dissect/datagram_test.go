@@ -65,8 +65,8 @@ func TestPlaintextDatagramsStaySo(t *testing.T) {
 	}
 }
 
-// TestPlaintextDatagramsAfterAHello checks that plaintext is not called TLS because the first packet is TLS or looks like it. Either end
-// may send the plaintext, from its first datagram on or later.
+// TestPlaintextDatagramsAfterAHello checks plaintext after a first packet that is TLS or looks like TLS. The plaintext must not be
+// called TLS. Either end may send it, in its first datagram or later.
 func TestPlaintextDatagramsAfterAHello(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
 	header := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)

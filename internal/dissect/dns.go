@@ -44,7 +44,7 @@ type dns struct {
 	sides   [2]dnsStream
 	answers []Answer
 	spoke   [2]bool // the side sent a message of DNS
-	alien   bool    // a message is not DNS, or may be something else
+	alien   bool    // a message is of another protocol, or may be
 }
 
 // question waits for its answer. name is empty if the entry is unused.

@@ -28,7 +28,7 @@ type dnsRR struct {
 	ttl   uint32
 }
 
-// dnsText is a message with one question. It is a response if rcode is not negative.
+// dnsText returns a message with one question. The message is a response if rcode is not negative.
 func dnsText(id uint16, name string, typ uint16, rcode int, answers ...dnsRR) []byte {
 	b := binary.BigEndian.AppendUint16(nil, id)
 	if rcode < 0 {

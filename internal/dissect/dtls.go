@@ -33,8 +33,8 @@ type dtlsSide struct {
 	first [maxDTLSMessages]uint32 // type and size of each message, 0 if it was not seen
 }
 
-// contradicts reports whether a message with the same number came before with another type or size. Then it is unknown which of the two the
-// receiver used. Hellos are excluded: they are sent again with a cookie, and the numbers may start again.
+// contradicts reports whether an earlier message with the same number as the message of f had another type or size. Then it is unknown
+// which of the two messages the receiver used. Hellos are excluded: they are sent again with a cookie, and the numbers may start again.
 func (d *dtlsSide) contradicts(f *fragment) bool {
 	if int(f.seq) >= len(d.first) || f.typ <= tlsmsg.TypeHelloVerifyRequest {
 		return false
@@ -79,8 +79,8 @@ type fragment struct {
 	data         []byte // the captured part of the fragment's body
 }
 
-// readFragment parses the fragment at the start of b. b is the captured part of the rest of a record; left is the size of that rest in
-// bytes.
+// readFragment parses the fragment at the start of b. b is the captured part of the bytes that remain in a record. left is the number of
+// these bytes on the wire.
 func readFragment(b []byte, left int) (f fragment, ok bool) {
 	if len(b) < dtlsFragment {
 		return f, false
@@ -216,7 +216,7 @@ func (s *udpLayer) dtlsFragment(side Side, f fragment) {
 		return
 	}
 	if at > d.at || !d.begun || f.seq == d.current() && !d.open && f.offset > 0 {
-		// its header is buffered, too, so that it can be parsed later
+		// the fragment's header is buffered, too, so that the fragment can be parsed later
 		d.stuck = !d.early.add(&s.memory, at, at+uint64(max(f.length, 1)), f.whole()) || d.stuck
 		return
 	}

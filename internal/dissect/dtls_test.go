@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// dtlsTalk is a conversation of DTLS 1.2, optionally with a HelloVerifyRequest.
+// dtlsTalk returns a conversation of DTLS 1.2, optionally with a HelloVerifyRequest.
 func dtlsTalk(t testing.TB, auth capturetest.ClientAuth, verify bool) []capturetest.DTLSMessage {
 	t.Helper()
 	talks, err := capturetest.TLSTalk(tls.VersionTLS12, auth, 1)

@@ -39,7 +39,7 @@ type handshake struct {
 
 func (h *handshake) typ() uint8 { return h.hdr[0] }
 
-// between reports whether a message may begin here.
+// between reports whether the next byte would be the first byte of a message.
 func (h *handshake) between() bool { return h.hdrN == 0 }
 
 // addHandshakeGap notes that bytes of a side's handshake are missing.

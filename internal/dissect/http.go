@@ -84,7 +84,7 @@ func (s *Session) readHTTP(side Side, data []byte) {
 // wanted are the names of the header fields that are parsed.
 var wanted = [...]string{"host:", "user-agent:", "upgrade:", "content-length:", "transfer-encoding:"}
 
-// isWanted reports whether a line is, or may become once it is complete, a header field that is parsed.
+// isWanted reports whether a line is a header field that is parsed. An incomplete line counts if it may become such a field.
 func isWanted(line []byte) bool {
 	for _, w := range &wanted {
 		if n := min(len(w), len(line)); foldsTo(line[:n], w[:n]) {
@@ -94,7 +94,7 @@ func isWanted(line []byte) bool {
 	return false
 }
 
-// foldsTo reports whether b equals name if the case of ASCII letters is ignored. name must be in lower case.
+// foldsTo reports whether b equals name, ignoring the case of ASCII letters. name must be in lower case.
 func foldsTo(b []byte, name string) bool {
 	if len(b) != len(name) {
 		return false

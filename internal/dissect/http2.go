@@ -155,8 +155,8 @@ type fields struct {
 	method, authority, host, path, agent, content, status string
 }
 
-// add stores a field. Only the first field of a name counts. It allocates at most once for each name: a block of 8 KiB can refer to a long
-// entry of the HPACK table eight thousand times.
+// add stores a field. Only the first field of a name counts. add allocates at most once for each name: a block of 8 KiB can refer to a
+// long entry of the HPACK table eight thousand times.
 func (f *fields) add(h hpack.HeaderField) {
 	switch h.Name {
 	case ":method":

@@ -183,7 +183,7 @@ func TestHTTP2InTheMiddle(t *testing.T) {
 			t.Errorf("%d frames in: kind %d %q", skip, kind, protocol)
 		}
 	}
-	// the first bytes were the middle of a frame
+	// the first captured bytes are from the middle of a frame
 	s := dissect.New()
 	noise := make([]byte, 300)
 	for i := range noise {

@@ -41,8 +41,8 @@ func talked(s *Session, talk [2]string, piece int) (out said) {
 	return out
 }
 
-// TestHeadsInPieces checks that a line gives the same result in one piece, which is not copied, and in several pieces, also in a session
-// that reuses a dropped one.
+// TestHeadsInPieces checks that a line gives the same result in one piece, which is not copied, and in several pieces. The session may
+// be new, or reuse the memory of a dropped one.
 func TestHeadsInPieces(t *testing.T) {
 	for _, talk := range heads {
 		want := talked(New(), talk, 1<<20)

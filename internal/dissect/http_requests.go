@@ -22,9 +22,9 @@ type follower struct {
 // (grpc.health.v1.HealthCheckRequest).
 const maxCall = 300
 
-// OneRequest reports whether all bytes of plaintext HTTP are known to belong to one request without a body and its response, or to
-// repetitions of that request with the same method and path. In HTTP/2 one stream with up to maxCall bytes of DATA counts. It stays false
-// once a client has sent something else, or bytes were missing or not examined.
+// OneRequest reports whether all bytes of plaintext HTTP are known to belong to one request without a body, to repetitions of that request
+// with the same method and path, and to their responses. In HTTP/2 one stream counts, with up to maxCall bytes of DATA. OneRequest stays
+// false once a client has sent something else, or bytes were missing or not examined.
 func (s *plainLayer) OneRequest() bool {
 	return s.http != nil && s.http.Method != "" && !s.strayed && !s.finished && !s.failed
 }
@@ -47,8 +47,8 @@ func (s *plainLayer) Asking() bool {
 	return protocols.StartsHTTPRequest(st.p.head)
 }
 
-// OnlyDNS reports whether the connection carries only DNS. both means that both sides have sent DNS, asked that at least one side has. If a
-// side has sent anything else, both results are false.
+// OnlyDNS reports whether the connection carries only DNS. both means that both sides have sent DNS. asked means that at least one side has
+// sent DNS. If a side has sent anything else, both results are false.
 func (s *plainLayer) OnlyDNS() (both, asked bool) {
 	if s.dns == nil || s.strayed || s.failed {
 		return false, false

@@ -17,7 +17,7 @@ type memory struct {
 	pool       *Pool // nil if the session shares nothing
 	buffered   int   // total capacity of the buffers, in bytes
 	otherBytes int   // bytes in use apart from the buffers, as counted in Pool.BytesInUse
-	light      bool  // otherBytes was reduced, since a conclusion has replaced the facts
+	light      bool  // otherBytes was reduced, because a conclusion has replaced the facts
 }
 
 // streams contains the two directions, and the state of the session as a whole.
@@ -41,7 +41,7 @@ type plainLayer struct {
 	plainFrom    int64 // bytes of both ends up to the point where PlainAfter starts to count
 	plainDecided bool  // PlainAfter was exceeded, and revision was incremented once because of it
 	watchEnded   bool  // watched became false, and revision was incremented once because of it
-	unsealed     bool  // plaintext of an application was seen in a protocol that seals
+	unsealed     bool  // plaintext of an application was seen in a protocol with its own encryption
 	strayed      bool  // see markStrayed
 	doubt        bool  // bytes are missing, and no plaintext was seen since
 	tunnelOpen   bool  // a proxy granted a tunnel

@@ -1,19 +1,20 @@
 package dissect
 
-// Up to TLS 1.2, and in SSL 2.0, handshake messages are plaintext, such as a Certificate with many names, a CertificateRequest or a
-// CertificateStatus. The padding of a ClientHello is plaintext, too. If the start of such a flight is missing, its remainder is text or
-// structured binary without a record's header, and does not show what the connection carries. A flight ends when its sender has received an
-// answer.
+// A flight is a series of messages that one end sends before it needs an answer. Handshake messages are plaintext up to TLS 1.2 and in SSL
+// 2.0, such as a Certificate with many names, a CertificateRequest or a CertificateStatus. The padding of a ClientHello is plaintext, too.
+// If the start of a flight is missing, its remainder looks like text or structured binary without a record's header. It does not show what
+// the connection carries. A flight ends when its sender has received an answer.
 
 // maxFlight bounds the length of a flight, in bytes of the stream. The value is maxUpgrade, the range in which TLS is looked for after
 // other bytes.
 const maxFlight = maxUpgrade
 
-// flight describes the first bytes that were seen of a direction whose start is missing. They may be the remainder of a flight.
+// flight describes the first captured bytes of a direction whose start is missing. They may be the remainder of a flight of plaintext
+// handshake messages.
 type flight struct {
 	begun, over bool
 	from        int64 // stream offset of the first byte after the gap
-	ack         int64 // bytes of the other side that the packet with the byte at from acknowledges
+	ack         int64 // how many bytes of the other side are acknowledged by the packet that contains the byte at from
 	passed      int64 // bytes seen up to the end of the flight
 }
 
@@ -46,7 +47,7 @@ func (s *tlsLayer) inFlight(side Side) bool {
 	return st.startLost && st.p != nil && !st.p.flight.over && (s.tls == nil || s.tls.Server == nil || !s.tls.Server.TLS13())
 }
 
-// handshaking returns inFlight if at least one end speaks TLS, and false otherwise.
+// handshaking reports whether the bytes of a side may be the remainder of a plaintext flight, and at least one end speaks TLS.
 func (s *tlsLayer) handshaking(side Side) bool { return s.tls != nil && s.inFlight(side) }
 
 // flightLost notes that the position in the records of a TLS side is unknown because of missing bytes. If the side has not yet sent a

@@ -2,10 +2,10 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// In TLS 1.3 a close_notify looks like a record with two bytes of data. If such a record came last and the next records of both sides are
-// missing, another handshake may have been among them. Later records may be protected by its keys.
+// In TLS 1.3 a close_notify looks like a record with two bytes of data. If such a record is the last one before missing bytes of both
+// sides, the missing bytes may contain another handshake. The keys of that handshake may protect later records.
 
-// tailEnd describes whether the latest records of a side may be the last ones that the keys of a handshake protect.
+// tailEnd describes whether the latest records of a side may be the last ones before another handshake, which has other keys.
 type tailEnd uint8
 
 const (
@@ -18,7 +18,8 @@ const (
 const (
 	// minLostHello is how many missing bytes are needed to contain a hello and the header of its record.
 	minLostHello = 64
-	// lostRecently is for how many records after a gap of one side the gap still counts together with a gap of the other side.
+	// lostRecently is how many records may follow a gap of one side before the gap no longer counts. Gaps of both sides that count at
+	// the same time may hide a handshake.
 	lostRecently = 16
 )
 

@@ -50,7 +50,8 @@ func (s *Session) setProtocol(side Side, r *protocols.Recognizer, both bool) {
 	}
 }
 
-// maybes holds the recognizers that returned Maybe for the bytes as a client's, and as a server's.
+// maybes holds the recognizers that returned Maybe for the bytes of a direction: in client as bytes of a client, in server as bytes of a
+// server.
 type maybes struct{ client, server protocols.Set }
 
 // matchLines tries the recognizers of text protocols on a later segment of a direction that began with unrecognized text. A command can

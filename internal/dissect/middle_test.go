@@ -18,8 +18,8 @@ func noise(n int) []byte {
 	return b
 }
 
-// TestMiddleOfAStream checks connections that are captured from the middle on. The first captured segment begins with a message, or the
-// middle of a message comes before it.
+// TestMiddleOfAStream checks connections that are captured from the middle on. The first captured segment is a message, or it is a part of
+// another message and the message follows.
 func TestMiddleOfAStream(t *testing.T) {
 	for _, c := range []struct{ name, side, protocol string }{
 		{"http request", "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "http"},
@@ -96,7 +96,7 @@ func TestNoiseStaysUnknown(t *testing.T) {
 	}
 }
 
-// TestOneHeaderIsNoTLS checks that bytes are not called TLS because they look like the header of one record.
+// TestOneHeaderIsNoTLS checks that a connection is not called TLS if its bytes only look like the header of one record.
 func TestOneHeaderIsNoTLS(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, append([]byte{23, 3, 3, 0, 20}, noise(200)...), -1, 0)

@@ -54,8 +54,8 @@ func segmentSize(r *rand.Rand) int {
 	}
 }
 
-// headed returns messages of ciphertext, each after a plaintext header. The ciphertext has at least least bytes: an authentication tag and
-// one byte.
+// headed returns messages of ciphertext, each after a plaintext header. least is the minimum size of the ciphertext in bytes: an
+// authentication tag and one byte.
 func headed(least int, header func(r *rand.Rand, i, n int) []byte) opaque {
 	return func(r *rand.Rand, n int) (out []segment) {
 		split := r.IntN(8) == 0 // header and body in separate segments
@@ -96,7 +96,7 @@ func streamed(stream func(r *rand.Rand, n int) []byte) opaque {
 	}
 }
 
-// prose is compressible text with records.
+// prose returns compressible text of JSON records.
 func prose(r *rand.Rand, n int) []byte {
 	words := strings.Fields("the order of customer payment failed with status ok error timeout server request id user name address city invoice total currency EUR USD item quantity price shipped pending returned warehouse")
 	var b bytes.Buffer
@@ -129,7 +129,7 @@ func zstandard(r *rand.Rand, n int) []byte {
 
 func snappy(r *rand.Rand, n int) []byte { return s2.EncodeSnappy(nil, prose(r, n)) }
 
-// media is audio or video as codecs write it: packets with small headers and entropy-coded data.
+// media returns audio or video as codecs write it: packets with small headers and entropy-coded data.
 func media(r *rand.Rand, n int) []byte {
 	var b []byte
 	for i := 0; len(b) < n; i++ {

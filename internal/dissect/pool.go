@@ -78,7 +78,8 @@ func (m *Pool) cache() *tlsmsg.FingerprintCache {
 	return &m.fingerprints
 }
 
-// recycle stores the parsers of a finished session to be used again. If a conclusion was stored, it also stores the session's facts.
+// recycle stores the parsers of a finished session to be used again. If the session has a conclusion, recycle stores the objects with
+// its facts, too.
 func (m *Pool) recycle(s *Session) {
 	if m == nil {
 		return

@@ -139,8 +139,8 @@ func (s *tlsLayer) examineProtected(side Side, b []byte, offset int) {
 	}
 }
 
-// sealedHandshake reports whether a handshake record must be protected although recordReader.opaq is not set: in TLS 1.3 after application
-// data, and in a session that follows the end of TLS while no hello has begun a new handshake.
+// sealedHandshake reports whether a handshake record must be protected although recordReader.opaq is not set. There are two cases: in TLS
+// 1.3, after application data; and in a session after the end of TLS, while no hello has begun a new handshake.
 func (s *tlsLayer) sealedHandshake(side Side) bool {
 	t := s.tls
 	return t.answered() && t.Server.TLS13() && t.AppRecords[side] > 0 || s.depth > 0 && !t.HelloBegun && t.Hello == nil && t.Server == nil

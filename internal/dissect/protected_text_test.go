@@ -36,8 +36,8 @@ func random(r *rand.Rand, n int) string {
 	return string(b)
 }
 
-// TestTextInRecords checks that text in records is found if an explicit nonce or an initialization vector comes before it, if a message
-// authentication code follows it, and if it continues across records and segments.
+// TestTextInRecords checks that text in records is found. An explicit nonce or an initialization vector may come before the text, and a
+// message authentication code after it. The text may continue across records and segments.
 func TestTextInRecords(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	text := "GET /a HTTP/1.1\r\nHost: example.org\r\nX: y\r\n"
@@ -165,8 +165,8 @@ func TestTextInALaterRecord(t *testing.T) {
 	}
 }
 
-// TestTextRunSkips checks that add has the same result and state as if it examined every byte. The only difference is that add forgets a
-// run of a few bytes at the end of a record.
+// TestTextRunSkips checks that add has the same result and state as each, which examines every byte. The only difference is that add
+// forgets a run of a few bytes at the end of a record.
 func TestTextRunSkips(t *testing.T) {
 	r := rand.New(rand.NewPCG(40, 64))
 	found := 0

@@ -193,7 +193,8 @@ func (s *udpLayer) quicInitial(side Side, packet []byte, h longHeader) {
 	}
 }
 
-// guessFrom assumes that an Initial that cannot be read has the client's first connection ID, if that ID is neither known nor guessed.
+// guessFrom assumes that the connection ID of an unreadable Initial is the client's first one. It does nothing if the client's first
+// connection ID is known or was guessed before.
 func (q *quic) guessFrom(side Side, h longHeader) {
 	if q.dcid == nil && q.guess == nil {
 		q.guess, q.guessed = bytes.Clone(h.dcid), side
@@ -206,7 +207,7 @@ func (s *udpLayer) quicDone(side Side) bool {
 	return t.Server != nil && t.Hello != nil || q.dcid != nil && s.sides[side].p.hs.broken
 }
 
-// open removes the protection of an Initial of a side, and determines the client. It returns nil if that fails.
+// open removes the protection of an Initial of a side, and determines the client. It returns nil if the packet cannot be decrypted.
 func (q *quic) open(side Side, packet []byte, h longHeader) []byte {
 	if q.dcid != nil {
 		if h.version != q.version { // the server may select another version (RFC 9368)

@@ -73,7 +73,8 @@ func expand(secret []byte, label string, size int) []byte {
 	return out
 }
 
-// open removes header and packet protection (RFC 9001 sections 5.3 and 5.4). It returns nil if that fails.
+// open removes header and packet protection (RFC 9001 sections 5.3 and 5.4). It returns nil if the packet
+// cannot be decrypted.
 func (k *initialKeys) open(packet []byte, h longHeader) []byte {
 	const sample = 16
 	if k == nil || h.numberAt+4+sample > len(packet) {

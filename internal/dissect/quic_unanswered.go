@@ -58,8 +58,8 @@ func (m *Pool) time() int64 {
 // Deferred returns how many packets were deferred because nobody had answered them, and how many of these were dropped unread.
 func (m *Pool) Deferred() (deferred, unread uint64) { return m.late.deferred, m.late.unread }
 
-// SetSource notes who opened the connection: 0 for the tapped pod, otherwise any number that is computed from the address. The number
-// selects a share of Pool.Limit.
+// SetSource notes who opened the connection: 0 for the tapped pod, otherwise a number above 0 that is computed from the address of the
+// originator. The number selects a share of Pool.Limit.
 func (s *streams) SetSource(n uint64) {
 	if s.source = 0; n > 0 {
 		s.source = uint8(1 + n%(shares-1))

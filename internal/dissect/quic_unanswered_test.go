@@ -57,8 +57,8 @@ func TestUnansweredInitials(t *testing.T) {
 	}
 }
 
-// TestUnansweredFlood checks that deferred packets use bounded memory. The latest packets can be decrypted; where a packet was dropped, its
-// answer can.
+// TestUnansweredFlood checks that deferred packets use bounded memory. The latest packets can still be decrypted. If a packet was dropped,
+// the answer to it can be decrypted.
 func TestUnansweredFlood(t *testing.T) {
 	var m Pool
 	m.Limit(0, 1)
@@ -95,7 +95,7 @@ func TestUnansweredFlood(t *testing.T) {
 	}
 }
 
-// TestUnansweredAtTheEnd checks that packets that were never answered are decrypted at the end, if the limit allows it.
+// TestUnansweredAtTheEnd checks that unanswered packets are decrypted at the end of the connection, if the limit allows it.
 func TestUnansweredAtTheEnd(t *testing.T) {
 	for _, later := range []int64{0, second} {
 		var m Pool

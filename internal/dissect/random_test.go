@@ -22,8 +22,8 @@ func randomBytes(r *rand.Rand, b []byte) {
 	}
 }
 
-// TestRandomBytesAreNotPlaintext checks that bytes that look like ciphertext are never called plaintext: neither by one recognizer, nor as
-// text, nor by both directions together, nor in a datagram.
+// TestRandomBytesAreNotPlaintext checks that bytes that look like ciphertext are never called plaintext of a protocol or text. It passes
+// them in one direction, in both directions, and in a datagram.
 func TestRandomBytesAreNotPlaintext(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var buf [2][1500]byte

@@ -326,11 +326,11 @@ func (s *Session) Conclude() {
 }
 
 const (
-	// minShortText is how many bytes of text both directions must have together at the end of the connection: 20 random bytes are
-	// text with a probability of 10^-8.
+	// minShortText is the least number of bytes, in both directions together, that are called text at the end of the connection: 20
+	// random bytes are text with a probability of 10^-8.
 	minShortText = 20
-	// minTextBehind is how many bytes of text must follow a start that was not text. They must be in at least two segments and be half
-	// of all bytes, because compressed data contains runs of text, too.
+	// minTextBehind is the least number of bytes of text that count after a start that was not text. The text must be in at least two
+	// consecutive segments and be half of the direction's bytes, because compressed data contains runs of text, too.
 	minTextBehind = 64
 	// maxDoubt is how many unreadable bytes of a direction are buffered while a recognizer returns Maybe.
 	maxDoubt = 256

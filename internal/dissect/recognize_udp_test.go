@@ -17,7 +17,8 @@ func snmp3(flags string) string {
 	return "\x30\x3e\x02\x01\x03\x30\x11\x02\x04\x12\x34\x56\x78\x02\x03\x00\xff\xe3\x04\x01" + flags + "\x02\x01\x03\x04\x10\x30\x0e" + strings.Repeat("\x04", 16) + "\x30\x14" + strings.Repeat("\x05", 18)
 }
 
-// packetProtocols are datagrams of both ends, and look-alikes.
+// packetProtocols has datagrams of both ends in each protocol (client and server), and similar
+// datagrams that do not belong to it (near).
 var packetProtocols = []struct {
 	name           string
 	kind           Kind

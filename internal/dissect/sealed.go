@@ -2,7 +2,8 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 
-// sealsWithin replaces mayUpgradeWithin for protocols that seal, except mail. Their negotiation takes several kilobytes.
+// sealsWithin replaces mayUpgradeWithin for protocols with encryption of their own, except mail. Their negotiation takes several
+// kilobytes.
 const sealsWithin = 8 << 10
 
 // sealing looks for a sealed message at the start of a direction's segment. The connection is encrypted once both ends have sent one.

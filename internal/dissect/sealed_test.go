@@ -101,7 +101,7 @@ func TestTunnels(t *testing.T) {
 }
 
 // TestCurve checks ZeroMQ with CURVE, which sends a greeting in plaintext and then encrypts (RFC 26). The connection must not be called
-// plaintext, and must not settle.
+// plaintext, and its verdict must not settle.
 func TestCurve(t *testing.T) {
 	greeting := "\xff" + strings.Repeat("\x00", 8) + "\x7f\x03\x00CURVE" + strings.Repeat("\x00", 15+32)
 	command := func(name string, zeros, box int) string {

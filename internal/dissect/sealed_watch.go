@@ -6,8 +6,8 @@ import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 // Therefore an encrypted connection is examined further, and one plaintext message of an application makes it plaintext. Negotiation must
 // be plaintext, so it does not count.
 
-// sealedWatch bounds how many bytes of both directions together are examined in an encrypted connection. maxUpgrade bounds how many of each
-// direction are.
+// sealedWatch bounds how many bytes of both directions together are examined in an encrypted connection. In each direction at most
+// maxUpgrade bytes are examined.
 const sealedWatch = 2 * maxUpgrade
 
 // watch follows the messages of one direction, in a protocol that can encrypt by its own means.
@@ -21,7 +21,8 @@ type watch struct {
 // addGap notes that bytes of a direction were not seen.
 func (w *watch) addGap() { *w = watch{blind: true} }
 
-// watchSealed looks for plaintext of an application in a direction's next bytes. It reports whether these or earlier bytes contained any.
+// watchSealed looks for plaintext of an application in a direction's next bytes. It reports whether these or earlier bytes contained such
+// plaintext.
 func (s *plainLayer) watchSealed(side Side, data []byte) bool {
 	st := &s.sides[side]
 	w := &st.p.watch

@@ -102,9 +102,8 @@ func (s *Session) SetPeer(name string) { s.peer, s.peerSet = name, true }
 // Peer returns the argument of SetPeer, and whether it was called.
 func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
 
-// Finish ends the examination of the session. Later bytes are only counted, and examined for Answers. The buffers are released for other
-// sessions of the Pool. If a conclusion was stored, the facts it was drawn from are released, too; otherwise they stay for a later
-// judgement.
+// Finish ends the examination of the session. Later bytes are counted, and examined only for Answers. The buffers are released for other
+// sessions of the Pool. If a conclusion was stored, the facts are released, too. Otherwise the facts stay for a later judgement.
 //
 // If the connection speaks TLS, its records are followed further, and bytes after their end belong to After.
 func (s *Session) Finish() {
@@ -122,8 +121,8 @@ func (s *Session) Finish() {
 	}
 }
 
-// Complete reports whether further bytes can add nothing to a settled verdict. Then no name or status is still to be read from plaintext,
-// and an encrypted connection is no longer searched for plaintext.
+// Complete reports whether further bytes can add nothing to a settled verdict: names and status of a plaintext connection were read, and
+// an encrypted connection is no longer searched for plaintext.
 func (s *Session) Complete() bool {
 	named, read := false, true
 	for i := range s.sides {

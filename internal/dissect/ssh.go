@@ -115,14 +115,14 @@ func (s *streams) showSSH(side Side) {
 	}
 }
 
-// notSSH reverts the recognition as SSH, because held and the bytes after it, data, are not a packet of SSH. data is at offset.
+// notSSH reverts the recognition as SSH, because held, followed by data, is not a packet of SSH. data begins at offset.
 func (s *Session) notSSH(side Side, offset int64, held, data []byte, ack int64) {
 	s.sides[side].p.ssh = nil
 	s.recognizeAnew(side, offset, held, data, ack)
 }
 
 // unseenSSH notes that bytes of a direction were not seen. If the beginning of an SSH_MSG_KEXINIT was seen, the direction is SSH. Otherwise
-// later bytes cannot show that it is.
+// later bytes cannot show that the direction is SSH.
 func (s *streams) unseenSSH(side Side) {
 	st := &s.sides[side]
 	r := st.p.ssh

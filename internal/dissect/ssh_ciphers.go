@@ -105,9 +105,9 @@ func contains(names []cipherName, name cipherName) bool {
 	return slices.Contains(names, name)
 }
 
-// watchSSH examines the bytes after a key exchange. Text is not ciphertext, nor is a message of a known protocol at the start of a segment.
-// Some ciphers leave the length of a packet in plaintext. The length begins with a zero byte, so segments that begin with one are not tried
-// as other protocols.
+// watchSSH examines the bytes after a key exchange. They are not ciphertext if they are text, or if a segment begins with a message of a
+// known protocol. Some ciphers leave the length of a packet in plaintext. The length begins with a zero byte, so segments that begin with a
+// zero byte are not tried as other protocols.
 func (s *Session) watchSSH(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	switch {

@@ -23,7 +23,7 @@ type parser struct {
 	headOffset, headAck int64  // offset and acknowledgement of head[0]
 	maybe               maybes
 	asked               int       // bytes of head when the recognizers were last tried
-	tries               int       // segments that were tried since the start was not recognized
+	tries               int       // later segments that were tried, after the start was not recognized
 	structure           structure // weights of segments of an unknown protocol
 	flight              flight    // used if the start of the direction is missing
 	readable, opaque    int       // consecutive bytes of text after an unreadable start; consecutive unreadable bytes after a start of text

@@ -107,8 +107,9 @@ func (s *recognition) weigh(side Side, b []byte) {
 	}
 }
 
-// turnsOpaque reports whether a direction that began as text of an unknown protocol continues with unreadable bytes, while the other
-// direction is unreadable or continues so, too. A greeting in text does not show what follows it, so both directions become KindUnreadable.
+// turnsOpaque reports whether a direction that began as text of an unknown protocol continues with unreadable bytes. The other direction
+// must be unreadable, or continue with unreadable bytes, too. A greeting in text does not show what follows it, so both
+// directions become KindUnreadable.
 func (s *streams) turnsOpaque(side Side, b []byte) bool {
 	const least, enough = 16, 64
 	st, other := &s.sides[side], &s.sides[side.Other()]
@@ -129,7 +130,7 @@ func (s *streams) turnsOpaque(side Side, b []byte) bool {
 	return true
 }
 
-// unclaimed returns how many bytes were seen of the sides that do not look encrypted.
+// unclaimed returns the total number of bytes that were seen of sides that do not look encrypted.
 func (s *recognition) unclaimed() (n int64) {
 	for i := range s.sides {
 		if st := &s.sides[i]; !s.claimed(Side(i)) {

@@ -45,7 +45,7 @@ type TLS struct {
 	// LostHandshake reports whether bytes of a side's plaintext handshake are missing. The side may then have sent messages that were not
 	// seen.
 	LostHandshake [2]bool
-	// Readable reports whether protected records contain text, although they may only contain ciphertext.
+	// Readable reports whether protected records contain text, although all their bytes should be ciphertext.
 	Readable bool
 	// Conflict reports whether a handshake message of DTLS came twice with different types or sizes.
 	Conflict bool
@@ -85,8 +85,8 @@ type recordLayer struct {
 	at       int64 // packet time of the other side's first FIN or RST
 }
 
-// Records returns the protected records (type 23) of a side in stream order, at most the first 48. complete reports whether no record is
-// missing in between; otherwise the list ends before the first gap. A client's records that acknowledge no byte of the server are early
+// Records returns the protected records (type 23) of a side in stream order, at most the first 48. If complete is true, no record is
+// missing between them. Otherwise the list ends before the first gap. A client's records that acknowledge no byte of the server are early
 // data; only the first four of them are listed. The slice is valid until the next call of Data.
 func (t *TLS) Records(side Side) (list []TLSRecord, complete bool) {
 	l := &t.layers[side]

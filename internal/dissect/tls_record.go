@@ -64,8 +64,8 @@ func chained(b []byte) bool {
 	return next >= len(b) || plausibleHeader(b[next:])
 }
 
-// addRecordGap notes that the n bytes before offset are missing. If they are within a record, its length gives the position of the next
-// one. Otherwise the position in the record layer is unknown until it is found again.
+// addRecordGap notes that the n bytes before offset are missing. If they are within a record, the record's length gives the position of
+// the next record. Otherwise the position in the record layer is unknown until a later segment shows it.
 func (s *tlsLayer) addRecordGap(side Side, n, offset int64) {
 	r, hs := &s.sides[side].p.rec, &s.sides[side].p.hs
 	inside := r.left > 0 && n <= int64(r.left)

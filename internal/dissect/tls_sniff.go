@@ -123,7 +123,7 @@ func (c *chain) feed(offset int64, data []byte, every bool) (used int, found boo
 	return used, false
 }
 
-// gap notes that n bytes are missing. If they are within a record, its length gives the position of the next one.
+// gap notes that n bytes are missing. If they are within a record, the record's length gives the position of the next record.
 func (c *chain) gap(n int64) {
 	if c.left > 0 && n <= int64(c.left) {
 		c.left -= int(n)

@@ -9,8 +9,8 @@ import (
 )
 
 // Tail follows the record layer of a TLS connection after its session is finished. It finds where the records end or are no longer
-// ciphertext, and where other bytes begin: after a close_notify (FTP's CCC of RFC 4217 section 12.3, LDAP's closure of RFC 4511 section
-// 4.14.3), without one, or where another handshake begins in plaintext. It parses the headers of records and stores a few bytes for each
+// ciphertext. Other bytes can begin after a close_notify (FTP's CCC of RFC 4217 section 12.3, LDAP's closure of RFC 4511 section 4.14.3),
+// without a close_notify, or with another handshake in plaintext. A Tail parses the headers of records and stores a few bytes for each
 // side. The zero value follows nothing.
 //
 // Missing bytes never count as an end. If they hide the position of the next header, the side is lost until a segment contains headers of
@@ -59,8 +59,8 @@ func (f *Tail) Follows() bool {
 	return f.over != tlsmsg.OverTCP || f.sides[0].state != tailNone || f.sides[1].state != tailNone
 }
 
-// data processes the next bytes of a side; gap is how many bytes before them are missing or were left out by a filter. If ok is false, the
-// records end before data[at:], and the bytes that an earlier call kept as the start of a header follow the records too. sure is false if
+// data processes the next bytes of a side. gap is how many bytes before them are missing or were left out by a filter. If ok is false, the
+// records end before data[at:]. Bytes that an earlier call kept as the start of a header then follow the records, too. sure is false if
 // only the contents of the bytes after the records show the end.
 func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	d := &f.sides[side]
@@ -143,8 +143,8 @@ func (d *tailSide) addGap(n int64, sure tailState) {
 	}
 }
 
-// skip notes that n bytes are unknown. If they are within a record, its length gives the position of the next header, with a certainty of
-// at most sure.
+// skip notes that n bytes are unknown. If they are within a record, the record's length gives the position of the next header, with a
+// certainty of at most sure.
 func (d *tailSide) skip(n int64, sure tailState) {
 	switch {
 	case d.state == tailNone:

@@ -54,7 +54,7 @@ func TestTailFindsTheEnd(t *testing.T) {
 }
 
 // TestTailBridgesRecords checks that unknown bytes within a record do not hide the next record. After other unknown bytes the position is
-// unknown until a segment begins with headers. Bytes that are not a record then count only after more headers.
+// unknown until a segment begins with headers. From then on, bytes that are not a record end the records only after more headers.
 func TestTailBridgesRecords(t *testing.T) {
 	text := []byte("GET /index.html HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\nUser-Agent: a\r\n\r\n")
 	record := append([]byte{23, 3, 3, 0, 100}, bytes.Repeat([]byte{0xa7}, 100)...)

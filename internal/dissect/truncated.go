@@ -28,7 +28,7 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 	case KindTLS:
 		s.truncatedRecords(side, offset, n, bulk)
 	case KindNone:
-		if n > int64(st.p.chain.left) { // otherwise they are within bytes that may be a record
+		if n > int64(st.p.chain.left) { // otherwise the truncated bytes are within a possible record
 			st.missed += n
 		} else {
 			st.seen += n
@@ -45,7 +45,7 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 	}
 }
 
-// truncatedRecords is Truncated for a side that speaks TLS.
+// truncatedRecords does the same as Truncated for a side that speaks TLS.
 func (s *tlsLayer) truncatedRecords(side Side, offset, n int64, bulk bool) {
 	st, l := &s.sides[side], &s.tls.layers[side]
 	r := &st.p.rec

@@ -63,7 +63,7 @@ func protected(size int) []byte {
 }
 
 // TestTruncatedOverRecords checks truncation across the end of a record: the position is unknown until a segment begins with a header. The
-// incomplete record has ended. bulk decides whether the rest counts as missing.
+// truncated record counts as ended. bulk decides whether the bytes after that record count as missing.
 func TestTruncatedOverRecords(t *testing.T) {
 	for _, bulk := range []bool{false, true} {
 		s := dissect.New()
@@ -108,8 +108,8 @@ func TestTruncatedHandshake(t *testing.T) {
 	}
 }
 
-// TestTruncatedPlaintext checks that recognized plaintext stays recognized and its truncated bytes do not count as missing. In an
-// unrecognized direction they do.
+// TestTruncatedPlaintext checks that recognized plaintext stays recognized and its truncated bytes do not count as missing. Truncated bytes
+// of an unrecognized direction count as missing.
 func TestTruncatedPlaintext(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, []byte("POST /items HTTP/1.1\r\nHost: cart\r\nContent-Length: 90000\r\n\r\nbody"), 0, 0)

@@ -15,8 +15,8 @@ func (s *plainLayer) openTunnel() {
 	s.revision++
 }
 
-// granted looks at the start of a segment for a reply that opens a tunnel: of a SOCKS server, or of an HTTP proxy to a request that was
-// repeated with credentials. It returns the size of the reply in bytes, or 0.
+// granted looks at the start of a segment for a reply that opens a tunnel. It is the reply of a SOCKS server, or the reply of an HTTP
+// proxy to a request that was repeated with credentials. granted returns the size of the reply in bytes, or 0.
 func (s *plainLayer) granted(side Side, data []byte) int {
 	switch s.sides[side].protocol {
 	case "socks5":

@@ -19,7 +19,8 @@ func (s *udpLayer) unconfirmed(side Side) bool {
 	return s.sides[side.Other()].kind != KindTLS && (s.sides[side].kind == KindTLS || s.udp.refuted[side])
 }
 
-// claimed reports whether a side looks encrypted. A side with an unconfirmed claim does not, once its datagrams were weighed as plaintext.
+// claimed reports whether a side looks encrypted. A side with an unconfirmed claim no longer counts once its datagrams were weighed as
+// plaintext.
 func (s *udpLayer) claimed(side Side) bool {
 	st := &s.sides[side]
 	weighed := st.kind == KindTLS && st.p != nil && st.p.structure.segments > 0
@@ -67,7 +68,8 @@ func dtlsHeaded(b []byte) bool {
 }
 
 // sharesPort reports whether b belongs to a protocol that shares ports with DTLS and QUIC (RFC 7983, RFC 9443): STUN, ZRTP or TURN
-// channels. If media is set, RTP and RTCP count as well; their keys come from a handshake. Fewer than 4 bytes count as a keepalive.
+// channels. If media is set, RTP and RTCP count as well, because the handshake provides their keys. Fewer than 4 bytes count as a
+// keepalive.
 func sharesPort(b []byte, media bool) bool {
 	const stunCookie, zrtpCookie = 0x2112a442, 0x5a525450 // RFC 8489 section 5, RFC 6189 section 5
 	if len(b) < 4 {

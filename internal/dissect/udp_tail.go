@@ -20,7 +20,8 @@ type udpTail struct {
 	side   Side // the server, or the assumed one
 }
 
-// enoughStray is how many datagrams show that another protocol is spoken, if they belong neither to TLS nor to a known protocol.
+// enoughStray is how many stray datagrams show that another protocol is spoken. A stray datagram belongs neither to TLS nor to a known
+// protocol.
 const enoughStray = 4
 
 // datagramTail returns a Tail for a session that is not finished.
@@ -31,7 +32,8 @@ func (t *TLS) datagramTail() Tail {
 	}}
 }
 
-// laterDatagram processes a datagram of a finished session if it does not belong to its TLS, and reports whether it did.
+// laterDatagram processes a datagram of a finished session. If a part of the datagram does not belong to the session's TLS, laterDatagram
+// passes that part to After and returns true.
 func (s *afterLayer) laterDatagram(side Side, b []byte) bool {
 	if !s.finished {
 		return false
@@ -69,7 +71,7 @@ func (s *afterLayer) takeStrays(side Side, b []byte) bool {
 	return len(stray) == len(b)
 }
 
-// addStray passes a datagram to After. sure reports whether it certainly belongs there.
+// addStray passes a datagram to After. sure reports whether the datagram certainly belongs to After.
 func (s *afterLayer) addStray(side Side, b []byte, sure bool) {
 	if s.after == nil {
 		s.startAfter()

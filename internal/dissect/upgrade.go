@@ -11,7 +11,8 @@ import (
 const (
 	// maxUpgrade is the offset in a direction up to which a ClientHello is looked for after plaintext (STARTTLS, CONNECT, SOCKS).
 	maxUpgrade = 64 << 10
-	// mayUpgradeWithin is how many bytes both ends together must send after the point where PlainAfter starts to count.
+	// mayUpgradeWithin is how many bytes both ends together must usually send, after the point from which PlainAfter counts, before
+	// plaintext is assumed to stay plaintext.
 	mayUpgradeWithin = 2 << 10
 	// helloPrefix is how many bytes identify a hello: the headers of the record and of the message, and the version.
 	helloPrefix = wire.RecordHeader + 4 + 2
@@ -51,7 +52,7 @@ func (s *plainLayer) PlainAfter() int64 {
 	return min(s.plainFrom+within, maxUpgrade)
 }
 
-// movePlainFrom moves the point from which PlainAfter counts: to the first bytes of the second end, and to each mention of TLS.
+// movePlainFrom moves the point from which PlainAfter counts: first to where both ends have sent something, later to each mention of TLS.
 func (s *plainLayer) movePlainFrom(side Side, data []byte) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	first := st.seen == int64(len(data)) && other.seen > 0
@@ -177,8 +178,8 @@ func (s *Session) prefacedHello(side Side, offset int64, buf, rest []byte, ack i
 	return false
 }
 
-// upgradeWithoutHello looks for TLS after plaintext whose ClientHello was not seen: for the ServerHello, or for consecutive records. It
-// reports whether it processed the data. If it did, the session is Doubtful until the other side speaks TLS, too, since plaintext can
+// upgradeWithoutHello looks for TLS after plaintext if no ClientHello was seen. It looks for a ServerHello or for consecutive records, and
+// reports whether it processed the data. If it did, the session is Doubtful until the other side speaks TLS, too, because plaintext can
 // contain bytes that look like TLS.
 func (s *Session) upgradeWithoutHello(side Side, offset int64, data []byte, ack int64) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]

@@ -39,7 +39,7 @@ func follow(before []capturetest.Chunk, talk *capturetest.Conversation) *capture
 	return out
 }
 
-// tunnels are protocols after which TLS begins.
+// tunnels has conversations in plaintext protocols that TLS can follow.
 var tunnels = []struct {
 	name   string
 	from   string // the expected result of UpgradedFrom
@@ -165,7 +165,7 @@ func upgraded(t *testing.T, s *dissect.Session, from string, size int) {
 	}
 }
 
-// TestTLSAfterPlaintextSplitAtEveryByte checks segments that end at every byte of the client's last plaintext message and of its hello.
+// TestTLSAfterPlaintextSplitAtEveryByte splits the client's last plaintext message and its hello into segments, at every byte in turn.
 func TestTLSAfterPlaintextSplitAtEveryByte(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	hello := talk.Chunks[0].Data
@@ -275,7 +275,7 @@ func TestHelloAfterPlaintextLost(t *testing.T) {
 		if c.from == "nats" || c.from == "" {
 			continue // the client was not recognized as plaintext: nothing contradicts the server
 		}
-		for _, lost := range []int{1, 2, 3} { // missing: the client's hello; for 2 also the server's hello; for 3 also the rest of the client
+		for _, lost := range []int{1, 2, 3} { // 1: the client's hello is missing; 2: the server's hello, too; 3: and the client's next message
 			s := dissect.New()
 			var at, missed [2]int64
 			for i, chunk := range follow(c.before, talk).Chunks {

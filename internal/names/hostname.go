@@ -15,8 +15,9 @@ const (
 )
 
 // Hostname returns a host name in lower case and without a trailing dot, and reports whether name is valid (RFC 952, RFC 1123 section
-// 2.1): labels of letters, digits, "-" and "_" (which real names contain), at most 63 bytes each and 253 in total, that neither
-// begin nor end with "-". The last label must not be a number: such a name could be taken for an address.
+// 2.1). A valid name consists of labels of letters, digits, "-" and "_" (which real names contain). A label has at most 63 bytes, and
+// neither begins nor ends with "-". The name has at most 253 bytes. Its last label must not be a number, because such a name could be
+// taken for an address.
 func Hostname(name string) (string, bool) {
 	name = strings.TrimSuffix(name, ".")
 	if name == "" || len(name) > MaxHostname {
@@ -79,7 +80,7 @@ func Authority(v string) (host string, port, ok bool) {
 		return "", false, false
 	}
 	if _, ok := parseIPv4(name); ok {
-		return name, port, true // it has only one spelling
+		return name, port, true // an IPv4 address has only one spelling
 	}
 	host, ok = Hostname(name)
 	return host, port, ok

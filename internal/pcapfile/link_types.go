@@ -265,7 +265,7 @@ func pktap(b []byte) (view, bool) {
 	return inside(wire.LinkType(dlt), b[n:])
 }
 
-// inside returns the view of b, which follows a header that names its link type.
+// inside returns the view of b. The header before b names the link type.
 func inside(link wire.LinkType, b []byte) (view, bool) {
 	if flow.DecodesLink(link) {
 		return view{link: link, rest: b}, true

@@ -133,7 +133,7 @@ func (c *classic) buffered(yield func(packet []byte) bool) {
 	}
 }
 
-// discard removes the packets that nextBuffered has returned from the input.
+// discard removes from the input the packets that nextBuffered has returned.
 func (c *classic) discard() {
 	_, _ = c.in.Discard(c.passed)
 	c.ahead, c.passed = nil, 0

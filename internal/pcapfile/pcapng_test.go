@@ -112,7 +112,7 @@ func TestPcapng(t *testing.T) {
 	}
 }
 
-// TestPcapngTruncated: a file that is truncated within a block is reported as such, and the packets before are read.
+// TestPcapngTruncated: a file that ends within a block gives an error, and a file that ends after a block gives none.
 func TestPcapngTruncated(t *testing.T) {
 	w := capturetest.BigBlocks
 	blocks := [][]byte{w.Section(1), w.Interface(101, 0, w.Option(2, "eth0")), w.Packet(0, 1, "ab"), w.Block(5, w.Words(0, 0, 0)), w.Simple("abc")}

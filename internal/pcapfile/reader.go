@@ -84,8 +84,8 @@ func NewReader(r io.Reader) (c *Reader, err error) {
 	return c, err
 }
 
-// Next fills in p except its Interface, and returns the number of the capturing interface in the file. p.Data is valid
-// until the next call. It returns io.EOF at the end of the file; other errors include the position.
+// Next fills in p except its Interface, and returns the number of the capturing interface in the file. p.Data is valid until the next call.
+// Next returns io.EOF at the end of the file; other errors include the position.
 func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
 	at := c.position()
 	iface, err = c.source.next(p)

@@ -130,8 +130,8 @@ func (a *Assembler) Program() (Program, error) {
 // reach is the largest offset of a conditional jump, which has eight bits.
 const reach = 255
 
-// layOut returns the position of each instruction and the program's size. A conditional jump gets one more
-// unconditional jump for each of its two targets that is out of reach.
+// layOut returns the position of each instruction and the program's size. If a target of a conditional jump is out of reach, the
+// conditional jump gets an unconditional jump to that target, at most one for each of its two targets.
 func (a *Assembler) layOut() (before []int, size int) {
 	extra := make([]int, len(a.out))
 	before = make([]int, len(a.out)+1)

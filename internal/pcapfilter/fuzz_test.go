@@ -9,7 +9,7 @@ import (
 )
 
 // FuzzCompile: any expression is refused with an error at an offset within the expression, or is
-// compiled. Each link type that supports its conditions gives a program that the kernel accepts.
+// compiled. The kernel accepts its program for each link type that supports its conditions.
 func FuzzCompile(f *testing.F) {
 	for text := range strings.SplitSeq(readings+faults, "\n") {
 		f.Add(text)

@@ -39,8 +39,9 @@ var linkOrder = []wire.LinkType{wire.LinkEthernet, wire.LinkSLL, wire.LinkSLL2, 
 // errRejects is libpcap's error for a program that accepts no packet.
 const errRejects = "expression rejects all packets"
 
-// libpcap compiles an expression with tcpdump, with libpcap's optimizer or without it. If
-// tcpdump reports that the expression rejects all packets, it returns a program that does so.
+// libpcap compiles an expression with tcpdump, with libpcap's optimizer or without it. If tcpdump
+// reports that the expression rejects all packets, libpcap returns a program that rejects all
+// packets.
 func libpcap(t testing.TB, link wire.LinkType, optimize bool, text string) (Program, error) {
 	t.Helper()
 	tcpdump, err := exec.LookPath("tcpdump")

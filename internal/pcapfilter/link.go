@@ -255,8 +255,8 @@ func (g *generator) outerTag(n *vlan, yes, no Label) {
 	g.moving = true
 }
 
-// identifier compares the VLAN identifier in the accumulator, which has the tag's control
-// information.
+// identifier compares id with the VLAN identifier in the accumulator. The accumulator contains the
+// tag's control information.
 func (g *generator) identifier(id uint32, yes, no Label) {
 	g.emit(classALU|aluAND|sourceK, maxVLAN)
 	g.jump(jmpJEQ, id, yes, no)

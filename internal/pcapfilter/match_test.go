@@ -184,7 +184,8 @@ func TestLiveAgainstLibpcap(t *testing.T) {
 		packets[i].Type = uint8(r.IntN(5))
 	}
 	for range 40 {
-		// libpcap shifts the offsets after a vlan even if there is no tag: so vlan comes first, and must match.
+		// libpcap shifts the offsets after a vlan even if the packet has no tag. Therefore vlan comes first,
+		// and must match.
 		text := pick(r, []string{"vlan", "vlan 5", "inbound", "outbound", "vlan 6 and inbound"}) + " and (" + untagged(r) + ")"
 		ours, err := Compile(text, Config{Link: wire.LinkEthernet, Live: true})
 		if err != nil {
@@ -216,7 +217,7 @@ func untagged(r *rand.Rand) string {
 	}
 }
 
-// TestLongJumps: targets out of the reach of a conditional jump are reached by unconditional ones.
+// TestLongJumps: unconditional jumps lead to targets that are out of the reach of a conditional jump.
 func TestLongJumps(t *testing.T) {
 	long := "(" + strings.Repeat("port 1 or ", 60) + "port 2)"
 	for text, want := range map[string]string{

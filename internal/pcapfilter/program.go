@@ -150,7 +150,7 @@ var known = func() map[uint16]bool {
 // checkScratch refuses a program that reads a word of memory that is not written on every path to the read.
 func (p Program) checkScratch() error {
 	const all = 1<<scratch - 1
-	written := make([]uint16, len(p)) // for each instruction, one bit for each word that is written before every jump to it
+	written := make([]uint16, len(p)) // for each instruction, the words that are written before every jump to the instruction: one bit for each word
 	for i := range written {
 		written[i] = all
 	}

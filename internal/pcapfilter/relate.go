@@ -31,8 +31,8 @@ func (g *generator) relation(n *relation, yes, no Label) {
 	g.jump(op|sourceX, 0, yes, no)
 }
 
-// require tests that the protocols whose bytes a value reads are present. (The order of the
-// tests matters for a packet that is truncated within a header.)
+// require tests that a packet has each protocol from which a value reads bytes, and jumps to no
+// otherwise. (The order of the tests matters for a packet that is truncated within a header.)
 func (g *generator) require(v *value, seen map[*protocol]bool, no Label) {
 	if v == nil {
 		return

@@ -84,7 +84,7 @@ const (
 	HTTP2Preface    = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
 
-// maxFrame is the largest frame without another agreement, in bytes (RFC 9113 section 4.2).
+// maxFrame is the largest payload of a frame, in bytes, unless the ends agree on another limit (RFC 9113 section 4.2).
 const maxFrame = 1 << 14
 
 // http2Settings recognizes a server's first frame of HTTP/2: SETTINGS on stream 0 (RFC 9113 section 3.4).
@@ -126,8 +126,8 @@ func http2Frames(b []byte) Match {
 	return No
 }
 
-// plausibleFrame parses the frame header at the start of b and returns the frame's payload size. own reports whether that size is the only
-// one of its type, or the frame is an empty SETTINGS.
+// plausibleFrame parses the frame header at the start of b and returns the frame's payload size. own reports whether the frame's type
+// allows only this size. It is also true for an empty SETTINGS.
 func plausibleFrame(b []byte) (size int, own, ok bool) {
 	size = int(b[0])<<16 | int(b[1])<<8 | int(b[2])
 	flags, stream := b[4], binary.BigEndian.Uint32(b[5:])

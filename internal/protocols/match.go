@@ -24,7 +24,7 @@ func weak(f func([]byte) Match) func([]byte) Match {
 	}
 }
 
-// prefix matches the beginning of b against want. A b that is shorter than want and matches so far gives More.
+// prefix matches the beginning of b against want. If b is shorter than want and matches so far, the result is More.
 func prefix(b []byte, want string) Match {
 	n := min(len(b), len(want))
 	switch {
@@ -36,7 +36,8 @@ func prefix(b []byte, want string) Match {
 	return Yes
 }
 
-// begins returns More if a prefix matches or may still match, since other bytes must follow the prefix. Otherwise it returns No.
+// begins returns More if a prefix matches or may still match. It never returns Yes, because other bytes must follow the prefix. If the
+// prefix does not match, it returns No.
 func begins(a Match) Match {
 	if a == No {
 		return No
@@ -105,7 +106,7 @@ func plainLine(b []byte, limit int) (line []byte, whole Match) {
 	return nil, More
 }
 
-// containsFold reports whether b contains word in any case of letters. word must be in upper case.
+// containsFold reports whether b contains word, ignoring the case of letters. word must be in upper case.
 func containsFold(b []byte, word string) bool {
 	for i := 0; i+len(word) <= len(b); i++ {
 		if prefixFold(b[i:], word) == Yes {

@@ -7,8 +7,8 @@ import (
 // Recognizers of message brokers and job queues.
 
 // kafkaRequest recognizes a request header: size, api_key, api_version, correlation_id and a printable client_id (Kafka protocol guide,
-// "Request Header"). The result is Maybe if the client_id is shorter than 6 bytes and the request does not fill the segment, or if it is
-// shorter than 3 bytes.
+// "Request Header"). The result is Maybe if the client_id has less than 3 bytes, or if it has less than 6 and the request does not fill
+// the segment.
 func kafkaRequest(b []byte) Match {
 	if len(b) < 14 {
 		if len(b) > 1 && (b[0] != 0 || b[1] > 0x40) || len(b) > 4 && b[4] != 0 || len(b) > 5 && b[5] > 92 {
@@ -50,7 +50,7 @@ func kafkaReply(b []byte) Match {
 	return No
 }
 
-// amqpHeader recognizes the protocol header of AMQP 0-9-1 or 1.0, also of their layers for SASL and TLS.
+// amqpHeader recognizes a protocol header of AMQP 0-9-1 or 1.0, or of AMQP's layers for SASL and TLS.
 func amqpHeader(b []byte) Match {
 	if a := prefix(b, "AMQP"); a != Yes {
 		return a
@@ -119,8 +119,8 @@ func natsServer(b []byte) Match {
 	return weak(anyOf("PING\r\n", "PONG\r\n", "+OK\r\n", "MSG ", "-ERR '"))(b)
 }
 
-// pulsarFrame recognizes a frame of Apache Pulsar's binary protocol: two sizes, and a command with a single field whose number equals the
-// command's. If the frame has a payload, the magic number of its checksum follows the command.
+// pulsarFrame recognizes a frame of Apache Pulsar's binary protocol: two sizes and a command. The command has a type and one field whose
+// number is that type. If the frame has a payload, the magic number of its checksum follows the command.
 func pulsarFrame(b []byte) Match {
 	if b[0] != 0 || len(b) > 4 && b[4] != 0 || len(b) > 8 && b[8] != 0x08 {
 		return No

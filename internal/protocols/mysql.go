@@ -85,8 +85,8 @@ func mysqlQuery(b []byte) Match {
 	return No
 }
 
-// mysqlReply recognizes a reply in the middle of a session. Its packets are numbered from 1. They fill the segment, or it begins with at
-// least three of them.
+// mysqlReply recognizes a reply in the middle of a session. Its packets are numbered from 1. The packets must fill the segment, or the
+// segment must begin with at least three of them.
 func mysqlReply(b []byte) Match {
 	for seq := 1; seq < 4; seq++ {
 		if len(b) < 5 {

@@ -19,7 +19,7 @@ func rpcMessage(b []byte) Match {
 		return No
 	}
 	if auth > 0 && size > len(b) && len(b) < MaxHead {
-		return More // the trailer at its end shows whether it is encrypted
+		return More // the trailer at the end of the message shows whether the message is encrypted
 	}
 	if b[2] == 0 || b[2] == 2 {
 		return Maybe // the bind before it was not seen

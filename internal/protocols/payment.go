@@ -78,7 +78,7 @@ func isoType(b []byte, binary bool) Match {
 		return No
 	case hex:
 		size, first = 16, (rest[0]-zero)<<4
-		if rest[0] > zero+9 || rest[0] < zero { // the digit is a letter: its top bit is set
+		if rest[0] > zero+9 || rest[0] < zero { // the hexadecimal digit is a letter, so its top bit is set
 			first = 0x80
 		}
 	}

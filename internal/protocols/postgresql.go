@@ -106,7 +106,7 @@ func postgresReply(b []byte) Match {
 	})
 }
 
-// postgresChain recognizes messages of the given types that fill b. The last message must end a series, which telling reports.
+// postgresChain recognizes messages of the given types that fill b. telling must report true for the last message, which ends a series.
 func postgresChain(b []byte, types string, telling func(typ byte, body []byte) bool) Match {
 	for range 256 {
 		if len(b) < 5 || bytes.IndexByte([]byte(types), b[0]) < 0 {

@@ -34,8 +34,8 @@ func socks5Choice(b []byte) Match {
 	return Yes
 }
 
-// socks4Request recognizes version 4, CONNECT or BIND, port, address, a user that ends with a NUL, and in SOCKS4a also a host name that
-// does. The request must fill b.
+// socks4Request recognizes version 4, CONNECT or BIND, port, address, and a user that ends with a NUL. In SOCKS4a a host name follows,
+// which also ends with a NUL. The request must fill b.
 func socks4Request(b []byte) Match {
 	if a := anyOf("\x04\x01", "\x04\x02")(b); a != Yes {
 		return a

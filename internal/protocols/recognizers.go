@@ -49,7 +49,7 @@ func StartingWith(c byte) *Set { return &byFirst[c] }
 // MiddleStartingWith returns the recognizers of TCP whose matches can begin with c, at the start of any segment.
 func MiddleStartingWith(c byte) *Set { return &middleByFirst[c] }
 
-// LinesStartingWith returns the recognizers that can match bytes beginning with c, of protocols that consist of lines of text.
+// LinesStartingWith returns the recognizers of line-based text protocols that can match bytes whose first byte is c.
 func LinesStartingWith(c byte) *Set { return &linesByFirst[c] }
 
 // byFirst holds the recognizers of TCP by the first byte of their matches.

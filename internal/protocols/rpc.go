@@ -6,8 +6,9 @@ import (
 
 // Recognizers of RPC between services: Thrift, Dubbo, CORBA, Java RMI and Hadoop.
 
-// thriftMessage recognizes a message of Apache Thrift ("Thrift Protocol Specification"): in the strict binary protocol, in the compact
-// protocol, each framed or not, or with the header transport. An unframed message of the compact protocol only gives Maybe.
+// thriftMessage recognizes a message of Apache Thrift ("Thrift Protocol Specification"). The message may be in the strict binary
+// protocol or in the compact protocol, each framed or not, or have the header transport. An unframed message of the compact protocol
+// only gives Maybe.
 func thriftMessage(b []byte) Match {
 	switch b[0] {
 	case 0x80:

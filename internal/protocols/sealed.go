@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// Seals reports whether a protocol can negotiate encryption of its own. The negotiation is in plaintext and does not prove that encryption
-// follows.
+// Seals reports whether a protocol can negotiate encryption of its own (sealed messages). The negotiation is in plaintext and does not
+// prove that encryption follows.
 func Seals(protocol string) bool {
 	switch protocol {
 	case "ldap", "postgresql", "smtp", "imap", "pop3", "sieve", "acap", "smb", "dcerpc", "oncrpc", "tns", "rdp", "rfb", "telnet":
@@ -67,8 +67,8 @@ func tnsEncrypts(b []byte) bool {
 	return at >= len(service)+4 && at+5 <= len(b) && string(b[at:at+4]) == "\x00\x01\x00\x02" && b[at+4] != 0
 }
 
-// Evident reports whether a sealed message of a protocol can be recognized by itself. In other protocols a sealed message is only a buffer
-// after its length, so both ends must have sent one.
+// Evident reports whether a sealed message of a protocol can be recognized by itself. In other protocols a sealed message looks like any
+// buffer after its length, so it counts only if both ends have sent such buffers.
 func Evident(protocol string) bool {
 	switch protocol {
 	case "smb", "dcerpc", "oncrpc", "tns", "rdp", "rfb", "telnet":
@@ -78,9 +78,9 @@ func Evident(protocol string) bool {
 }
 
 // sealedBuffers reports whether b consists of buffers of ciphertext, each after a length of four bytes. The buffers fill b, or the last one
-// continues in the next segment. A Kerberos token without the Sealed flag (RFC 4121 section 4.2.6.2) does not count. Neither does a buffer
-// with a readable LDAP message, which is only integrity-protected: after NTLM's signature of 16 bytes, or before that of DIGEST-MD5 (RFC
-// 2831 section 2.3).
+// continues in the next segment. A Kerberos token without the Sealed flag (RFC 4121 section 4.2.6.2) does not count. A readable LDAP
+// message, which is only integrity-protected, does not count either: it follows NTLM's signature of 16 bytes, or precedes the signature of
+// DIGEST-MD5 (RFC 2831 section 2.3).
 func sealedBuffers(b []byte) bool {
 	const least, full = 4 + 16, 1000
 	for rest := b; ; {

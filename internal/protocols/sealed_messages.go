@@ -138,7 +138,7 @@ func buffer(b []byte) (size int, m Message) {
 }
 
 // rdpUnsealed reports whether the security data of RDP's server selects no encryption, or none for the server's own messages: the method
-// NONE or the level LOW (MS-RDPBCGR section 2.2.1.4.3). With TLS the server also selects NONE, but sends that encrypted.
+// NONE or the level LOW (MS-RDPBCGR section 2.2.1.4.3). With TLS the server also selects NONE, but sends this data encrypted.
 func rdpUnsealed(b []byte) bool {
 	const longest = 1024
 	at := bytes.Index(b[:min(len(b), longest)], []byte("\x02\x0c"))

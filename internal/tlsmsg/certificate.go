@@ -114,7 +114,7 @@ func isIdentifier(u *url.URL) bool {
 	return u.User == nil && u.RawQuery == "" && !u.ForceQuery && u.Fragment == "" && (host || u.Host == "") && !strings.Contains(u.Opaque, "@")
 }
 
-// name stores an alternative name if it is valid and fits. room is how many bytes are left.
+// name stores an alternative name if it is valid and fits. room is how many bytes are left for names.
 func (l *Leaf) name(name string, valid bool, room *int) {
 	if !valid {
 		l.Misnamed = true

@@ -59,8 +59,8 @@ func (h *ClientHello) ECH() bool { return h.Has(extECH) }
 // CertificateCompression reports whether the client accepts compressed certificates (RFC 8879).
 func (h *ClientHello) CertificateCompression() bool { return h.Has(extCompressCertificate) }
 
-// Name returns the server's name that the client sent, empty if it sent none. ok reports whether the value is a valid name (RFC 6066
-// section 3) or absent.
+// Name returns the server's name that the client sent, or an empty name if the client sent none. ok reports whether the value is a valid
+// name (RFC 6066 section 3) or absent.
 func (h *ClientHello) Name() (name string, ok bool) {
 	if h.ServerName == "" {
 		return "", !h.Has(extServerName)

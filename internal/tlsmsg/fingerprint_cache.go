@@ -17,9 +17,9 @@ func (h *ClientHello) computeFingerprints(over Over) {
 // maxCached is the capacity of a FingerprintCache, for the hellos of each end.
 const maxCached = 8
 
-// FingerprintCache stores the fingerprints of the last hellos, since most ends send the same hello each time, except for its random
-// parts. A new entry replaces the oldest one. The zero value is empty and ready for use; a nil cache stores nothing. It is not
-// safe for concurrent use.
+// FingerprintCache stores the fingerprints of the last hellos, because most ends send the same hello each time, except for its
+// random parts. A new entry replaces the oldest one. The zero value is empty and ready for use; a nil cache stores nothing. A
+// FingerprintCache is not safe for concurrent use.
 type FingerprintCache struct {
 	clients [maxCached]knownClient
 	servers [maxCached]knownServer
