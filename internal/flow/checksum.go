@@ -116,8 +116,8 @@ func (t *Table) sumsOf(p *Packet) *sums {
 	return &t.sums[p.Interface][p.Origin]
 }
 
-// intact reports whether a packet's checksums let the table accept it, and counts the packet if one is wrong. t.key
-// must be the packet's key, and its Checksum must not be ChecksumUnknown.
+// intact reports whether the table may accept a packet by its checksums, and counts a packet with a wrong one.
+// t.key must be the packet's key, and the packet's Checksum must not be ChecksumUnknown.
 func (t *Table) intact(p *Packet, d *Decoded) bool {
 	s := t.sumsOf(p)
 	if t.wrongSums && d.Transport == wire.ProtoTCP && d.Flags&(wire.FlagACK|wire.FlagRST) == wire.FlagACK {

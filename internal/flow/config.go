@@ -7,9 +7,9 @@ import (
 
 // Config bounds a Table. The zero value means the defaults.
 type Config struct {
-	MaxConns           int // maximum number of connections, where a redirected one, or one in two zones, counts twice; default 65536
+	MaxConns           int // maximum number of connections; a redirected connection, or one in two zones, counts twice; default 65536
 	MaxBuffered        int // maximum number of bytes in the out-of-order buffers of all connections, bookkeeping included; default 8 MiB
-	MaxBufferedPerSide int // maximum number of these bytes for one direction of one connection; default 256 KiB
+	MaxBufferedPerSide int // maximum number of buffered bytes for one direction of one connection; default 256 KiB
 	MaxRecent          int // bytes of delivered data that are remembered to compare retransmissions with; default 4 MiB, at least 64 KiB
 
 	Linger     time.Duration // how long a closed TCP connection stays in the table; default 5 s
@@ -22,11 +22,11 @@ type Config struct {
 	// Exclude is called once for each new connection, with its addresses set. An excluded connection stays in the table
 	// and is counted, but the Handler gets no call for it, not even End.
 	Exclude func(*Conn) bool
-	// Local reports whether an address belongs to the host or pod. The table calls it for the first packet of a
-	// connection and stores the result. It prevents a third host that can put packets on the interface from forging
-	// both sides of a conversation: if the Origin of a packet is known, the table refuses a packet that arrived from a
-	// local address (Stats.Refused), and ignores a foreign packet, whose local end is missing (Stats.Foreign). Nil:
-	// every packet is accepted.
+	// Local reports whether an address belongs to the host or pod. The table calls Local for the first packet of a
+	// connection and stores the result. Without Local, a third host that can put packets on the interface could forge
+	// both sides of a conversation. If the Origin of a packet is known, the table refuses the packet if it arrived
+	// from a local address (Stats.Refused), and ignores the packet if it has no local end (a foreign packet,
+	// Stats.Foreign). Nil: every packet is accepted.
 	Local func(netip.Addr) bool
 	// Group reports whether the host receives datagrams for an address that is not its own: a multicast group that it
 	// has joined, or a broadcast address. Nil: it receives none.
@@ -34,8 +34,8 @@ type Config struct {
 	// Forwarded reports whether foreign packets are accepted too, for a host that forwards the traffic of others. It is
 	// called for each foreign packet. Nil: they are not accepted.
 	Forwarded func() bool
-	// Loopback reports whether the two faces of redirected connections are paired on an interface. Nil: they are paired
-	// on none.
+	// Loopback reports whether the two faces of redirected connections are paired on an interface. Nil: they are never
+	// paired.
 	Loopback func(iface uint16) bool
 }
 
@@ -82,14 +82,14 @@ type Stats struct {
 	Redirected          uint64          // connections paired from two faces
 	Retransmits         uint64          // segments without new bytes
 	Gaps                uint64          // gaps that were skipped, for any reason
-	GapBytes            uint64          // bytes in these gaps
+	GapBytes            uint64          // bytes in the gaps counted in Gaps
 	ThinnedBytes        uint64          // bytes that a filter left out (Thin)
 	TruncatedBytes      uint64          // bytes that are missing because the snap length or a filter truncated a packet
 	BufferFull          uint64          // how often a byte budget was full, so that a gap was skipped or the last buffered piece dropped
 	BeforeStart         uint64          // segments before the first known byte of their stream
 	Unacceptable        uint64          // segments that receivers drop because of the segments' numbers: outside of the window, acknowledging unsent data, or a misplaced RST
 	Conflicts           uint64          // segments that contradict earlier ones (Conn.Conflict)
-	Unverified          uint64          // segments among Conflicts that repeat bytes which are no longer remembered, and so cannot be compared
+	Unverified          uint64          // segments counted in Conflicts that repeat bytes which are no longer remembered, and so cannot be compared
 	Buffered            int             // bytes now in out-of-order buffers, bookkeeping included
 	MaxBuffered         int             // the largest value of Buffered so far
 }

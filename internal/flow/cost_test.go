@@ -202,7 +202,8 @@ func BenchmarkAdd(b *testing.B) {
 		})
 	}
 
-	// The worst case that a peer can cause is pieces after a gap, the last one first: each insertion moves all others.
+	// In the worst case that a peer can cause, pieces after a gap arrive in reverse order: each insertion moves all
+	// others.
 	const rounds = 1 << 19
 	ahead := func(size uint32, begin []step) func(*flow.Table, *flow.Packet, uint32) {
 		return func(table *flow.Table, p *flow.Packet, i uint32) {

@@ -84,7 +84,7 @@ func DecodesLink(l wire.LinkType) bool {
 	return false
 }
 
-// linkLayer decodes the link-layer header and what follows it.
+// linkLayer decodes the link-layer header and the rest of the frame.
 func linkLayer(typ wire.LinkType, f frame, d *Decoded) Reason {
 	switch typ {
 	case wire.LinkEthernet: // destination, source, EtherType

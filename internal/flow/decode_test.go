@@ -118,7 +118,7 @@ func TestDecodeTruncations(t *testing.T) {
 			} else if d.Reason != flow.Truncated || d.SrcPort != 0 || d.DstPort != 0 {
 				t.Errorf("%s truncated to %d of %d bytes: %v, ports %d > %d", k.name, n, len(p.Data), d.Reason, d.SrcPort, d.DstPort)
 			}
-			// If these bytes are the whole frame, no receiver accepts it, except if only padding is missing.
+			// No receiver accepts a frame that ends here, unless only padding is missing.
 			cut.Length = n
 			if flow.Decode(&cut, &d) && n < len(p.Data)-k.h.trailer {
 				t.Errorf("%s: a frame of %d bytes is decoded, although its IP header claims more", k.name, n)

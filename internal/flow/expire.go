@@ -112,8 +112,8 @@ func (t *Table) touch(c *Conn) {
 	}
 }
 
-// Tick advances packet time to now, in nanoseconds since the Unix epoch, unless a packet or tick was later. Permanent
-// gaps are skipped, and idle connections end.
+// Tick advances packet time to now, in nanoseconds since the Unix epoch. It skips permanent gaps and ends idle
+// connections. A time before the latest packet or tick has no effect.
 func (t *Table) Tick(now int64) {
 	if now <= t.now {
 		return
@@ -155,17 +155,18 @@ func (t *Table) expire(now int64) {
 	}
 }
 
-// setupGrace is how long after its latest packet a connection in setup is not yet among the first to be evicted, in ns.
+// setupGrace is the time, in ns, for which a connection in setup is not among the first to be evicted after its
+// latest packet.
 const setupGrace = int64(time.Second)
 
-// evict removes one connection from a full table: the one that was idle longest, of the first kind below that the table
-// contains.
+// evict removes one connection from a full table. It chooses the first kind in this list that the table contains, and
+// the connection of this kind that was idle longest.
 //
 //  1. closed, and done or without payload: this does not count as an eviction
 //  2. closed
-//  3. in setup for at least setupGrace
-//  4. in setup, if such connections fill more than a quarter of the table; or else UDP and not done, if such
-//     connections do
+//  3. in setup, with the latest packet at least setupGrace ago
+//  4. in setup, if connections in setup fill more than a quarter of the table
+//     or else UDP and not done, if such connections fill more than a quarter
 //  5. done, unless connections that are not done fill more than a quarter of the table
 //  6. not done
 //
@@ -200,9 +201,9 @@ func (t *Table) evict() {
 	}
 }
 
-// Shed evicts one connection with payload, so that the Handler can free memory: the one that was idle longest among
-// those that are done (see Done), or among those that are not if done is false. It reports whether there was one. The
-// Handler must not call it.
+// Shed evicts one connection with payload, so that the Handler can free memory. If done is true, it considers
+// connections that are done (see Done), otherwise the others. It evicts the connection that was idle longest, and
+// reports whether there was one. The Handler must not call Shed.
 func (t *Table) Shed(done bool) bool {
 	c := t.idlest(listEnded, listTCP, listUDP)
 	if done {
@@ -217,7 +218,7 @@ func (t *Table) Shed(done bool) bool {
 	return true
 }
 
-// idlest returns the connection of some lists that was idle longest, nil if the lists are empty.
+// idlest returns the connection that was idle longest in the given lists, nil if they are empty.
 func (t *Table) idlest(lists ...int) (c *Conn) {
 	for _, l := range lists {
 		if h := t.idle[l].head; h != nil && (c == nil || h.tcp.touched < c.tcp.touched) {

@@ -33,7 +33,7 @@ func (t *Table) Lone() int { return len(t.lone) }
 // Keys returns the number of keys in the index.
 func (t *Table) Keys() int { return t.conns.n }
 
-// Strangers returns the memory of the payloads of buffered strangers.
+// Strangers returns the memory of the payloads of buffered strangers (see stranger).
 func (t *Table) Strangers() (bytes int) {
 	for i := range t.strangers.list {
 		bytes += cap(t.strangers.list[i].data)
@@ -46,8 +46,8 @@ func SuspectSize() (size, cost int) {
 	return int(reflect.TypeFor[suspect]().Size()), (&suspect{}).cost()
 }
 
-// FastDecode decodes p by the fast path. ok reports whether the fast path accepts p, and same whether the slow path
-// also decodes it, with the same result.
+// FastDecode decodes p by the fast path. ok reports whether the fast path accepts p. same reports whether the slow
+// path decodes p too, with the same result.
 func FastDecode(p *Packet) (ok, same bool) {
 	var quick, long Decoded
 	quick.badSum, quick.Reason, quick.Src[9] = true, Malformed, 1 // decode must not depend on earlier values

@@ -120,8 +120,9 @@ func (c *Conn) steady(s, o *stream) bool {
 // maxFastPayload is the largest payload that addFast processes.
 const maxFastPayload = 64 << 10
 
-// isNext reports whether a segment starts with the next byte of s, acknowledges only bytes of o that were seen and no
-// fewer than before, and has no other effect. A payload of one byte may be a keep-alive probe.
+// isNext reports whether a segment starts with the next byte of s, and has no effect except by its data and its
+// acknowledgement. The segment must acknowledge only bytes of o that were seen, and no fewer than before. A
+// payload of one byte does not qualify, because it may be a keep-alive probe.
 func (s *stream) isNext(o *stream, d *Decoded) bool {
 	return d.Flags&(wire.FlagACK|wire.FlagSYN|wire.FlagRST|wire.FlagFIN|wire.FlagURG) == wire.FlagACK && d.Seq == s.base+uint32(s.next) &&
 		d.Ack-(o.base+uint32(o.acked)) <= uint32(o.next-o.acked) && o.acked <= o.next &&

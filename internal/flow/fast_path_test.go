@@ -13,8 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// usualPackets returns packets for the fast path, followed by similar packets that it must leave to the slow path.
-// taken is the number of the former.
+// usualPackets returns packets for the fast path, followed by similar packets that the fast path must leave to the
+// slow path. taken is the number of packets for the fast path.
 func usualPackets() (packets []flow.Packet, taken int) {
 	timestamps := []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}
 	plain := headers{src: a4, dst: b4, flags: ack, seq: 7, ack: 9, payload: []byte("inside")}

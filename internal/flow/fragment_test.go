@@ -149,7 +149,8 @@ func TestFragmentsNotTaken(t *testing.T) {
 	}
 }
 
-// TestFragmentsAreBounded: incomplete datagrams take bounded memory, and those of one source only a part of it.
+// TestFragmentsAreBounded: incomplete datagrams use bounded memory, and the datagrams of one source use only a
+// part of that.
 func TestFragmentsAreBounded(t *testing.T) {
 	for name, source := range map[string]func(i int) netip.AddrPort{
 		"one source": func(int) netip.AddrPort { return client },
@@ -226,7 +227,7 @@ func TestManyExtensions(t *testing.T) {
 	}
 }
 
-// Packets of other transports are counted; those between other hosts are foreign.
+// Packets of other transports are counted. If they are between other hosts, they count as foreign.
 func TestOtherTransports(t *testing.T) {
 	table := flow.NewTable(flow.Config{Local: func(a netip.Addr) bool { return a == server.Addr() }}, newGather(t))
 	for _, to := range []netip.AddrPort{server, client} {

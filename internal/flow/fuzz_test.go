@@ -13,9 +13,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// FuzzDecode checks Decode for any frame: it does not panic, the payload is part of the frame, and a truncated frame
-// does not give a different result, only less of it or none. The highest bit of extra switches decapsulation on; the
-// other bits are the number of bytes that the frame was longer on the wire.
+// FuzzDecode checks Decode for any frame. Decode does not panic, and the payload is part of the frame. For a
+// truncated frame, Decode returns a part of the result for the whole frame, or none, but no different result. The
+// highest bit of extra switches decapsulation on. The other bits are the number of bytes by which the frame was
+// longer on the wire.
 func FuzzDecode(f *testing.F) {
 	frame := wrap(wire.LinkEthernet, (&headers{src: a4, dst: b4, flags: ack, payload: []byte("inside")}).ip(), 0)
 	for _, tunneled := range [][]byte{

@@ -185,8 +185,8 @@ func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	s.next = off
 }
 
-// skipThinned advances the stream to off. It counts the missing bytes before off as left out by a filter, and delivers
-// buffered pieces among them.
+// skipThinned advances the stream to off. It counts the missing bytes before off as left out by a filter, and
+// delivers the buffered pieces before off.
 func (t *Table) skipThinned(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
 	for s.next < off {
@@ -225,8 +225,8 @@ func (c *Conn) resetDue(side Side) bool {
 	return q.rst >= 0 && c.tcp.side[side].next >= q.rst && len(q.pieces) == 0
 }
 
-// reportClose reports that a side has closed (to is closed) or reset (aborted) the connection. A gap at the end of the
-// stream is reported first.
+// reportClose reports that a side has closed the connection (to is closed) or reset it (to is aborted). A gap at
+// the end of the stream is reported first.
 func (t *Table) reportClose(c *Conn, side Side, to endState) {
 	t.emitLastGap(c, side)
 	t.unthin(c)

@@ -163,8 +163,8 @@ var handshake = []step{{flags: "S"}, {server: true, flags: "SA", ack: 1}, {flags
 // after returns the handshake followed by steps.
 func after(steps ...step) []step { return append(handshake[:3:3], steps...) }
 
-// afterWide is after with the largest possible windows, nearly 1 GiB. The window of a SYN is not scaled, so the server
-// sends one more acknowledgement.
+// afterWide returns the same as after, but with the largest possible windows, nearly 1 GiB. Windows in a SYN and a
+// SYN-ACK are not scaled, so the server sends one more acknowledgement, whose window is.
 func afterWide(steps ...step) []step {
 	all := slices.Concat(handshake, []step{{server: true, flags: "A", seq: 1, ack: 1}}, steps)
 	all[0].options, all[1].options = []byte{1, 3, 3, 14}, []byte{1, 3, 3, 14}

@@ -68,7 +68,7 @@ func TestUnacceptable(t *testing.T) {
 	}
 }
 
-// A stream continues after more bytes than a window were lost, because the receiver has acknowledged them.
+// A stream continues after the loss of more bytes than a window, because the receiver has acknowledged them.
 func TestLostForLong(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -324,7 +324,7 @@ func TestConflictsThatCannotBeChecked(t *testing.T) {
 	}
 }
 
-// When the ring of delivered bytes is overwritten, no run is taken for another.
+// When the ring of delivered bytes is overwritten, no run is mistaken for another.
 func TestRecentComesRound(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{MaxRecent: 100_000}, g)

@@ -18,8 +18,9 @@ func byNibble(f frame, d *Decoded) Reason {
 	return network(f, version, d)
 }
 
-// network decodes an IP packet of a version. A packet with another version in its header, or with a length beyond the
-// frame, is dropped by every receiver. It must not count here, because it could hide packets that are received.
+// network decodes an IP packet of a version. Every receiver drops a packet with another version in its header, or
+// with a length beyond the frame. Such a packet must not count here, because it could hide packets that are
+// received.
 func network(f frame, version uint8, d *Decoded) Reason {
 	if len(f.b) == 0 {
 		return Truncated
@@ -237,8 +238,9 @@ func tcpHeader(g frame, d *Decoded) Reason {
 	return Decodable
 }
 
-// options decodes TCP options (https://www.iana.org/assignments/tcp-parameters), all of them if whole is set: Multipath
-// TCP (RFC 8684, section 3), authentication (RFC 2385, RFC 5925) and the window scale of a SYN (RFC 7323, section 2.2).
+// options decodes TCP options (https://www.iana.org/assignments/tcp-parameters): Multipath TCP (RFC 8684, section
+// 3), authentication (RFC 2385, RFC 5925) and the window scale of a SYN (RFC 7323, section 2.2). whole reports
+// that b has all options of the segment. Otherwise, a scale that is not in b is unknown.
 func (d *Decoded) options(b []byte, whole bool) {
 	const end, none, scale, md5, authentication, mptcp = 0, 1, 3, 19, 29, 30
 	if !whole {
@@ -265,10 +267,11 @@ func (d *Decoded) options(b []byte, whole bool) {
 	}
 }
 
-// padded reports whether an apparent payload is Ethernet padding that the IP length counts by mistake, as some network
-// cards and capture tools write it: two or six zero bytes without PSH. The shortest Ethernet frame has 46 bytes of
-// data, 6 more than the headers of IPv4 and TCP, or 2 more with 4 bytes of options or a VLAN tag. Padding that counted
-// as data would shift the stream. If the bytes are data after all, they become a gap.
+// padded reports whether an apparent payload is Ethernet padding that the IP length counts by mistake, as some
+// network cards and capture tools set it. Such padding is two or six zero bytes in a segment without PSH. The
+// shortest Ethernet frame has 46 bytes of data, 6 more than the headers of IPv4 and TCP, or 2 more with 4 bytes of
+// options or a VLAN tag. Padding that counted as data would shift the stream. If the bytes are data after all,
+// they become a gap.
 func (d *Decoded) padded() bool {
 	n := d.PayloadLen
 	if n != 2 && n != 6 || n != len(d.Payload) || d.IPv6 || d.Flags&(wire.FlagPSH|wire.FlagURG) != 0 {

@@ -29,8 +29,8 @@ func (c *Conn) countReset(side Side, d *Decoded) {
 	}
 }
 
-// refuses reports whether a RST of a side may answer a segment that belongs to no connection: its sequence number is
-// the acknowledgement number of such a segment, or it acknowledges such a segment.
+// refuses reports whether a RST of a side may answer a segment that belongs to no connection: the RST has the
+// segment's acknowledgement number as its sequence number, or it acknowledges the segment.
 func (c *Conn) refuses(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	if d.Flags&wire.FlagACK == 0 {
@@ -40,8 +40,8 @@ func (c *Conn) refuses(side Side, d *Decoded) bool {
 	return o.known && n >= 0 && n <= c.sentEnd(side.Other())
 }
 
-// endsOneSided reports whether a packet without payload, which was just counted for a side, is that side's first packet
-// other than a RST and follows payload of the other side. Before it the connection was OneSided.
+// endsOneSided reports whether c was OneSided until a packet of a side, which was just counted. The packet is the
+// first one of that side that is not a RST. The packet has no payload, and the other side has sent some.
 func (c *Conn) endsOneSided(side Side, d *Decoded) bool {
 	return c.endpoint(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&wire.FlagRST == 0 &&
 		d.Transport == wire.ProtoTCP && c.endpoint(side.Other()).Bytes > 0 && !c.Excluded

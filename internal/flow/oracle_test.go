@@ -11,9 +11,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// The oracle knows what both ends sent and which segments passed the tap. It creates the packets of a conversation like
-// a network, where segments are lost after the tap and sent again with other boundaries, and like a capture, where
-// packets are lost, duplicated and reordered.
+// The oracle knows what both ends sent and which segments passed the tap. It simulates a network that loses
+// segments after the tap and sends them again with other boundaries, and a capture that loses, duplicates and
+// reorders packets.
 
 // network describes how bad network and capture are.
 type network struct {

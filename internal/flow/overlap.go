@@ -9,9 +9,10 @@ import (
 // certificates.
 const recentLimit = 32 << 10
 
-// recent remembers the bytes that were delivered last, of all connections together, so that a retransmission with other
-// bytes is noticed. It is a ring that is overwritten from its start when full. The runs of one stream are linked,
-// newest first. A position is one more than the number of bytes written before the run; 0 means no run.
+// recent remembers the bytes that were delivered last, of all connections together, so that a retransmission with
+// other bytes is noticed. It is a ring that is overwritten from its start when full. The runs of one stream are
+// linked, newest first. The position of a run is the number of bytes written before the run, plus one; 0 means no
+// run.
 type recent struct {
 	max  int
 	buf  []byte
@@ -54,7 +55,7 @@ func (r *recent) add(prev uint64, off, n int64, data []byte) uint64 {
 	return pos
 }
 
-// grow doubles the ring up to its maximum size while it was not yet overwritten.
+// grow doubles the ring, up to its maximum size, unless a part of it was already overwritten.
 func (r *recent) grow(size int) {
 	for r.head+uint64(size) > uint64(len(r.buf)) && len(r.buf) < max(r.max, recentMin) {
 		b := make([]byte, min(max(2*len(r.buf), recentMin), max(r.max, recentMin)))

@@ -3,12 +3,13 @@ package flow
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
 // A connection may reuse the addresses and ports of an earlier one while the capture loses its SYN. The sequence
-// numbers of the new connection reveal it in one of three ways. In one direction, they are further ahead than any
-// receiver accepts, or further back than any retransmission. In both directions, they are further ahead than a capture
-// may have lost. Or the earlier connection has closed, and they are past its end. Any host could forge one such packet,
-// so two are needed, one of each end, whose numbers match. Until then such packets are buffered and belong to no
-// connection. A connection that really continued that far unseen counts as a new one too: the two cases cannot be
-// distinguished, and facts about the earlier connection must not be claimed of another one.
+// numbers of the new connection reveal it in three cases. The numbers of one direction are further ahead than any
+// receiver accepts, or further back than any retransmission. The numbers of both directions are further ahead than
+// a capture may have lost. Or the earlier connection has closed, and the numbers are past its end. Any host could
+// forge one such packet, so two are needed, one of each end, whose numbers match. Until then such packets are
+// buffered and belong to no connection. An earlier connection that really continued that far unseen counts as a
+// new one too: the two cases cannot be distinguished, and facts about the earlier connection must not be claimed
+// of another one.
 
 const (
 	// If the numbers of both directions are more than farAhead bytes ahead, the connection is another one. The bound is

@@ -10,9 +10,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestPortReuse: a connection that reuses the ports of an earlier one, and whose SYN is lost, is another connection if
-// its numbers cannot belong to the earlier one. Gaps that occur under load, and packets of only one end, do not start a
-// connection.
+// TestPortReuse: a connection reuses the ports of an earlier one, and its SYN is lost. It counts as another
+// connection if its numbers cannot belong to the earlier one. Gaps that occur under load, and packets of only one
+// end, do not start a connection.
 func TestPortReuse(t *testing.T) {
 	earlier := after(step{flags: "PA", seq: 1, ack: 1, data: "old"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "OLD"}, step{flags: "A", seq: 4, ack: 4})
 	fins := []step{{flags: "FA", seq: 4, ack: 4}, {server: true, flags: "FA", seq: 4, ack: 5}, {flags: "A", seq: 5, ack: 5}}

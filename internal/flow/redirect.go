@@ -45,8 +45,8 @@ func (t *Table) removeFace(c *Conn) {
 	}
 }
 
-// pair finds a connection with one face seen, to whose other face a packet with an unknown key belongs. It returns nil
-// if there is none.
+// pair returns the connection to which a packet with an unknown key belongs as the other face. Only one face of
+// the connection was seen before. pair returns nil if there is no such connection.
 func (t *Table) pair(k key, d *Decoded) *Conn {
 	if d.Flags&wire.FlagACK == 0 {
 		return nil

@@ -36,8 +36,8 @@ func speak(table *flow.Table, second, port int, payload string) {
 	run(table, 0, at, withPort(client, uint16(port)), server, step{flags: "PA", seq: 1, ack: 1, data: payload})
 }
 
-// TestDoneIsEvictedFirst: a full table evicts done connections first. If the others fill more than a quarter of it,
-// they are evicted instead.
+// TestDoneIsEvictedFirst: a full table evicts done connections first. If connections that are not done fill more
+// than a quarter of the table, these are evicted instead.
 func TestDoneIsEvictedFirst(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -135,8 +135,8 @@ func (s *stream) noteEmpty(d *Decoded) {
 	}
 }
 
-// keepAliveQuiet is the silence after which a single byte that the receiver has already acknowledged is a keep-alive
-// probe, whose byte may be garbage, and not a late packet.
+// keepAliveQuiet is a time of silence in ns. A single byte that the receiver has already acknowledged counts as a
+// late packet if it arrives sooner. After this time it counts as a keep-alive probe, whose byte may be garbage.
 const keepAliveQuiet = int64(500 * time.Millisecond)
 
 // maxFirstOffset bounds, in bytes, the offset of a stream's first payload seen while the start of the stream is not
@@ -259,7 +259,7 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 			return s.known
 		}
 		quiet := t.now-c.tcp.touched >= int64(t.cfg.GapWait)
-		if c.Thinned { // a forged packet may have moved its numbers ahead, so this SYN counts at once
+		if c.Thinned { // a forged packet may have moved the numbers of c ahead, so this SYN counts at once
 			return true
 		}
 		if c.closing() || c.Resp.Packets == 0 || quiet {
@@ -278,8 +278,8 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 	return !c.OrigISNSeen || c.closing()
 }
 
-// startFromSYNACK sets the start of the originator's stream in c, which a SYN-ACK has opened. The SYN that it answers
-// had been mistaken for a duplicate of an earlier connection's SYN.
+// startFromSYNACK sets the start of the originator's stream in c, which a SYN-ACK has opened. The SYN that the
+// SYN-ACK answers had been mistaken for a duplicate of an earlier connection's SYN.
 func (c *Conn) startFromSYNACK(d *Decoded) {
 	s := &c.tcp.side[Originator]
 	s.start(d.Ack)

@@ -102,8 +102,8 @@ func (t *Table) unthin(c *Conn) {
 	}
 }
 
-// addThinned counts the bytes of c up to off that a filter left out. Beyond maxThinned it counts only bytes that the
-// receiver has acknowledged, because the number may be forged.
+// addThinned counts the bytes of c up to off that a filter left out. Beyond maxThinned it counts only bytes that
+// the receiver has acknowledged, because off may come from a forged packet.
 func (t *Table) addThinned(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
 	n := off - s.next

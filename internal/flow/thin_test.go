@@ -22,8 +22,8 @@ func (s *settled) Data(c *flow.Conn, g *flow.Segment) {
 	s.table.Done(c, false)
 }
 
-// thinTable returns a table with an open connection between client and server. The client's next sequence number
-// follows from what it has sent.
+// thinTable returns a table with an open connection between client and server, the log of its Handler, and the
+// time after the last packet.
 func thinTable(t *testing.T) (*flow.Table, *gather, time.Time) {
 	t.Helper()
 	g := newGather(t)
@@ -133,7 +133,7 @@ func TestThinLeavesOthersAlone(t *testing.T) {
 // and they are not a gap.
 func TestThinCountsBySequenceNumbers(t *testing.T) {
 	var far []step
-	for i := range uint32(300) { // one packet for each that the filter passes
+	for i := range uint32(300) { // one packet for each 16 MiB of the stream, as the filter passes them
 		far = append(far, step{flags: "PA", seq: 203 + (i+1)*16<<20, ack: 204, data: "a"})
 	}
 	farEnd := far[len(far)-1].seq + 1
@@ -202,7 +202,7 @@ func TestThinForgetsReusedPorts(t *testing.T) {
 	}
 }
 
-// A forged packet far ahead in a chosen connection moves its numbers. The connection that reuses its ports is seen
+// A forged packet far ahead moves the numbers of a chosen connection. The connection that reuses its ports is seen
 // nevertheless, for any initial sequence number.
 func TestThinMadeUpNumbersHideNoConnection(t *testing.T) {
 	table, g, at := thinTable(t)

@@ -56,8 +56,8 @@ func inEthernet(typ uint16, f frame, d *Decoded) Reason {
 // access point, not an EtherType.
 const SNAP = 0x00aa
 
-// llc decodes LLC and SNAP headers with an EtherType (RFC 1042). Linux ignores IP in such frames over Ethernet, so they
-// are decapsulated only where tunnels are.
+// llc decodes LLC and SNAP headers with an EtherType (RFC 1042). Linux ignores IP in such frames over Ethernet, so
+// llc decodes their payload only if tunnels are decapsulated.
 func llc(length uint16, f frame, d *Decoded) Reason {
 	const header = 8
 	snap := [...]byte{0xaa, 0xaa, 3, 0, 0, 0}

@@ -74,7 +74,7 @@ func TestPaddedAcknowledgements(t *testing.T) {
 		}
 	}
 
-	// Bytes are data if PSH is set, or if there are more of them, or if one is not zero.
+	// Bytes are data if PSH is set, if there are more bytes than padding may have, or if one byte is not zero.
 	for _, s := range []step{
 		{flags: "PA", seq: 1, ack: 1, data: padding}, {flags: "A", seq: 1, ack: 1, data: padding + "\x00"}, {flags: "A", seq: 1, ack: 1, data: "\x00a"},
 	} {

@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestUndelivered: if bytes of a side are missing, Undelivered is true from the first packet that shows it, of any
-// kind, until the gap is reported, and also after both ends have closed.
+// TestUndelivered: if bytes of a side are missing, Undelivered becomes true with the first packet, of any kind,
+// that shows the loss. It remains true until the gap is reported, also after both ends have closed.
 func TestUndelivered(t *testing.T) {
 	ask := step{flags: "PA", seq: 1, ack: 1, data: "GET"}
 	answer := step{server: true, flags: "PA", seq: 1, ack: 4, data: "200"}

@@ -12,7 +12,7 @@ import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 // payload whose sequence number is lower than the segment's acknowledgement number.
 
 const (
-	// windowSlack is how many bytes after the next one are always acceptable, for any window.
+	// windowSlack is the number of bytes after the next one that are always acceptable, for any window.
 	windowSlack = 64 << 10
 	// unknownShift is the largest window scale (RFC 7323, section 2.3). It is assumed if the handshake was not seen.
 	unknownShift = 14
@@ -20,7 +20,7 @@ const (
 	maxStale = 1 << 20
 
 	maxSuspects     = 32       // suspended segments of a connection
-	suspectData     = 64 << 10 // payload bytes kept of each; receive offload builds segments of up to 64 KiB
+	suspectData     = 64 << 10 // payload bytes kept of each suspended segment; receive offload builds segments of up to 64 KiB
 	suspectPackets  = 3        // packets of the receiver after which a segment that they do not prove is refuted
 	unheardSegments = 4        // suspended segments without an answer ...
 	unheardWait     = 1e9      // ... for this time, in nanoseconds, mean that the receiver is not captured
@@ -191,10 +191,10 @@ func (t *Table) suspend(c *Conn, side Side, d *Decoded, now int64, seq, ack bool
 	w.addSuspect(&x)
 }
 
-// decideSuspects applies a packet of a side to the suspended segments of the other side: it accepts those that the
-// packet proves and drops those that it refutes. If the packet is not acceptable itself, met reports whether it fits
-// one of these segments, which is then accepted: after losses in both directions the capture continues with such a
-// pair.
+// decideSuspects applies a packet of a side to the suspended segments of the other side. It accepts the segments
+// that the packet proves, and drops those that the packet refutes. A packet that is not acceptable itself may fit
+// one of these segments. decideSuspects then accepts that segment and returns true: after losses in both
+// directions the capture continues with such a pair.
 func (t *Table) decideSuspects(c *Conn, side Side, d *Decoded, accepted bool) (met bool) {
 	w := c.tcp.reassembly
 	all := w.suspects
@@ -236,8 +236,8 @@ func (t *Table) allocReassembly(c *Conn) *reassembly {
 	return c.tcp.reassembly
 }
 
-// proves reports whether an acceptable packet of a side shows that this side accepts x: it acknowledges all bytes
-// before x, and has itself sent all that x acknowledges.
+// proves reports whether an acceptable packet of a side shows that the side accepts x: the packet acknowledges all
+// bytes before x, and the side has sent all bytes that x acknowledges.
 func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 	s, o := &c.tcp.side[x.side], &c.tcp.side[side]
 	reached := max(s.next, s.acked)
@@ -282,9 +282,9 @@ func (t *Table) acceptSuspects(c *Conn) {
 	}
 }
 
-// resolveSuspects decides the suspended segments when c ends. It accepts those of a receiver that is not captured, and
-// those of which only the acknowledgement number is not acceptable, and drops the others. The receiver may have
-// accepted a dropped segment, so the absence of data proves nothing afterwards (Conn.Undelivered).
+// resolveSuspects decides the suspended segments when c ends. It accepts segments whose receiver is not captured,
+// and segments of which only the acknowledgement number is not acceptable. It drops the others. The receiver may
+// have accepted a dropped segment, so the absence of data proves nothing afterwards (Conn.Undelivered).
 func (t *Table) resolveSuspects(c *Conn) {
 	if c.suspects() == 0 {
 		return

@@ -223,8 +223,8 @@ type atEnd struct {
 
 func (e *atEnd) End(c *flow.Conn, _ flow.EndReason) { e.behind = c.Undelivered(flow.Originator) }
 
-// TestUndecidedIsNotAbsent: a connection that ends with a segment outside of the window, which no packet of the
-// receiver has refuted, may have received that segment's data.
+// TestUndecidedIsNotAbsent: a connection ends with a segment outside of the window that no packet of the receiver
+// has refuted. The receiver may have accepted the segment's data, so Undelivered is true.
 func TestUndecidedIsNotAbsent(t *testing.T) {
 	far, ack := step{flags: "PA", seq: 3 << 20, ack: 1, data: "text"}, step{server: true, flags: "A", seq: 1, ack: 1}
 	for _, c := range []struct {

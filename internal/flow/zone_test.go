@@ -16,9 +16,9 @@ func exchange(tenant string) []step {
 		step{flags: "PA", seq: 6, ack: 6, data: "and " + tenant}, step{flags: "FA", seq: 11, ack: 6}, step{server: true, flags: "FA", seq: 6, ack: 12})
 }
 
-// TestZones: the same addresses, ports and numbers in two networks are two connections, whichever end sends first. A
-// connection that is seen completely in each of two networks counts as two. A connection whose directions are in
-// different networks counts as one.
+// TestZones: the same addresses, ports and numbers in two networks are two connections, no matter which end sends
+// first. A connection that is seen completely in each of two networks counts as two. A connection whose directions
+// are in different networks counts as one.
 func TestZones(t *testing.T) {
 	for name, wrapped := range zones {
 		t.Run(name, func(t *testing.T) {
