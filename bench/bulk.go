@@ -11,8 +11,9 @@ import (
 	"syscall"
 )
 
-// bulk measures one TCP stream with segmentation offload, from the peer over eth0 and inside the pod over lo, at full speed and at
-// 5 Gbit/s. At full speed client, server and tap compete for two cores, so their CPU time for a byte varies between rounds.
+// bulk measures one TCP stream with segmentation offload. The stream comes from the peer over eth0, or runs inside the
+// pod over lo, at full speed or at 5 Gbit/s. At full speed client, server and tap compete for two cores, so their CPU
+// time for a byte varies between rounds.
 func (b *bench) bulk() (results []result, err error) {
 	watchers := b.watchers(noTap, noTapAgain, ourTap, tcpdump)
 	return results, inPods(func(n *pods) error {

@@ -15,9 +15,9 @@ import (
 	"github.com/google/gopacket/pcapgo"
 )
 
-// captureEthernet is the role of another program that captures. It captures on the interface args[0] as most Go
-// programs without cgo do: it uses pcapgo.EthernetHandle (without copying) and a DecodingLayerParser. SIGINT or
-// SIGTERM ends it; it then prints how many packets it received and dropped.
+// captureEthernet is the role of a capture program other than the tap. It captures on the interface args[0] as most Go
+// programs without cgo do: with pcapgo.EthernetHandle (without copying) and a DecodingLayerParser. SIGINT or SIGTERM
+// ends it; it then prints how many packets it received and dropped.
 func captureEthernet(args []string) error {
 	if len(args) != 1 {
 		return errors.New("expected an interface")

@@ -114,8 +114,8 @@ func (p *pcapWriter) header() {
 	_, p.err = p.w.Write(b)
 }
 
-// next writes the packet of the open connections that comes first in time. If it was the last packet of its
-// connection, next removes the connection from open.
+// next writes the earliest packet of the open connections. If it was the last packet of its connection, next removes
+// the connection from open.
 func (p *pcapWriter) next(open *schedule) {
 	c := (*open)[0]
 	p.last = max(p.last, c.at)

@@ -85,8 +85,8 @@ func (b *bench) requests(interfaces string, kinds ...traffic) (results []result,
 	})
 }
 
-// effect bounds the share by which the tap may change a figure. The noise, which is the difference of two
-// measurements without a tap, comes on top of it.
+// effect is the largest share by which the tap may change a figure, in addition to the noise. The noise is the
+// difference of two measurements without a tap.
 const effect = 0.03
 
 // requestsOver runs w while each of the watchers captures, one after the other.
@@ -147,9 +147,9 @@ func inverse(all []sample) []sample {
 	return out
 }
 
-// beyondNoise returns by how many percent the figures under watcher k exceed those without a tap, round by round. The
-// noise is the difference of two measurements without a tap (all[0] and all[1]). The goal is met if the figures
-// exceed the noise by at most effect.
+// beyondNoise returns by how many percent the figures under watcher k exceed the figures without a tap, round by round.
+// The noise is the difference of two measurements without a tap (all[0] and all[1]). The goal is met if the percentage
+// is at most the noise plus effect.
 func beyondNoise(what string, all []sample, k int) result {
 	more, noise := all[k].over(all[0]), all[1].over(all[0])
 	r := result{

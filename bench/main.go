@@ -83,7 +83,7 @@ func command(args []string) error {
 	return b.all(strings.FieldsFunc(*only, func(r rune) bool { return r == ',' || r == ' ' }))
 }
 
-// all runs the experiments that only names, or the default ones if only is empty, and prints one table. If an
+// all runs the experiments whose names are in only, or the default ones if only is empty. It prints one table. If an
 // experiment fails, the others still run.
 func (b *bench) all(only []string) error {
 	for _, name := range only {
@@ -150,8 +150,8 @@ func names() []string {
 	return out
 }
 
-// roles maps the name of each role to its function. This program plays a role if it was started for that in a network
-// namespace.
+// roles maps the name of each role to its function. If the first argument of this program is such a name, the program
+// plays that role, in a network namespace.
 var roles = map[string]func([]string) error{
 	"send":     send,
 	"ethernet": captureEthernet,

@@ -27,9 +27,10 @@ type usage struct {
 	wall time.Duration
 }
 
-// peak samples the largest resident memory of a process (VmHWM, proc_pid_status(5)) until the process ends. VmHWM
-// starts again with each program. ru_maxrss of getrusage(2) cannot be used: it survives exec, so a child's value is
-// at least the memory that its parent had at the fork. Growth in the last sampleEvery before the end may be missed.
+// peak samples the largest resident memory of a process (VmHWM, proc_pid_status(5)) until the process ends. The kernel
+// resets VmHWM when a process executes another program. ru_maxrss of getrusage(2) cannot be used: it survives exec, so
+// a child's value is at least the memory that its parent had at the fork. Growth in the last sampleEvery before the end
+// may be missed.
 type peak struct {
 	pid  int
 	most atomic.Int64

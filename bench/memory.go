@@ -15,7 +15,7 @@ func (b *bench) memory() (results []result, err error) {
 	return results, inDeafPods(func(n *pods) error {
 		rows := []struct {
 			connections int
-			goal        float64 // MB: in all for the first row (idle), more than idle for the others
+			goal        float64 // MB: in the first row (idle) of all memory, in the others of the growth over idle
 		}{{0, 32}, {10_000, 10}, {100_000, 64}}
 		if b.quick {
 			rows = rows[:2]
@@ -191,8 +191,8 @@ func (b *bench) costAt(n *pods, connections int) (packet, connection float64, er
 	phases := [3]time.Duration{}
 	var errs []error
 	for i, args := range [][]string{
-		// The first frames of a connection are sent in a row, so that the tap recognizes TLS before the next
-		// connection starts. The number of connections that are not yet recognized is bounded, and more of them would
+		// The first frames of a connection are sent in a row, so that the tap recognizes TLS before the next connection
+		// starts. The tap bounds the number of connections that it has not yet recognized; above that number they would
 		// evict each other.
 		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(exchanged * connections), "-row", strconv.Itoa(exchanged), "-rate", "200000"},
 		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(packets), "-sent", strconv.Itoa(exchanged), "-rate", "200000"},

@@ -14,7 +14,7 @@ type pods struct {
 	pod, peer string // names of the namespaces
 }
 
-// IP and MAC addresses of the two.
+// IP and MAC addresses of the pod and its peer.
 const (
 	podIP   = "10.0.0.5"
 	peerIP  = "10.0.1.0"

@@ -105,8 +105,8 @@ func floodFrames(n int) (client, server int, fromPod bool) {
 }
 
 // flood returns a source of count frames. They have floodBytes each, apart from the pod's acknowledgements, which are
-// shorter. The source takes the connections in turn and sends row frames of each. The frames continue TLS streams: an
-// earlier source has sent the first frames of each, and sent is their number.
+// shorter. The source takes the connections in turn and sends row frames of each. Each connection is in the middle of a
+// TLS stream: an earlier source has sent its first frames. sent is the number of these frames.
 func flood(flows, count, row, sent int) source {
 	random := rand.New(rand.NewPCG(5, 6))
 	payload := make([]byte, floodBytes-14-20-32)
@@ -150,9 +150,9 @@ func floodClient(i int) netip.AddrPort {
 // handshakeKinds is the number of different conversations that complete connections repeat.
 const handshakeKinds = 50
 
-// handshakes returns a source of count complete connections to the pod: TLS 1.3 and 1.2, mutual and not, with one
-// answer of 500 bytes. first is the number of the first connection; each connection's number selects its client. If
-// open is true, the connections are not closed.
+// handshakes returns a source of count complete connections to the pod, with one answer of 500 bytes each. They use TLS
+// 1.3 or 1.2, and some of them mutual TLS. first is the number of the first connection; each connection's number
+// selects its client. If open is true, the connections are not closed.
 func handshakes(first, count int, open bool) (source, error) {
 	random := rand.New(rand.NewPCG(3, 4))
 	t, err := newTalker(random)

@@ -102,8 +102,8 @@ func newTalker(random *rand.Rand) (*talker, error) {
 	return t, err
 }
 
-// connection returns the i-th connection of the mixed capture. If i is even, the pod is the client; otherwise a peer
-// is.
+// connection returns the i-th connection of the mixed capture. The client is the pod if i is even, and a peer if i is
+// odd.
 func (t *talker) connection(i int) (*connection, error) {
 	k, answers := t.kind(), t.answers()
 	if every := mixConnections / mixBulk; i%every == every/2 {
@@ -125,7 +125,7 @@ func (t *talker) connection(i int) (*connection, error) {
 	}, nil
 }
 
-// kind draws a kind by the shares.
+// kind draws a kind of connection at random; the probabilities are the shares of the kinds.
 func (t *talker) kind() kind {
 	n := t.random.IntN(100)
 	for _, k := range kinds {

@@ -88,7 +88,7 @@ var baseTap = watcher{name: baseName, result: tapResult, start: func(b *bench, n
 	return b.startProgram(b.base, n, interfaces, limits, "findings,posture")
 }}
 
-// watchers returns all. If there is another build of the tap, watchers appends it.
+// watchers returns the watchers in all, followed by the other build of the tap if there is one.
 func (b *bench) watchers(all ...watcher) []watcher {
 	if b.base != "" {
 		all = append(all, baseTap)
@@ -96,7 +96,7 @@ func (b *bench) watchers(all ...watcher) []watcher {
 	return all
 }
 
-// builds returns b. If there is another build of the tap, builds also returns a copy of b for it.
+// builds returns b, followed by a copy of b with the other build of the tap if there is one.
 func (b *bench) builds() []*bench {
 	if b.base == "" {
 		return []*bench{b}
@@ -153,7 +153,7 @@ func startEthernet(b *bench, n *pods, interfaces string, limits *group) (*runnin
 	return r.launch(n.pod, nil, r.err, b.self, "ethernet", first)
 }
 
-// launch starts the program and waits until its output ready contains the word which shows that the program captures.
+// launch starts the program and waits until it captures. The program then writes a certain word to its output ready.
 func (r *running) launch(ns string, environ []string, ready *output, args ...string) (*running, error) {
 	var err error
 	if r.process, err = start(ns, r.limits, r.out, r.err, environ, args...); err != nil {

@@ -176,7 +176,7 @@ type everywhere struct{ manager.Runnable }
 // NeedLeaderElection returns false.
 func (everywhere) NeedLeaderElection() bool { return false }
 
-// nudgeOn makes every change of any object of a kind nudge the loops.
+// nudgeOn nudges the loops whenever an object of a kind changes.
 func (w *webhook) nudgeOn(kind client.Object, loops ...*loop) error {
 	informer, err := w.mgr.GetCache().GetInformer(context.Background(), kind, cache.BlockUntilSynced(false))
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// clock is a time that tests move.
+// clock is a clock that stands still until a test moves it.
 type clock struct{ at time.Time }
 
 func newClock() *clock { return &clock{time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)} }

@@ -41,7 +41,7 @@ func concerned(cfg *inject.Config, object *corev1.Namespace) bool {
 		object.Name != cfg.Own && !strings.HasPrefix(object.Name, inject.SystemPrefix)
 }
 
-// of returns the state of a namespace, without refusals and quotas.
+// of returns the state of the namespace with a name, without refusals and quotas.
 func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, error) {
 	var object corev1.Namespace
 	err := n.cached.Get(ctx, client.ObjectKey{Name: name}, &object)
@@ -65,7 +65,7 @@ func (n *namespaces) isFresh(object *corev1.Namespace) bool {
 	return ok && version == object.ResourceVersion
 }
 
-// view returns the state of a namespace, without refusals and quotas.
+// view returns the state of the namespace that object describes, without refusals and quotas.
 func (n *namespaces) view(ctx context.Context, object *corev1.Namespace) (*inject.Namespace, error) {
 	ns := &inject.Namespace{
 		Name: object.Name, Labels: object.Labels, Annotations: object.Annotations,

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// port is httpbin's port that the application calls.
+// port is the port of httpbin that curl calls.
 const port = 14001
 
 // pods are the pods with a tap.
@@ -94,8 +94,8 @@ func (w *walk) checkFindings() {
 	}
 }
 
-// checkBroker checks that a finding reports the application's plaintext to the taps' broker, and that none reports
-// the taps' own connections to it.
+// checkBroker checks that there is a finding about the application's plaintext to the taps' broker, and none about the
+// taps' own connections to the broker.
 func (w *walk) checkBroker() {
 	talk := w.toBroker(w.flows)
 	for _, r := range talk {
@@ -178,7 +178,7 @@ func (w *walk) delay(f *record) time.Duration {
 	return f.Event.Created.Std().Sub(w.began[f.Kubernetes.Namespace]).Round(time.Millisecond)
 }
 
-// count returns the number of findings, followed by their names if it is not the expected one.
+// count returns the number of findings as text. If the number is not want, the names of the findings follow.
 func count(found []*record, want int) string {
 	if len(found) == want {
 		return fmt.Sprint(want)

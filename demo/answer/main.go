@@ -1,5 +1,5 @@
-// Command answer compares the records that the demo's taps published with what the demo did, and prints
-// them. It judges nothing itself. Exit status 1 means that a record is missing or differs.
+// Command answer prints the records that the demo's taps published, and compares them with what the demo did. It judges
+// nothing itself. Exit status 1 means that a record is missing or differs.
 package main
 
 import (

@@ -19,7 +19,7 @@ const (
 
 // encode returns a struct vfs_cap_data (linux/capability.h) of revision 2 that permits one capability and inherits
 // none. It does not set the effective flag, because the program raises the capability itself. So the program starts
-// even if the bounding set lacks the capability, and can report that.
+// even if the bounding set lacks the capability, and can report that the capability is missing.
 func encode(capability int) []byte {
 	permitted := uint64(1) << capability
 	words := []uint32{revision2, uint32(permitted), 0, uint32(permitted >> 32), 0} // permitted and inheritable, low halves; then their high halves

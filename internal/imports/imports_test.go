@@ -92,7 +92,7 @@ var unwanted = []string{"k8s.io/", "sigs.k8s.io/", "testing"}
 // A listed package is a package as printed by `go list -json`.
 type listed struct {
 	ImportPath string
-	Imports    []string // packages that it imports directly, without those that its tests import
+	Imports    []string // packages that it imports directly; imports by its tests are not included
 	Deps       []string // packages that it imports directly or indirectly
 }
 

@@ -96,7 +96,7 @@ func CountsTaps(q *corev1.ResourceQuota) bool {
 	return slices.ContainsFunc(dimensions(q), func(d dimension) bool { return !d.pods })
 }
 
-// dimension is one line of a quota.
+// dimension is one line of a quota: the bound of one resource or of the number of pods.
 type dimension struct {
 	key      corev1.ResourceName // the line's name in the quota
 	resource corev1.ResourceName

@@ -98,14 +98,14 @@ func (s Settings) Defaults() Settings {
 	return s
 }
 
-// def sets a pointer that is nil to a value.
+// def makes *v point to value if *v is nil.
 func def[T any](v **T, value T) {
 	if *v == nil {
 		*v = &value
 	}
 }
 
-// orElse sets a string that is empty to a value.
+// orElse sets *v to value if *v is empty.
 func orElse(v *string, value string) {
 	if *v == "" {
 		*v = value

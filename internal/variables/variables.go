@@ -25,7 +25,7 @@ func (u *Unusable) Error() string { return fmt.Sprintf("%s=%s: %v", u.Name, u.Va
 // Unwrap returns u.Expected.
 func (u *Unusable) Unwrap() error { return u.Expected }
 
-// Parse fills in the struct that into points to. For each invalid value it returns an *Unusable and leaves the field
+// Parse fills in a struct; into points to it. For each invalid value it returns an *Unusable and leaves the field
 // unset. All other errors are about the type or the tags of a field.
 func Parse(into any, vars map[string]string) []error {
 	err := env.ParseWithOptions(into, env.Options{Environment: vars})

@@ -64,7 +64,7 @@ func programPath(t *testing.T, pattern, otherwise string) string {
 // otherProxy is a real proxy that replaces the stand-in. It is a process in the pod, and it writes the log that
 // proxyLog reads. The pods have the packet filter rules of enrolled pods.
 type otherProxy struct {
-	name, scenario string // name is the folder in testdata; scenario is in the table
+	name, scenario string // name is the folder in testdata; scenario is the name of the scenario in the table
 	start          func(t *testing.T, p, peer *host, folder string)
 	resumes        bool
 }

@@ -35,7 +35,7 @@ type connection struct {
 
 func (c *connection) hasValues() bool { return c.values != [fields]string{} }
 
-// ends identifies a connection in both programs, whichever end they call the client.
+// ends identifies a connection in the results of both programs, even if they differ about which end is the client.
 type ends struct {
 	transport string
 	low, high netip.AddrPort

@@ -111,8 +111,8 @@ func versionName(number string) string {
 	return number
 }
 
-// suites are tshark's names of cipher suites. It also knows some from drafts, which the registry does not have and
-// the tap shows as numbers.
+// suites maps the numbers of cipher suites to tshark's names. It includes some suites of drafts. The registry does not
+// have these, so the tap shows them as numbers.
 type suites map[uint64]string
 
 // name returns the name of a suite from its number. It returns anything else unchanged.

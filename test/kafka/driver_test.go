@@ -137,7 +137,7 @@ type driver struct {
 
 	mu        sync.Mutex
 	put       int // number of records that were put
-	safe      int // the first safe records are all delivered or in the spool
+	safe      int // number of records from the first on that are all delivered or in the spool
 	last      report
 	maxQueued int
 	maxBytes  int // the most bytes that were in the queue
@@ -235,7 +235,7 @@ func (d *driver) end() report {
 	return r
 }
 
-// pause makes the driver stop putting records. If it has stopped, it continues.
+// pause makes the driver stop putting records, or continue if it has stopped.
 func (d *driver) pause() { d.cmd.Process.Signal(syscall.SIGUSR1) }
 
 // kill ends the driver by SIGKILL.

@@ -49,8 +49,8 @@ func skipUnlessFull(t *testing.T) {
 }
 
 // pod creates the network namespace of a pod, whose eth0 is connected to the test's namespace. It returns the id of a
-// process in the namespace; inPod needs the id to enter the namespace. The namespace has no name, and it ends when
-// its last process ends, for whatever reason.
+// process in the namespace; inPod needs the id to enter the namespace. The namespace has no name, and it ends when its
+// last process ends.
 func pod(t *testing.T) (pid int) {
 	t.Helper()
 	if !confine.Network() {

@@ -159,7 +159,7 @@ func perfTest(b *kafkatest.Broker, topic, file string, n int) float64 {
 }
 
 // sendRequests is the main function of a process in the pod. For each port that it reads from its standard input, it
-// sends one request to that port and prints the time at which it began.
+// sends one request to that port and prints the time at which the request began.
 func sendRequests() {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		c, err := net.Dial("tcp", net.JoinHostPort(hostAddress, in.Text()))

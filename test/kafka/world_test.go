@@ -30,7 +30,7 @@ type world struct {
 type dead struct {
 	name string
 	put  int
-	safe int // when it was killed, the first safe records were all delivered or in the spool
+	safe int // number of records from the first on that were all delivered or in the spool when it was killed
 }
 
 // The rate of each driver in records per second, and the size of a record in bytes.

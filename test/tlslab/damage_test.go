@@ -28,8 +28,8 @@ func contradicts(r row, j *verdict.Judged) bool {
 
 // TestPartOfACapture checks that no part of a capture leads to an untrue claim about a certificate, a refusal or
 // plaintext. The parts are: all packets but one, at the capture's speed and at two others; all packets but two (with
-// -pairs); the packets from each one on, and those up to it; one direction only; and all packets with a short snap
-// length.
+// -pairs); the start of the capture up to any packet, and the rest; one direction only; and all packets with a short
+// snap length.
 func TestPartOfACapture(t *testing.T) {
 	files, rows := manifest(t)
 	parts, claims := 0, 0

@@ -84,15 +84,15 @@ func pairOf(j *verdict.Judged) pair {
 	return pair{netip.AddrPortFrom(j.Source.Addr, j.Source.Port), netip.AddrPortFrom(j.Destination.Addr, j.Destination.Port)}
 }
 
-// TestMutations checks that no damage to a capture makes the tap panic, or judge a connection as mutual that it does
-// not judge so in the whole capture. There is one exception: the damage may remove the tap's reason to abstain. The
-// connection must then truly be mutual.
+// TestMutations checks that no damage to a capture makes the tap panic. The tap must also not judge a connection as
+// mutual that it does not judge as mutual in the whole capture. There is one exception: the damage may remove the tap's
+// reason to abstain. The connection must then truly be mutual.
 func TestMutations(t *testing.T) {
 	files, rows := manifest(t)
 	type known struct {
 		frames []frame
 		mutual map[pair]bool // whether the whole connection is judged as mutual
-		doubt  map[pair]bool // connections that are mutual but were not judged so
+		doubt  map[pair]bool // connections that are mutual but were not judged as mutual
 	}
 	captures := make([]known, len(files))
 	for i, file := range files {

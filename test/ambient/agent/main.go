@@ -5,8 +5,8 @@
 //
 // Without CNI_COMMAND the command is the agent, which runs in the node's namespaces. It installs the redirection in
 // each pod of one Kubernetes namespace and opens the proxy's sockets inside the pod. Its standard output has a JSON
-// object for each event. An event is of a kind of package standin, with the name of the pod, or of one of the kinds
-// below. The agent ends when its standard input ends.
+// object for each event. The kind of an event is one of package standin's or one of those below. Every event except
+// ready names a pod. The agent ends when its standard input ends.
 package main
 
 import (

@@ -39,8 +39,8 @@ func (n *Namespace) listen(address string) (l net.Listener, err error) {
 	return l, e
 }
 
-// dial connects a socket of the proxy in a namespace. from is the local address, which may be that of a peer; the
-// zero address means the pod's own.
+// dial connects a socket of the proxy in a namespace. from is the local address; the zero address means the pod's own.
+// from may be the address of a peer.
 func (n *Namespace) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (c net.Conn, err error) {
 	d := net.Dialer{Control: socket, Timeout: patience}
 	if from.IsValid() {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nobody discards the log of net/http.
+// nobody is a logger that discards the messages of net/http.
 var nobody = log.New(io.Discard, "", 0)
 
 // Hop describes how to reach a destination.

@@ -74,8 +74,8 @@ func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getp
 // Close releases the namespace.
 func (n *Namespace) Close() error { return n.f.Close() }
 
-// Do calls f on a thread that is in the namespace. Sockets that f opens stay in the namespace, whichever thread uses
-// them.
+// Do calls f on a thread that is in the namespace. Sockets that f opens stay in the namespace, even if other threads
+// use them.
 func (n *Namespace) Do(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(n.f.Fd()), unix.CLONE_NEWNET); err != nil {

@@ -25,8 +25,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// untapped waits until a pod is admitted without a tap and seen returns true for the time that the admission took. It
-// fails the test if a pod is refused.
+// untapped creates pods as dry runs until one is admitted without a tap and the time that its admission took satisfies
+// seen. It fails the test if a pod is refused.
 func untapped(t *testing.T, c *kit.Cluster, ns string, seen func(took time.Duration) bool) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "an untapped pod", func() error {

@@ -97,9 +97,9 @@ func TestProtectAdmitsTaps(t *testing.T) {
 	}
 }
 
-// roles gives both users the same rights: those of the role edit, and two that platforms may give to project owners,
-// to change the namespace and to add ephemeral containers. It binds the parts of the role edit, because the
-// controller that aggregates them is not running.
+// roles gives both users the same rights: those of the role edit, the right to change the namespace, and the right to
+// add ephemeral containers. Platforms may give the last two to project owners. roles binds the parts of the role edit,
+// because the controller that aggregates them is not running.
 func roles(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
 	for _, args := range [][]string{

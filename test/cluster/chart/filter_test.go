@@ -71,8 +71,8 @@ func expressions(t *testing.T) (good, wrong []string) {
 	return slices.Compact(good), wrong
 }
 
-// reduced applies the chart's check to each expression and returns what it reduces the expression to. This is
-// "condition" if the expression is accepted. reduced renders a template in extraObjects.
+// reduced applies the chart's check to each expression and returns the results. The check reduces an expression that it
+// accepts to "condition". reduced renders a template in extraObjects.
 func reduced(t *testing.T, texts []string) []string {
 	t.Helper()
 	var templates []string

@@ -15,8 +15,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// bad is a value that cannot work. The chart refuses it with a message that names it, and the program that would read
-// it refuses it too.
+// bad is a value that cannot work. The chart refuses the value, with a message that names it. The program that would
+// read the value refuses it too.
 type bad struct {
 	values string // JSON; the outermost key is a path with dots
 	by     string // the program that refuses it: webhook or tap; "": the API server, or nobody

@@ -14,8 +14,8 @@ import (
 type dial = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // dialer returns a dial function that connects from the network namespace of a process. The first word in the file
-// pidFile is the id of the process. A socket stays in the namespace in which it was created, whichever thread uses it
-// afterwards.
+// pidFile is the id of the process. A socket stays in the namespace in which it was created, even if another thread
+// uses it later.
 func dialer(pidFile string) (dial, error) {
 	content, err := os.ReadFile(pidFile)
 	if err != nil {

@@ -15,11 +15,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// A gap has the time during which a pod was not Ready, and the time during which its Service had no ready endpoint.
+// A gap has two times: how long a pod was not Ready, and how long its Service had no ready endpoint.
 type gap struct{ unready, out time.Duration }
 
-// watched calls do. Then it measures the gap of a pod and its Service. It ends when done returns nil, the pod is
-// Ready and the Service has a ready endpoint.
+// watched calls do. Then it measures the gap of a pod and its Service, until done returns nil, the pod is Ready and the
+// Service has a ready endpoint.
 func watched(t *testing.T, c *kit.Cluster, ns, pod, service string, do func(), done func(*corev1.Pod) error) gap {
 	t.Helper()
 	var g gap

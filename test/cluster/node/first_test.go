@@ -18,10 +18,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// Limits for the tests in this file. The tests start the same pods unchanged, with an idle native sidecar, and
-// tapped, in turns, so that other load of the machine affects all three kinds equally. The limits apply only if
-// CLUSTER_JOBS or CLUSTER_PODS sets the number of pods, for measurements on an otherwise idle machine. Otherwise the
-// times are only printed.
+// Limits for the tests in this file. The tests start the same pods in three kinds: unchanged, with an idle native
+// sidecar, and tapped. The kinds take turns, so that other load of the machine affects them equally. The limits apply
+// only if CLUSTER_JOBS or CLUSTER_PODS sets the number of pods, for measurements on an otherwise idle machine.
+// Otherwise the times are only printed.
 const (
 	mostTimes = 1.15                   // bounds the ratio of the total time with a tap to that with an idle sidecar
 	mostMore  = 300 * time.Millisecond // bounds by how much the median time of a pod with a tap exceeds that with an idle sidecar
@@ -64,8 +64,8 @@ func (a *arm) template(policy corev1.RestartPolicy, args ...string) corev1.PodTe
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "once"}}, Spec: p.Spec}
 }
 
-// number returns the number in an environment variable, or otherwise if there is none. measured reports whether the
-// variable has a number.
+// number returns the number in an environment variable. If the variable has no number, it returns the argument
+// otherwise, and measured is false.
 func number(variable string, otherwise int) (n int, measured bool) {
 	if more, err := strconv.Atoi(os.Getenv(variable)); err == nil {
 		return more, true
@@ -199,8 +199,8 @@ func fleet(t *testing.T, c *kit.Cluster, a *arm, n int, url string) {
 }
 
 // watchedPods starts to watch the pods of a namespace. The function that it returns waits until done is true for n
-// pods, and ends the watch. For each of them it returns the time from the creation of the pod until done was true.
-// Kubernetes' own times have a resolution of only 1 s.
+// pods, and ends the watch. For each of these pods the function returns the time from the creation of the pod until
+// done was true. Kubernetes' own times have a resolution of only 1 s.
 func watchedPods(t *testing.T, c *kit.Cluster, ns string, done func(*corev1.Pod) bool) (ends func(n int) []time.Duration) {
 	t.Helper()
 	w, err := c.CoreV1().Pods(ns).Watch(t.Context(), metav1.ListOptions{})

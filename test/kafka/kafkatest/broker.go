@@ -42,7 +42,8 @@ type Broker struct {
 const Password = "tap-secret"
 
 // Require skips a test that cannot run a broker here. If CI or MESHTLS_REQUIRE_ALL is set, all tests must run, so
-// Require fails the test instead. It returns the path of the script that runs a broker; KAFKA_SH names another one.
+// Require fails the test instead. Require returns the path of the script that runs a broker; the variable KAFKA_SH may
+// name another script.
 func Require(t testing.TB) (script string) {
 	t.Helper()
 	if testing.Short() {
@@ -95,7 +96,7 @@ func Start(t testing.TB, mode string, env, within []string) *Broker {
 	return b
 }
 
-// New is Start without starting the broker.
+// New returns a broker like Start, but does not start it.
 func New(t testing.TB, mode string, env, within []string) *Broker {
 	t.Helper()
 	b := &Broker{t: t, script: Require(t), mode: mode, Env: env, within: within}

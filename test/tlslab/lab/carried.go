@@ -1,7 +1,8 @@
 package main
 
-// carried returns the cases of TLS stacks whose source comes in a package of another language. These are Mbed TLS 3,
-// which pads the records of TLS 1.3 to multiples of 16 bytes, and Botan 3. Neither of them signs with Ed25519 keys.
+// carried returns the cases of Mbed TLS 3 and Botan 3. The C and C++ sources of these stacks come from Rust crates that
+// contain them (see run.sh). Mbed TLS pads the records of TLS 1.3 to multiples of 16 bytes. Neither stack signs with
+// Ed25519 keys.
 func carried() []testCase {
 	var all []testCase
 	for _, s := range []string{"Mbed TLS 3", "Botan"} {

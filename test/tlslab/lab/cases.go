@@ -364,7 +364,7 @@ func keys() []testCase {
 	return all
 }
 
-// sessions makes nginx store sessions. Otherwise it would send tickets that contain them.
+// sessions makes nginx store sessions. Otherwise nginx would send each session to the client in a ticket.
 var sessions = []string{"ssl_session_cache shared:lab:1m;", "ssl_session_tickets off;"}
 
 // odd returns cases that belong to no other group.

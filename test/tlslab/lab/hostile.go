@@ -117,9 +117,9 @@ func newer() []testCase {
 	return all
 }
 
-// older returns cases with two clients that have the same address. The first one has no certificate, and its full
-// handshake takes place before the capture starts. The second one has a certificate. Then the first one resumes its
-// session.
+// older returns cases with two clients that have the same address. The full handshake of the first client, which has no
+// certificate, takes place before the capture starts. The second client has a certificate. Then the first client
+// resumes its session.
 func older() []testCase {
 	var all []testCase
 	for _, c := range []testCase{
