@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// attachedBudget is the memory limit, in bytes, of a tap that somebody attached to a running pod (TAP_FOR). Its control group is
-// the pod's, or has no limit, so a tap that sized itself by that limit would use the application's memory.
+// attachedBudget is the memory limit, in bytes, of a tap that somebody attached to a running pod (TAP_FOR). Such a tap runs in
+// the pod's control group, or in one without a limit. If it sized itself by that limit, it would use the application's memory.
 const attachedBudget = 48 << 20
 
 // Values of event.reason for a tap that ended by itself.
@@ -18,9 +18,9 @@ var (
 )
 
 // attached returns a context that ends when the time of TAP_FOR is up, or when the person who
-// attached the tap is gone. That is so if nobody reads the tap's standard output any more, or if
-// the tap's standard input (a terminal or a pipe) has hung up. Without TAP_FOR the context never
-// ends by itself, because a sidecar must not.
+// attached the tap is gone. The person is gone if nobody reads the tap's standard output any more,
+// or if the tap's standard input (a terminal or a pipe) has hung up. Without TAP_FOR the context
+// never ends by itself, because a sidecar must not end by itself.
 func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc) {
 	if t.For <= 0 {
 		return context.WithCancel(ctx)
@@ -53,8 +53,8 @@ func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { cancel(nil) }
 }
 
-// withPeer returns the standard input and output. It leaves out one that has already hung up, such as the input of a job, since that
-// would end the tap at once.
+// withPeer returns those of the standard input and output that have not hung up. An input that has already hung up, such as the
+// input of a job, would end the tap at once.
 func withPeer(std streams) (files []*os.File) {
 	for _, s := range []any{std.in, std.out} {
 		if f, ok := s.(*os.File); ok && f != nil && !hungUp(f) {
@@ -64,7 +64,7 @@ func withPeer(std streams) (files []*os.File) {
 	return files
 }
 
-// endReason returns why a context of attached ended, as event.reason.
+// endReason returns the reason for which a context of attached ended, as event.reason.
 func endReason(ctx context.Context) string {
 	for _, err := range []error{errTimeUp, errNoReader} {
 		if errors.Is(context.Cause(ctx), err) {
@@ -74,8 +74,8 @@ func endReason(ctx context.Context) string {
 	return "signal"
 }
 
-// budget returns the memory limit of the tap in bytes. group is the limit of its control group. 0 means
-// no limit.
+// budget returns the memory limit of the tap in bytes. group is the limit of its control group in
+// bytes. A value of 0 means no limit.
 func (s *settings) budget(group int64) int64 {
 	switch {
 	case s.Memory > 0:

@@ -14,7 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// TestAttached: an attached tap ends when its time is up, or when its input or output is closed; a sidecar does not.
+// TestAttached: an attached tap ends when its time is up, or when its input or output is closed. A sidecar does not
+// end then.
 func TestAttached(t *testing.T) {
 	pipe := func() (r, w *os.File) {
 		r, w, err := os.Pipe()

@@ -7,7 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// batch has consecutive packets of a capture file that are in its buffer at the same time.
+// batch is a sequence of packets of a capture file that are in the reader's buffer at the same
+// time.
 type batch struct {
 	file     *pcapfile.Reader
 	progress *progress
@@ -21,8 +22,8 @@ type batch struct {
 	routed  bool // frames between zero addresses are not those of lo
 }
 
-// batch returns the next packets that pass the filter, at most those in the buffer. They
-// are valid until the next call.
+// batch returns the next packets that pass the filter, but only those that are already in the
+// buffer. They are valid until the next call.
 func (r *reading) batch(b *batch) []flow.Packet {
 	n := 0
 	for n < len(b.packets) {
@@ -52,7 +53,8 @@ func (r *reading) batch(b *batch) []flow.Packet {
 	return b.packets[:n]
 }
 
-// interfaceOf returns the number in this run of the interface that captured p. iface is its number in the file.
+// interfaceOf returns the number that this run uses for the interface that captured p. iface is the number in
+// the file.
 func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 	name := ""
 	if b.file.HasInterfaces() {
@@ -71,7 +73,7 @@ func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 }
 
 // device identifies an interface of a file. The interface "any" stands for two devices, lo and everything else. Each section of a
-// pcapng file numbers its interfaces anew; two interfaces with the same number and name are one device.
+// pcapng file numbers its interfaces anew, so interfaces of two sections are one device if they have the same number and name.
 type device struct {
 	iface    int
 	name     string

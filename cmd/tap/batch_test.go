@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 )
 
-// TestBatch: later reads overwrite no packet of a batch, and a batch has no packet that the
-// filter rejects.
+// TestBatch: later reads do not overwrite the packets of a batch, and a batch has no packet that
+// the filter rejects.
 func TestBatch(t *testing.T) {
 	w := capturetest.LittleBlocks
 	file := append(append(w.Words(0xa1b2c3d4), 2, 0, 4, 0), w.Words(0, 0, 256<<10, 101)...)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestBlindTapLive: a tap that cannot capture on an interface publishes a finding, and reports it in each record of its own state, until
-// the interface exists.
+// TestBlindTapLive: a tap that cannot capture on an interface publishes a finding. Until the interface exists, each record of the tap's
+// own state reports the problem too.
 func TestBlindTapLive(t *testing.T) {
 	t.Parallel()
 	a, b := pods(t)

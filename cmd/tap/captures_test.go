@@ -17,8 +17,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// captures returns the captures for the scripts, by file name. -update writes them again. Their keys and random numbers differ each
-// time, so golden files must be updated together with them.
+// captures returns the captures for the scripts, by file name. The test flag -update writes them again. Their keys and random
+// numbers differ each time, so the golden files must be updated together with them.
 var captures = map[string]func(*testing.T) []byte{
 	"mixed.pcap":        mixedCapture,
 	"interfaces.pcapng": interfacesCapture,

@@ -73,7 +73,7 @@ func check(ctx context.Context, args, environ []string, std streams) error {
 	return list.result()
 }
 
-// sinkSettings parses the environment. args must have no arguments besides --help.
+// sinkSettings parses the environment. The only argument that args may contain is --help.
 func sinkSettings(name, help string, args, environ []string, std streams) (settings, error) {
 	f := newFlags(name, help)
 	rest, err := f.parse(args, std.out)
@@ -129,7 +129,7 @@ func (s *settings) usedTopics() []string {
 	return out
 }
 
-// checkWrite publishes one record like the tap, and returns what to print about it.
+// checkWrite publishes one record in the same way as the tap, and returns a text about it to print.
 func (s *settings) checkWrite(ctx context.Context) (found string, err error) {
 	cfg := s.kafka
 	cfg.Spool, cfg.Spread = nil, 0

@@ -29,7 +29,7 @@ func TestCheckAndTopics(t *testing.T) {
 	}, admin...)
 	tap = append(tap, "TAP_KAFKA_BROKERS=127.0.0.1:1,"+b.TLS)
 	// A new topic takes a moment to be known to all brokers, so commands that change nothing are repeated. A check waits 20 s for its
-	// record to be acknowledged, which may be too short on a busy machine, so it is tried three times.
+	// record to be acknowledged. This may be too short on a busy machine, so the check is tried three times.
 	checks := 0
 	again := func(args []string, status int) bool {
 		if status == exitFine && args[0] == "check" {

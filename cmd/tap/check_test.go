@@ -15,7 +15,7 @@ func outcome(t *testing.T, args []string, environ ...string) (status int, out st
 	return status, stdout.String() + stderr.String()
 }
 
-// TestCheckWithoutBroker: each problem has a line that says what to do.
+// TestCheckWithoutBroker: the output has a line for each problem, with the action to take.
 func TestCheckWithoutBroker(t *testing.T) {
 	for _, c := range []struct {
 		environ []string

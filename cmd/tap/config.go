@@ -16,7 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// environment has the environment variables of `tap run`, which are read once at the start. Package variables describes the tags.
+// environment has the environment variables of `tap run`, which are read once at the start. The package variables describes the
+// struct tags.
 type environment struct {
 	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; a missing one is captured once it exists; all: every interface that is up, as they come and go"`
 	Filter     string        `env:"TAP_FILTER" about:"narrows what is captured: an expression of pcap-filter(7), or a program as tap filter -ddd prints it"`
@@ -247,8 +248,8 @@ func joinHostPort(host, port string) string {
 	return host + ":" + port
 }
 
-// unknownVariables returns the names of TAP_ variables that this version does not have, sorted, so that a misspelled one does not
-// go unnoticed.
+// unknownVariables returns the sorted names of TAP_ variables that this version does not have. They are reported, so that a
+// misspelled name does not go unnoticed.
 func unknownVariables(vars map[string]string) []string {
 	defaults := variables.Defaults[environment]()
 	var out []string

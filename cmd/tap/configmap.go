@@ -16,7 +16,7 @@ import (
 )
 
 // orders are the settings in the namespace's ConfigMap (TAP_CONFIG_DIR), which apply to all taps of the namespace. They add to the
-// environment or replace it. The zero value orders nothing.
+// environment or replace it. The zero value contains no orders.
 type orders struct {
 	off      bool                  // enabled: false
 	on       bool                  // enabled: true
@@ -30,8 +30,8 @@ type orders struct {
 // be the person whose traffic the tap watches.
 var orderKeys = []string{"enabled", "until", "mute", "expect"}
 
-// configMap reads orders from a mounted ConfigMap. They stop, mute or configure a fleet without a restart. A value that is invalid or
-// not allowed is ignored, and logged once. A missing folder orders nothing.
+// configMap reads orders from a mounted ConfigMap. Orders stop, mute or configure a fleet without a restart. A value that is invalid
+// or not allowed is ignored, and logged once. A missing folder is the same as no orders.
 type configMap struct {
 	dir    string
 	allow  []string // the keys that are allowed, of orderKeys
@@ -53,7 +53,7 @@ func parseAllow(list string) ([]string, error) {
 	return keys, nil
 }
 
-// ignored returns why values were ignored in the last read, one line each.
+// ignored returns the reasons for which the last read ignored values, one line each.
 func (c *configMap) ignored() (out []string) {
 	for _, k := range append(slices.Clone(orderKeys), anyKey) {
 		if problem := c.errors[k]; problem != "" {
@@ -111,7 +111,8 @@ func (c *configMap) read() orders {
 	return o
 }
 
-// key calls use with the value of a key, if that exists and is allowed. An empty value counts as missing, except for until.
+// key calls use with the value of a key, if the key exists and is allowed. An empty value counts as missing, except for
+// until.
 func (c *configMap) key(name string, use func(string) error) {
 	value, there, err := c.value(name)
 	switch {
@@ -131,10 +132,11 @@ func (c *configMap) key(name string, use func(string) error) {
 // anyKey is the name under which unknown keys are reported.
 const anyKey = "*"
 
-// mostUnknown bounds the unknown keys that are named.
+// mostUnknown is the largest number of unknown keys that are named.
 const mostUnknown = 8
 
-// unknown returns an error text that names the unknown keys, so that a misspelled one is noticed; empty if all keys are known.
+// unknown returns an error text that names the unknown keys, so that a misspelled key is noticed. The text is empty if all
+// keys are known.
 func (c *configMap) unknown() string {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
@@ -157,7 +159,8 @@ func (c *configMap) unknown() string {
 	return fmt.Sprintf("%s%s: expected keys, of %s", strings.Join(names, ", "), more, strings.Join(orderKeys, ", "))
 }
 
-// setError sets why the value of a key is ignored, and logs it if that is new.
+// setError sets the reason for which the value of a key is ignored. It logs the reason if it has
+// changed.
 func (c *configMap) setError(key, problem string) {
 	if problem != c.errors[key] && problem != "" {
 		c.log.Warn("ignored in TAP_CONFIG_DIR", "key", key, "error", problem)
@@ -168,8 +171,8 @@ func (c *configMap) setError(key, problem string) {
 	c.errors[key] = problem
 }
 
-// value reads the file of a key. It must be a regular file of at most maxOrder bytes: reading another kind of file might
-// never end.
+// value reads the file of a key. The file must be a regular file of at most maxOrder bytes. Reading another kind of file
+// might never end.
 func (c *configMap) value(name string) (value string, there bool, err error) {
 	f, err := openNow(filepath.Join(c.dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -190,7 +193,7 @@ func (c *configMap) value(name string) (value string, there bool, err error) {
 	}
 
 	b, err := io.ReadAll(io.LimitReader(f, maxOrder+1))
-	if err == nil && len(b) > maxOrder { // it has grown since, or reports no size
+	if err == nil && len(b) > maxOrder { // the file has grown since, or reports no size
 		return "", true, fmt.Errorf("more than the %d bytes expected at most", maxOrder)
 	}
 	return strings.TrimSpace(string(b)), true, err

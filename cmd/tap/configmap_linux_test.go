@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestOrdersFromSpecialFiles: reading a key that is not a regular file neither blocks nor reads without bound.
+// TestOrdersFromSpecialFiles: if a key is not a regular file, reading it neither blocks nor reads without
+// bound.
 func TestOrdersFromSpecialFiles(t *testing.T) {
 	for name, make := range map[string]func(file string) error{
 		"a named pipe":        func(file string) error { return syscall.Mkfifo(file, 0o600) },

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// TestOrders: valid and allowed values are applied; any other is logged once and shown at /readyz.
+// TestOrders: valid and allowed values are applied. Any other value is logged once and shown at
+// /readyz.
 func TestOrders(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for name, test := range map[string]struct {
@@ -87,8 +88,8 @@ func TestOrdersWithoutFolder(t *testing.T) {
 	}
 }
 
-// TestEnding changes the configuration of a running tap step by step. A tap that has ended captures again only if the configuration
-// demands it.
+// TestEnding changes the configuration of a running tap step by step. A tap that has ended captures again only if a value of the
+// configuration demands it.
 func TestEnding(t *testing.T) {
 	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 12, minute, 0, 0, time.UTC) }
 	var e ending

@@ -74,7 +74,8 @@ func (s *settings) setSink() error {
 	return nil
 }
 
-// topic replaces {namespace} in a topic's name by the pod's namespace. If that is unknown, the name stays and the sink rejects it.
+// topic replaces {namespace} in a topic's name by the pod's namespace. If the namespace is unknown, the name does not change and
+// the sink rejects it.
 func (s *settings) topic(name string) string {
 	if s.PodNamespace == "" {
 		return name
@@ -82,7 +83,7 @@ func (s *settings) topic(name string) string {
 	return strings.ReplaceAll(name, "{namespace}", s.PodNamespace)
 }
 
-// identity returns how the tap identifies itself in records.
+// identity returns the identity of the tap and its pod for records.
 func (s *settings) identity() finding.Identity {
 	return finding.Identity{
 		Version: version, Run: runID(),
@@ -118,8 +119,8 @@ func (t *tap) newPublisher(std streams) (publisher, error) {
 	return k, nil
 }
 
-// flush closes the sink. The remaining records have TAP_GRACE to be delivered. If the brokers are known to be unreachable they
-// have no time, because the end of a pod must not wait for them.
+// flush closes the sink. The sink has the time TAP_GRACE to deliver the remaining records. If the brokers are known to be
+// unreachable, it has no time, because the end of a pod must not wait for brokers.
 func (t *tap) flush() error {
 	grace := t.Grace
 	if t.publisher.Status().Down {
@@ -146,14 +147,14 @@ func (t *tap) flush() error {
 	return nil
 }
 
-// dropMonitor reports how many records the sink had to drop: in the log when that happens, and in a record once the sink delivers
-// again.
+// dropMonitor reports how many records the sink had to drop. It logs them when they are dropped, and publishes a record once the
+// sink delivers again.
 type dropMonitor struct {
 	logged    uint64    // drops that are logged
 	published uint64    // drops that are in a record
 	removed   uint64    // removals of spool files that are in a record
-	next      time.Time // when the next check is due
-	nextLog   time.Time // when drops may be logged again
+	next      time.Time // time of the next check
+	nextLog   time.Time // time from which drops may be logged again
 }
 
 // dropsEvery is the shortest time between two reports of drops, in the log and in records.
@@ -186,9 +187,9 @@ func (d *dropMonitor) check(t *tap, now time.Time) {
 	t.degraded(now, reason)
 }
 
-// outputMonitor logs that standard output is no longer read, and that it is read again. The sink for Kafka logs such changes itself.
+// outputMonitor logs when standard output is no longer read, and when it is read again. The sink for Kafka logs such changes itself.
 type outputMonitor struct {
-	next   time.Time // when the next check is due
+	next   time.Time // time of the next check
 	reason string    // the reason that was logged last
 }
 
@@ -208,7 +209,8 @@ func (o *outputMonitor) check(t *tap, now time.Time) {
 	o.reason = s.Reason
 }
 
-// degraded publishes that the tap sees or delivers less than it should. The caller must not hold the pipeline's lock.
+// degraded publishes a record that the tap sees or delivers less than it should, with the reason. The caller must not
+// hold the pipeline's lock.
 func (t *tap) degraded(now time.Time, reason string) {
 	t.pipeline.Do(func(p *pipeline.Locked) { p.Engine.Degraded(now.UnixNano(), reason) })
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestEndWithoutBroker: if the brokers are known to be unreachable, the tap ends at once, even with a long TAP_GRACE. Records that are
-// left go to the spool if there is one. The log has their number, and how many are lost.
+// TestEndWithoutBroker: if the brokers are known to be unreachable, the tap ends at once, even with a long TAP_GRACE. If there is a
+// spool, the remaining records go there. The log has the number of remaining records, and how many of them are lost.
 func TestEndWithoutBroker(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)
@@ -46,8 +46,8 @@ func TestEndWithoutBroker(t *testing.T) {
 	}
 }
 
-// TestSecondSignal: with a broker that accepts connections but never answers, the tap waits for TAP_GRACE at its end; a second signal
-// ends it at once.
+// TestSecondSignal: if a broker accepts connections but never answers, the tap waits for TAP_GRACE at its end. A second signal ends
+// the tap at once.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	needs(t, "python3", "python3")
@@ -80,7 +80,8 @@ for _ in range(400):
 s.close()
 `
 
-// TestOutputBlocked: if nobody reads standard output, neither the capture nor the end of the tap is delayed.
+// TestOutputBlocked: if nobody reads standard output, the capture is not delayed, and neither is the end of
+// the tap.
 func TestOutputBlocked(t *testing.T) {
 	t.Parallel()
 	undropped(t, outputBlocked)

@@ -64,7 +64,8 @@ func (l *lossy) Put(m buffer.Message) bool                   { l.got = append(l.
 func (l *lossy) Status() sink.Status                         { return l.status }
 func (l *lossy) Close(context.Context) (left int, err error) { return 0, nil }
 
-// TestDropsArePublished: drops are published once delivery works again, and published again only if there are more.
+// TestDropsArePublished: drops are published once delivery works again. They are published again only if there are
+// new drops.
 func TestDropsArePublished(t *testing.T) {
 	s, err := readEnvironment([]string{"TAP_LISTEN=none"})
 	if err != nil {
@@ -109,7 +110,8 @@ func TestDropsArePublished(t *testing.T) {
 	}
 }
 
-// TestUnreadOutputIsLogged: the log says once that nobody reads standard output, and once that it is read again.
+// TestUnreadOutputIsLogged: the log reports once that nobody reads standard output, and once that it is read
+// again.
 func TestUnreadOutputIsLogged(t *testing.T) {
 	s, err := readEnvironment(nil)
 	if err != nil {

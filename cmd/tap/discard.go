@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
 
-// discard is the sink of a tap whose settings do not determine where records go. It drops and
-// counts them. It is safe for concurrent use.
+// discard is the sink of a tap whose settings do not determine a destination for records. It drops
+// the records and counts them. It is safe for concurrent use.
 type discard struct {
 	reason string
 	since  time.Time

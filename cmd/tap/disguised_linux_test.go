@@ -15,8 +15,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// The test binary can also run as the server and as the client of this test. One end of each connection disguises its plaintext, the
-// other does not.
+// The test binary can also run as the server and as the client of this test. In each connection, one end disguises its plaintext and
+// the other end does not.
 func init() {
 	switch os.Getenv("MESHTLS_HIDDEN") {
 	case "server":
@@ -32,7 +32,8 @@ const (
 	disguised  = 5    // connections of each kind
 )
 
-// disguises returns bytes that look encrypted and that only one end sends. None has a line feed before its last byte.
+// disguises returns several byte strings that look encrypted. In each connection only one end sends such bytes. None
+// of the strings has a line feed before its last byte.
 func disguises() [][]byte {
 	record := func(typ byte, body []byte) []byte { return append([]byte{typ, 3, 3, 0, byte(len(body))}, body...) }
 	noise := bytes.Repeat([]byte{0xa7}, 200)
@@ -109,7 +110,8 @@ func hiddenClient(address string) error {
 	return nil
 }
 
-// askGreeter sends a plaintext request after the greeting has arrived, like a connection pool that connects ahead of need.
+// askGreeter sends a plaintext request after the greeting has arrived. Connection pools that connect before they have a
+// request do the same.
 func askGreeter(address string, greeting int) error {
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -142,8 +144,8 @@ func hideFromLines(address string, disguise []byte) error {
 	return c.Close()
 }
 
-// TestHiddenPlaintextLive: if only one end sends bytes that look encrypted, the other end's plaintext is found. So is later
-// plaintext of the same end if the server answers it.
+// TestHiddenPlaintextLive: if only one end sends bytes that look encrypted, the other end's plaintext is found. Later
+// plaintext of the disguised end is also found if the server answers it.
 func TestHiddenPlaintextLive(t *testing.T) { undropped(t, hiddenPlaintextLive) }
 
 func hiddenPlaintextLive(t *testing.T) (dropped bool) {

@@ -13,8 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestUntil: when its time is over the tap closes its sockets, publishes a record and idles until it gets a signal. If the
-// machine is so busy that the time is over before the tap captures, the test is repeated with more time.
+// TestUntil: when its time is over, the tap closes its sockets, publishes a record and idles until it gets a signal. On a
+// busy machine the time may be over before the tap captures. The test is then repeated with more time.
 func TestUntil(t *testing.T) {
 	t.Parallel()
 	program := buildTap(t)
@@ -55,7 +55,8 @@ func until(t *testing.T, program string, end time.Time) (captured bool) {
 	return true
 }
 
-// TestOrdersOfConfigMap: the ConfigMap turns a running tap off and on again, without a restart, and mutes a rule.
+// TestOrdersOfConfigMap: the ConfigMap turns a running tap off and on again without a restart. It also mutes a
+// rule.
 func TestOrdersOfConfigMap(t *testing.T) {
 	t.Parallel()
 	undropped(t, ordersOfConfigMap)

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// exposition writes metrics in the Prometheus text format, version 0.0.4. Two libraries were tried instead:
-// prometheus/client_golang makes the tap 2 MB larger, and VictoriaMetrics/metrics 0.3 MB (it also writes to standard error at its
-// start), which is much for two calls of Fprintf.
+// exposition writes metrics in the Prometheus text format, version 0.0.4. Two libraries were tried instead, which is much for two
+// calls of Fprintf: prometheus/client_golang makes the tap 2 MB larger, and VictoriaMetrics/metrics 0.3 MB. The latter also
+// writes to standard error at its start.
 type exposition struct {
 	w      io.Writer
 	prefix string
@@ -63,7 +63,7 @@ func (e *exposition) counter(name string, value uint64) {
 	e.sample(name, float64(value))
 }
 
-// counters writes a family of counters, by the value of their one label, sorted.
+// counters writes a family of counters with one label, sorted by the value of the label.
 func (e *exposition) counters(name, label string, values map[string]uint64) {
 	e.family(name, "counter")
 	for _, k := range slices.Sorted(maps.Keys(values)) {

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// TestExposition: the text of gauges, counters and labels.
+// TestExposition: the text of gauges, counters and labels is the expected one.
 func TestExposition(t *testing.T) {
 	var b strings.Builder
 	e := &exposition{&b, "tap_"}
@@ -68,7 +68,7 @@ func FuzzExposition(f *testing.F) {
 	})
 }
 
-// parsed returns the label value that Prometheus' parser reads from a page with this value.
+// parsed returns the label value that Prometheus' parser reads from a page with the given value.
 func parsed(t *testing.T, value string) string {
 	t.Helper()
 	var b strings.Builder
@@ -116,8 +116,8 @@ func TestMetricsPage(t *testing.T) {
 	}
 }
 
-// TestCapturingMetric: the metric is 0 for an interface that should be captured and is not. While nothing is to be captured there
-// is no such sample, so no alert is raised.
+// TestCapturingMetric: the metric is 0 for an interface that should be captured and is not. While nothing should be captured
+// there is no such sample, so no alert is raised.
 func TestCapturingMetric(t *testing.T) {
 	tap := tapOn(t, "eth0,lo")
 	samples := func() string {

@@ -8,13 +8,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// instead maps variables to the value that replaces an invalid one. It has the variables whose default would
-// publish more than was asked for.
+// instead maps a variable to the value that replaces an invalid one. It has only the variables whose default
+// would publish more than the user asked for.
 var instead = map[string]string{"TAP_REDACT": "strict"}
 
-// fallBack returns usable settings for any environment: an invalid value counts as not set and is described in settingErrors. The
-// destination of records, and whether they may be sent in plaintext, are never guessed: if such a setting is invalid, nothing is
-// published. An error that is returned is a fault of the tap itself.
+// fallBack returns usable settings for any environment. An invalid value counts as not set and is described in settingErrors. Two
+// settings are never guessed: the destination of records, and whether records may be sent in plaintext. If one of them is
+// invalid, nothing is published. A returned error is a fault of the tap itself.
 func fallBack(environ []string) (settings, error) {
 	vars := variables.Of(environ)
 	s, bad := parseEnvironment(vars)
@@ -64,7 +64,7 @@ func replacement(name string) string {
 }
 
 // newTapOrFallBack creates a tap for any environment. If the settings of Kafka are rejected, it tries the defaults for compression
-// and batches; if that fails too, the tap publishes nothing.
+// and batches. If these are rejected too, the tap publishes nothing.
 func newTapOrFallBack(environ []string, std streams) (*tap, error) {
 	s, err := fallBack(environ)
 	if err != nil {

@@ -26,12 +26,12 @@ func tapFrom(t *testing.T, environ ...string) *tap {
 	return made
 }
 
-// TestFallBack: what is used in place of an invalid value, and how that is reported.
+// TestFallBack: each invalid value is replaced by the expected one, and reported.
 func TestFallBack(t *testing.T) {
 	const kafka, broker = "TAP_SINK=kafka", "TAP_KAFKA_BROKERS=kafka:9092"
 	for _, c := range []struct {
 		environ  []string
-		problem  string // a part of the first error; empty: there is none
+		problem  string // a part of the first error; empty: there is no error
 		discards bool   // nothing is published
 		check    func(*tap) bool
 	}{
@@ -45,7 +45,8 @@ func TestFallBack(t *testing.T) {
 		{[]string{"TAP_REDACT=stricter"}, "strict is used instead", false, func(t *tap) bool { return t.redact == finding.RedactStrict }},
 		{[]string{"TAP_LOG_LEVEL=loud", "TAP_GRACE=5s"}, "INFO is used instead", false, func(t *tap) bool { return t.Grace == 5*time.Second }},
 
-		// The tap does not guess where records go, nor whether they may be sent in plaintext.
+		// The tap guesses neither the destination of records nor whether they may be sent in
+		// plaintext.
 		{[]string{"TAP_SINK=kafak", broker}, "TAP_SINK=kafak: expected stdout or kafka; nothing is published", true, nil},
 		{[]string{kafka}, `TAP_KAFKA_BROKERS: "": expected a list of host:port; nothing is published`, true, nil},
 		{[]string{kafka, "TAP_KAFKA_BROKERS=kafka"}, "nothing is published", true, nil},

@@ -28,7 +28,8 @@ Flags:
   -d, -dd, -ddd    as in tcpdump: a listing (the default), a fragment of C, decimal numbers
 `
 
-// filter narrows a capture. It is an expression, or a compiled program that is used for any link type. nil is no filter.
+// filter narrows a capture. It is an expression, or a compiled program that is used for any link type. A nil filter
+// accepts all packets.
 type filter struct {
 	text       string
 	expression *pcapfilter.Expression // nil: compiled is the program
@@ -151,7 +152,7 @@ func printFilter(args []string, std streams) error {
 	return err
 }
 
-// compileFilter returns the program of a filter; nil is one that all packets pass.
+// compileFilter returns the program of a filter. For a nil filter, all packets pass the program.
 func compileFilter(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 	if f == nil {
 		return pcapfilter.Compile("", c)
@@ -159,8 +160,8 @@ func compileFilter(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 	return f.program(c)
 }
 
-// liveProgram returns the program for a live interface: the default filter, which truncates packets and drops none, narrowed by f
-// unless that is nil.
+// liveProgram returns the program for a live interface: the default filter, narrowed by f if f is not nil. The default filter
+// truncates packets and drops none.
 func liveProgram(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 	c.Live = true
 	whole := tapfilter.Default(c)

@@ -51,8 +51,8 @@ func (f *flags) wrong(format string, args ...any) error {
 // trimUsage returns the text of a usage error without the prefix "usage: ", which errUsage adds.
 func trimUsage(err error) string { return strings.TrimPrefix(err.Error(), errUsage.Error()+": ") }
 
-// versionLine returns the program's version, platform and Go version and, where they are known, its commit and the version of Go's
-// cryptographic module (in FIPS 140-3 mode).
+// versionLine returns the program's version, platform and Go version. If they are known, it adds the commit and, in FIPS 140-3
+// mode, the version of Go's cryptographic module.
 func versionLine() string {
 	line := fmt.Sprintf("tap %s %s/%s %s", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
 	if commit != "" {

@@ -7,11 +7,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// floodMonitor publishes that more packets or connections arrive than the tap examines.
+// floodMonitor publishes a record when more packets or connections arrive than the tap examines.
 type floodMonitor struct {
 	before [floodKinds]uint64    // the counts at the last check
-	quiet  [floodKinds]time.Time // until when no further flood of a kind is published
-	next   time.Time             // when the next check is due
+	quiet  [floodKinds]time.Time // end of the time in which no further flood of a kind is published
+	next   time.Time             // time of the next check
 }
 
 // The kinds of floods.
@@ -24,7 +24,7 @@ const (
 )
 
 const (
-	// floodFrom is the least number of unexamined packets or connections in a second that is called a flood.
+	// floodFrom is the least number of unexamined packets or connections in a second that counts as a flood.
 	floodFrom = 100
 	// floodEvery is the shortest time between two reports of a flood of the same kind.
 	floodEvery = 5 * time.Minute
@@ -38,7 +38,7 @@ var floodReasons = [floodKinds]string{
 	evictions:     "flood, or too little memory: %d connections in a second made room for others before they had ended",
 }
 
-// check compares the counts with those of a second before. The caller holds the pipeline's lock.
+// check compares the counts with those of one second before. The caller holds the pipeline's lock.
 func (f *floodMonitor) check(t *tap, p *pipeline.Locked, now time.Time) {
 	if now.Before(f.next) {
 		return

@@ -20,8 +20,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// madeUp are kinds of packets that cost their sender nothing. frame returns the i-th packet. Each packet has another source and
-// other bytes.
+// madeUp has kinds of packets that cost their sender nothing. The function frame returns the i-th packet. Each packet has a
+// different source and different bytes.
 var madeUp = []struct {
 	name  string
 	frame func(r *mathrand.Rand, i int) []byte
@@ -89,7 +89,7 @@ func flooded() *pipeline.Pipeline {
 	})
 }
 
-// TestFlood: of a flood of unanswered QUIC Initials only a bounded number are read at once; the others are counted.
+// TestFlood: only a bounded number of a flood of unanswered QUIC Initials are read at once. The others are counted.
 func TestFlood(t *testing.T) {
 	norace(t)
 	r := mathrand.New(mathrand.NewPCG(7, 7))
@@ -169,7 +169,7 @@ func BenchmarkFlood(b *testing.B) {
 				}
 				p.Add(flow.Packet{Time: captureStart.UnixNano() + int64(i)*50000, Data: data, Length: len(data), Link: wire.LinkEthernet, Origin: flow.OriginArrived})
 			}
-			after, _ := cpuTime() // on a shared machine the elapsed time includes that of other programs
+			after, _ := cpuTime() // on a shared machine the elapsed time includes the time of other programs
 			b.ReportMetric(float64(after-before)/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(p.Stats().Table.Created)/float64(b.N), "connections/op")
 		})

@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// serve starts the server of /healthz, /readyz and /metrics after TAP_LISTEN_AFTER, unless TAP_LISTEN is none. The caller must
-// call stop, which stops the server, when ctx has ended.
+// serve starts the server of /healthz, /readyz and /metrics after the time TAP_LISTEN_AFTER, unless TAP_LISTEN is none. The
+// caller must call stop when ctx has ended; stop stops the server.
 func (t *tap) serve(ctx context.Context) (stop func()) {
 	var h *httpd
 	done := make(chan struct{})
@@ -41,7 +41,8 @@ func (t *tap) serve(ctx context.Context) (stop func()) {
 	}
 }
 
-// listen starts the server. It logs an error, such as a port in use, and returns nil: the tap then works without a server.
+// listen starts the server. If that fails, for example because the port is in use, it logs the error and returns nil. The
+// tap then works without a server.
 func (t *tap) listen() *httpd {
 	h, err := listenHTTP(t.Listen, t.log, t.respond)
 	if err != nil {
@@ -55,8 +56,8 @@ func (t *tap) listen() *httpd {
 }
 
 // respond returns the response for a path. /healthz has status 200 while the process works at all. /readyz has status 200 while
-// the tap captures on every interface and delivers records, or while it must not capture. Otherwise it has status 503, and a
-// reason on each line.
+// the tap captures on every interface and delivers records. It also has status 200 while the tap must not capture. Otherwise it
+// has status 503, and a reason on each line.
 func (t *tap) respond(path string) response {
 	switch path {
 	case "/":

@@ -15,7 +15,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// repeated returns a reader of head and n copies of block, which are not all in memory at once.
+// repeated returns a reader of head and n copies of block. It does not keep all copies in memory at
+// once.
 func repeated(head, block []byte, n int) io.Reader {
 	some := bytes.Repeat(block, 1000)
 	readers := []io.Reader{bytes.NewReader(head)}
@@ -25,8 +26,8 @@ func repeated(head, block []byte, n int) io.Reader {
 	return io.MultiReader(readers...)
 }
 
-// TestHostileFilesTakeNoMemory: for a file of many blocks, some of which claim to be large, `tap read` allocates little more than
-// for a small file. An earlier version needed 845 MB for the first of these files, whose compressed size is 48 kB.
+// TestHostileFilesTakeNoMemory: some files have many blocks that claim to be large. For them `tap read` allocates little more
+// than for a small file. An earlier version needed 845 MB for the first of these files, whose compressed size is 48 kB.
 func TestHostileFilesTakeNoMemory(t *testing.T) {
 	norace(t)
 	w := capturetest.LittleBlocks
@@ -64,7 +65,7 @@ func TestHostileFilesTakeNoMemory(t *testing.T) {
 	}
 }
 
-// allocatedBy returns how many bytes `tap read` allocates in total for a file, which is compressed first.
+// allocatedBy compresses a file and returns how many bytes `tap read` allocates in total to read it.
 func allocatedBy(t *testing.T, file io.Reader) int64 {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "capture.gz")

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// httpd serves small text pages for probes and scrapes. Clients are not trusted:
-// at most httpdConns connections are open, each for one request and for at most httpdTime.
+// httpd serves small text pages for probes and scrapes. Clients are not trusted. At most httpdConns
+// connections are open, each for one request and for at most httpdTime.
 type httpd struct {
 	net.Listener
 	server  *http.Server
@@ -80,7 +80,8 @@ func (h *httpd) close() {
 }
 
 // Accept implements net.Listener. It closes connections above the limit. It returns only
-// net.ErrClosed: other errors, such as a lack of file descriptors, are logged, and it tries again.
+// net.ErrClosed. Other errors, such as a lack of file descriptors, are logged, and Accept tries
+// again.
 func (h *httpd) Accept() (net.Conn, error) {
 	for {
 		c, err := h.Listener.Accept()
@@ -126,8 +127,8 @@ func (h *httpd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, a.body) // the client may be gone; net/http sends no body for HEAD
 }
 
-// page calls respond on a new goroutine. A panic there ends the process, and the container is restarted. net/http would
-// recover the panic with locks still held, and the capture would hang.
+// page calls respond on a new goroutine. A panic there ends the process, and the container is restarted. On its own
+// goroutine net/http would recover the panic while locks are still held, and the capture would hang.
 func (h *httpd) page(path string) response {
 	page := make(chan response, 1)
 	go func() { page <- h.respond(path) }()

@@ -33,7 +33,7 @@ func (p pipes) Close() error {
 
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// TestHTTPDSlowClients: a connection ends after httpdTime and its slot is free, no matter what its client delays.
+// TestHTTPDSlowClients: a connection ends after httpdTime and frees its slot, no matter what its client delays.
 func TestHTTPDSlowClients(t *testing.T) {
 	drip := func(c net.Conn, text string) {
 		for ; ; time.Sleep(time.Second) {
@@ -83,7 +83,8 @@ func TestHTTPDSlowClients(t *testing.T) {
 	}
 }
 
-// TestHTTPDGoroutines: a thousand clients that send half a request use no more goroutines than httpdConns connections.
+// TestHTTPDGoroutines: a thousand clients that each send half a request use no more goroutines than httpdConns
+// connections use.
 func TestHTTPDGoroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	h := startHTTPD(t)
@@ -118,7 +119,7 @@ func (f *failing) Accept() (net.Conn, error) {
 	return f.Listener.Accept()
 }
 
-// TestHTTPDAcceptFails: an error of Accept that would end net/http's server does not end this one.
+// TestHTTPDAcceptFails: the server survives an error of Accept that would end net/http's server.
 func TestHTTPDAcceptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := make(pipes)

@@ -60,8 +60,8 @@ func TestHTTPD(t *testing.T) {
 	}
 }
 
-// TestHTTPDRawRequests checks the status of unusual and malformed requests, which net/http determines. A comment names the RFC
-// that requires the status.
+// TestHTTPDRawRequests checks the status of unusual and malformed requests, which net/http determines. The comment on a line
+// names the RFC that requires the status.
 func TestHTTPDRawRequests(t *testing.T) {
 	h := startHTTPD(t)
 	long := strings.Repeat("a: b\r\n", 2*httpdHeader)
@@ -109,7 +109,7 @@ func TestHTTPDRawRequests(t *testing.T) {
 }
 
 // TestHTTPDBounds: idle connections keep others out only for a while, and close does not wait for them. On a busy machine close may
-// be late sometimes; if it waited for the connections it would be late each time.
+// be late sometimes. If it waited for the connections, it would always be late.
 func TestHTTPDBounds(t *testing.T) {
 	const most = 5
 	for range most {
@@ -152,8 +152,8 @@ func closeTime(t *testing.T) time.Duration {
 	return time.Since(start)
 }
 
-// TestNoPortByDefault: a tap listens only if it is configured to. With TAP_LISTEN_AFTER an application can use the port first; the
-// tap then runs without a server.
+// TestNoPortByDefault: a tap listens only if it is configured to listen. With TAP_LISTEN_AFTER an application can use the port
+// first. The tap then runs without a server.
 func TestNoPortByDefault(t *testing.T) {
 	create := func(environ ...string) (tap *tap, log *bytes.Buffer) {
 		s, err := readEnvironment(environ)
@@ -199,7 +199,7 @@ func TestNoPortByDefault(t *testing.T) {
 	}
 }
 
-// once is a handler that closes a channel with the first record. There must be no second one.
+// once is a handler that closes a channel with the first record. There must be no second record.
 type once struct {
 	slog.Handler
 	logged chan struct{}

@@ -11,8 +11,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestInterfacesComeAndGo: a tap that starts while lo is down and one of its interfaces is missing captures on each once it is up, even
-// on one that was deleted and created again, and after a change of the MTU. Earlier connections keep their records.
+// TestInterfacesComeAndGo: a tap starts while lo is down and another of its interfaces is missing. It captures on each interface once
+// that interface is up. It does so too after an interface was deleted and created again, and after a change of the MTU. Earlier
+// connections keep their records.
 func TestInterfacesComeAndGo(t *testing.T) {
 	t.Parallel()
 	undropped(t, interfacesComeAndGo)
@@ -77,7 +78,7 @@ func (p pod) captures(t *testing.T, name string, up int) {
 	})
 }
 
-// TestInterfacesAll: with TAP_INTERFACES=all an interface is captured while it exists; otherwise it is reported as not captured.
+// TestInterfacesAll: with TAP_INTERFACES=all an interface is captured while it exists. Otherwise it is reported as not captured.
 func TestInterfacesAll(t *testing.T) {
 	t.Parallel()
 	undropped(t, interfacesAll)

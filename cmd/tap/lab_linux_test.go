@@ -28,10 +28,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestLabLive plays all captures of the TLS lab, and generated conversations, over a veth pair, in packets of up to 64 KiB as senders
-// pass them to the kernel. With offloads on they arrive like that; with offloads off the kernel splits them into segments. Two rings
-// capture, one with the default filter and one without. Both must give the same records, with the verdicts of reading the file itself.
-// No packet may be lost, so the sender waits for the readers.
+// TestLabLive plays all captures of the TLS lab, and generated conversations, over a veth pair. Packets have up to 64 KiB, the size in
+// which senders pass them to the kernel. With offloads on they arrive in this size; with offloads off the kernel splits them into
+// segments. Two rings capture, one with the default filter and one without. Both must give the same records, with the verdicts that
+// reading the file gives. No packet may be lost, so the sender waits for the readers.
 func TestLabLive(t *testing.T) {
 	norace(t)
 	if os.Getenv("MESHTLS_LIVE") != "lab" {
@@ -83,7 +83,7 @@ func TestLabLive(t *testing.T) {
 	}
 }
 
-// inNamespace runs the test again in a child process, in a network namespace of its own.
+// inNamespace runs the test again in a child process that has its own network namespace.
 func inNamespace(t *testing.T, life string) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -146,8 +146,8 @@ func newListener(t *testing.T) *listener {
 		t.Fatal(err)
 	}
 	for i := range l.handles {
-		// The kernel closes a block after the retire timeout, even if it has few packets. With more blocks than packets in flight,
-		// the ring has room for all of them, even if the reader is late.
+		// The kernel closes a block after the retire timeout, even if it has few packets. The ring has more blocks than there are
+		// packets in flight. So it has room for all of them, even if the reader is late.
 		cfg := afpacket.Config{Interface: "b0", Retire: time.Millisecond, BlockBytes: 128 << 10, RingBytes: 3 * mostOnTheWay * 128 << 10}
 		if i == 0 {
 			cfg.Filter = tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
@@ -186,14 +186,15 @@ func (l *listener) block(i int, b *afpacket.Block) {
 	}
 }
 
-// mostOnTheWay is how many frames are sent before waiting for the readers. The kernel may split each into 46 segments; a block has
-// room for some 80.
+// mostOnTheWay is how many frames are sent before the sender waits for the readers. The kernel may split each frame into 46
+// segments; a block has room for about 80 segments.
 const mostOnTheWay = 50
 
 // segmentBytes is the payload of a segment if the kernel has to split a packet.
 const segmentBytes = 1448
 
-// play sends packets in batches, and waits after each until the readers of both rings have it. It returns how many packets arrived.
+// play sends packets in batches. After each batch it waits until the readers of both rings have it. It returns how many packets
+// arrived.
 func (l *listener) play(t *testing.T, packets []flow.Packet, offloads bool) (arrived int) {
 	t.Helper()
 	l.mu.Lock()
@@ -288,7 +289,7 @@ func player(name string) (int, error) {
 	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: int(request.Uint32())})
 }
 
-// send sends a frame and returns how many segments of at most segmentBytes its payload makes. A TCP frame with more payload than
+// send sends a frame. It returns how many segments of at most segmentBytes the payload fills. A TCP frame with more payload than
 // one segment is sent with the header for segmentation offload.
 func send(fd int, p *flow.Packet) (segments int, err error) {
 	var d flow.Decoded
@@ -327,11 +328,11 @@ func tcpStart(frame []byte) int {
 	return at + int(frame[at]&15)*4
 }
 
-// age matches the only time among the facts. It differs between the rings.
+// age matches the only time among the facts. This time differs between the rings.
 var age = regexp.MustCompile(`"client_auth_age":\d+,`)
 
-// facts returns the parts of connections' records that a filter must not change: all but times, and details of plaintext HTTP after
-// 64 KiB (see TestDefaultFilterKeepsEveryVerdict).
+// facts returns the parts of connections' records that a filter must not change. It leaves out times, and details of plaintext HTTP
+// after 64 KiB (see TestDefaultFilterKeepsEveryVerdict).
 func facts(t *testing.T, records []string) []string {
 	t.Helper()
 	var out []string

@@ -73,8 +73,8 @@ func liveServer(address string) error {
 	return untilInputEnds()
 }
 
-// liveClient makes a connection as a marker, then 150 connections of each kind, ten at a time and with two requests each, and
-// then another marker.
+// liveClient makes a first marker connection, then 150 connections of each kind, and then a second marker connection. It
+// makes ten connections at a time, with two requests each.
 func liveClient(address string) error {
 	cert, err := liveCertificate("web")
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// exitOn ends the test binary when it runs as one of the programs that init functions select. The exit status is 1 if err is not nil.
+// exitOn ends the test binary when it runs as one of the programs that init functions select. The exit status is 0 if err is nil,
+// else 1.
 func exitOn(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -37,8 +38,8 @@ func serveEach(l net.Listener, serve func(net.Conn) error) {
 	}
 }
 
-// live starts the test binary in a pod as another program. life is the environment variable NAME=value that selects the program;
-// address is the server's, or empty.
+// live starts the test binary in a pod as another program. life is the environment variable NAME=value that selects the program.
+// address is the server's address, or empty.
 func (p pod) live(t *testing.T, life, address string) *process {
 	t.Helper()
 	self, err := os.Executable()
@@ -48,7 +49,7 @@ func (p pod) live(t *testing.T, life, address string) *process {
 	return p.start(t, []string{life, "MESHTLS_ADDRESS=" + address}, self)
 }
 
-// serve starts a server like live, and waits until it is ready.
+// serve starts a server in the same way as live, and waits until the server is ready.
 func (p pod) serve(t *testing.T, life, address string) *process {
 	t.Helper()
 	x := p.live(t, life, address)
@@ -56,7 +57,8 @@ func (p pod) serve(t *testing.T, life, address string) *process {
 	return x
 }
 
-// ask starts a client like live, and waits until it has ended without an error.
+// ask starts a client in the same way as live, and waits until the client has ended without an
+// error.
 func (p pod) ask(t *testing.T, life, address string) {
 	t.Helper()
 	x := p.live(t, life, address)

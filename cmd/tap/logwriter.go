@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// logWriter writes the lines of the log from a goroutine of its own, so that the tap never waits for a reader of standard error or
-// for its disk. Lines that do not fit into its queue are dropped, and counted in the next line.
+// logWriter writes the lines of the log from its own goroutine. So the tap never waits for a reader of standard error or for its
+// disk. Lines that do not fit into the queue are dropped; the next line has their number.
 type logWriter struct {
 	to    io.Writer
 	lines chan []byte

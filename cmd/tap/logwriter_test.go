@@ -10,7 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestLogWriter: all lines arrive in order. If nobody reads them, lines are dropped without waiting, and the log reports that.
+// TestLogWriter: all lines arrive in order. If nobody reads them, lines are dropped without waiting, and the log reports the
+// dropped lines.
 func TestLogWriter(t *testing.T) {
 	var b bytes.Buffer
 	w := newLogWriter(&b)

@@ -12,7 +12,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// run captures until ctx ends, with pauses as TAP_UNTIL and the orders demand, and then delivers the remaining records.
+// run captures until ctx ends, and then delivers the remaining records. It pauses when TAP_UNTIL or the orders demand
+// it.
 func (t *tap) run(ctx context.Context) error {
 	t.limits.Apply()
 	for _, e := range t.settingErrors {
@@ -39,7 +40,8 @@ func (t *tap) run(ctx context.Context) error {
 	return err
 }
 
-// pauseReason returns why nothing is to be captured now, empty if something is.
+// pauseReason returns the reason for which nothing should be captured now. It returns "" if the tap
+// should capture.
 func (t *tap) pauseReason(now time.Time) string {
 	return t.ending.update(&t.orders, t.until, t.ownUntil, now)
 }
@@ -73,7 +75,7 @@ func (t *tap) apply(engine *finding.Engine, o orders) {
 	}
 }
 
-// idle waits, without sockets or rings, until something is to be captured again.
+// idle waits, without sockets or rings, until the tap should capture again.
 func (t *tap) idle(ctx context.Context, reason string) {
 	t.log.Info("not capturing, as configured", "reason", reason)
 	t.idling.Store(&reason)
@@ -100,7 +102,8 @@ func (t *tap) capture(ctx context.Context) {
 	t.endConnections(reason)
 }
 
-// tick advances live time and monitors the tap until ctx ends or nothing more is to be captured. It returns the reason.
+// tick advances live time and monitors the tap until ctx ends or the tap should no longer capture. It returns the
+// reason of the end.
 func (t *tap) tick(ctx context.Context) (reason string) {
 	ticker := time.NewTicker(live.TickEvery)
 	defer ticker.Stop()
@@ -143,7 +146,7 @@ func (t *tap) endConnections(reason string) {
 	})
 }
 
-// reportStarted publishes the self-test when it has tried each interface, or at the latest after a second.
+// reportStarted publishes the self-test once each interface was tried, but at the latest after a second.
 func (t *tap) reportStarted(ctx context.Context) {
 	wait, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -13,9 +13,9 @@ import (
 // arphrdLoopback is the type of Linux's loopback device, linux/if_arp.h.
 const arphrdLoopback = 772
 
-// onLoopback reports whether p was captured on Linux's loopback device. name is the interface's name in the file, empty if the
-// file has none, as in pcap. Without a name the link header decides, because the IP addresses do not show it: under a mesh's
-// REDIRECT those on lo are the pod's and its peer's.
+// onLoopback reports whether p was captured on Linux's loopback device. name is the interface's name in the file, or empty if
+// the file has no names, as in pcap. Without a name the link header decides. The IP addresses do not show the device: under a
+// mesh's REDIRECT, packets on lo have the addresses of the pod and its peer.
 func (b *batch) onLoopback(p *flow.Packet, name string) bool {
 	switch {
 	case !fromLoopback(p):
@@ -28,15 +28,15 @@ func (b *batch) onLoopback(p *flow.Packet, name string) bool {
 	return !b.isRouted(p)
 }
 
-// isDevice reports whether an interface's name in a file is the name of a device. In captures from a pipe it is "-",
-// "Standard input" or the path of the pipe.
+// isDevice reports whether an interface's name in a file is the name of a device. In a capture from a pipe the name
+// is "-", "Standard input" or the path of the pipe.
 func isDevice(name string) bool { return name != "" && name != "-" && !strings.ContainsAny(name, "/ ") }
 
-// isRouted reports whether the file's frames between zero addresses come from a device
-// other than lo. The eth0 of a pod has such frames where Cilium uses netkit, whose devices
-// have no addresses in their default mode (cilium/cilium issue 37265). A router has
-// decremented the TTL of packets that arrive there, but of no packet on lo. The frames in the buffer
-// decide for the whole file, so that all packets of a connection have the same interface.
+// isRouted reports whether the file's frames between zero addresses come from a device other than
+// lo. The eth0 of a pod has such frames where Cilium uses netkit, whose devices have no addresses in
+// their default mode (cilium/cilium issue 37265). A router has decremented the TTL of packets that
+// arrive at eth0, but not the TTL of packets on lo. The frames in the buffer decide for the whole
+// file, so that all packets of a connection have the same interface.
 func (b *batch) isRouted(p *flow.Packet) bool {
 	if !b.checked {
 		b.checked = true
@@ -49,8 +49,7 @@ func (b *batch) isRouted(p *flow.Packet) bool {
 	return b.routed
 }
 
-// isDecremented reports whether an Ethernet frame has a TCP packet with a TTL that is 1 to 31 less than an initial one (64, 128,
-// 255).
+// isDecremented reports whether an Ethernet frame has a TCP packet whose TTL is 1 to 31 less than an initial TTL (64, 128, 255).
 func isDecremented(frame []byte) bool {
 	const header = 14
 	var ttl, protocol byte

@@ -11,7 +11,7 @@ import (
 )
 
 // TestLostPacketFailsNothing removes each packet in turn from captures of the lab, which the default filter has truncated. A
-// connection whose verdict is not failed must not become failed because a packet is missing.
+// missing packet must not change the verdict of a connection to failed.
 func TestLostPacketFailsNothing(t *testing.T) {
 	norace(t)
 	files, err := filepath.Glob("../../test/tlslab/testdata/*/*.pcap.gz")

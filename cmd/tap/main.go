@@ -24,7 +24,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
-// The linker sets both: version to the tag, commit to the full hash of the commit that was built.
+// The linker sets version to the tag, and commit to the full hash of the commit that was built.
 var (
 	version = "dev"
 	commit  string

@@ -11,8 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// metrics writes all metrics. Names start with meshtls_tap_, except those of the
-// process, which are Prometheus' own. Names of counters end in _total.
+// metrics writes all metrics. Metrics of the process have the names that Prometheus uses. All other
+// names start with meshtls_tap_. Names of counters end in _total.
 func (t *tap) metrics(w io.Writer) {
 	e := &exposition{w, "meshtls_tap_"}
 	e.family("build_info", "gauge")
@@ -63,8 +63,8 @@ func (t *tap) ringMetrics(e *exposition) {
 	e.gauge("ring_bytes", float64(t.limits.Ring))
 }
 
-// capturingMetrics writes whether each interface that should be captured is. While nothing is to be captured there are no such
-// samples, so no alert is raised; idle has the reason.
+// capturingMetrics writes, for each interface that should be captured, whether it is captured. While nothing should be
+// captured there are no such samples, so no alert is raised. idle is the reason.
 func (t *tap) capturingMetrics(e *exposition) {
 	reason := t.idling.Load()
 	e.family("idle", "gauge")

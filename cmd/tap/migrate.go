@@ -30,7 +30,7 @@ func (l *fileList) Set(v string) error {
 // recordFlags are the flags that affect records. A comparison writes no records.
 var recordFlags = []string{"emit", "expect", "window", "redact", "fail-on"}
 
-// checkCompare returns an error if the flags of a comparison do not go together.
+// checkCompare returns an error if the flags of a comparison do not fit together.
 func (o *readOptions) checkCompare(f *flags) (err error) {
 	all := slices.Concat(o.before, o.after)
 	switch {
@@ -99,7 +99,7 @@ func oneCluster(flag string, s *migration.Side) error {
 }
 
 // gather adds a file to a side. The file is a capture, or it has records, one JSON object in each line. After an error,
-// the part before it counts.
+// the data before the error still counts.
 func gather(o readOptions, std streams, side *migration.Side, name string) error {
 	r := newReading(o, std)
 	r.compared = func(x finding.Record) { r.failed = errors.Join(r.failed, side.Add(x.Value, name)) }

@@ -42,7 +42,7 @@ type replayedTalk struct {
 	minute   int
 }
 
-// frames records a request and its response between real ends, and returns them as packets.
+// frames makes a request and its response between real ends, and returns them as packets.
 func (d replayedTalk) frames(t *testing.T, day, nth int) []capturetest.Frame {
 	t.Helper()
 	host := d.service + ".shop.svc.cluster.local"
@@ -92,13 +92,14 @@ func errorsFirst(errs ...error) error {
 	return nil
 }
 
-// podAddr returns the address of a pod, which differs before and after the migration: pods get new addresses when they restart.
+// podAddr returns the address of pod n on a day. The address differs before and after the migration, because pods get new
+// addresses when they restart.
 func podAddr(day, n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, byte(day), byte(n)}) }
 
 var replayPods = []string{"web", "batch", "report", "jobs", "cart", "db", "pay"}
 
 // replayed returns the connections before (day 0) or after (day 1) the migration. Before, all workloads use sidecars. After, web and
-// its servers have moved to ambient, batch was left out and keeps its sidecar, report bypasses sidecar and ztunnel in plaintext, and
+// its servers have moved to ambient. batch was left out and keeps its sidecar. report bypasses sidecar and ztunnel in plaintext.
 // jobs no longer calls cart.
 func replayed(day int) []replayedTalk {
 	pod := func(name string) netip.Addr { return podAddr(day, 10+slices.Index(replayPods, name)) }
@@ -230,8 +231,8 @@ func zipped(t *testing.T, data []byte) []byte {
 	return b.Bytes()
 }
 
-// TestMigration replays a migration from sidecars to ambient: one workload has moved, one was left out, one fell back to plaintext,
-// and one stopped calling a service. The records are of the default datasets, from real handshakes.
+// TestMigration replays a migration from sidecars to ambient. One workload has moved, one was left out, one fell back to plaintext,
+// and one stopped calling a service. The records are from real handshakes, and of the default datasets.
 func TestMigration(t *testing.T) {
 	before, after := replayRecords(t, 0), replayRecords(t, 1)
 	a, b := writeTemp(t, "before.jsonl", before), writeTemp(t, "after.jsonl.gz", zipped(t, after))
@@ -253,8 +254,8 @@ func TestMigrationOfCaptures(t *testing.T) {
 	web := [2]string{writeTemp(t, "before.pcap", replayCapture(t, 0, "web")), writeTemp(t, "after.pcap.gz", zipped(t, replayCapture(t, 1, "web")))}
 	readAs(t, "captures.txt", exitFine, "--before", web[0], "--after", web[1], "--output=text", "--local=10.1.0.10,10.1.1.10")
 
-	// Here the pods keep their addresses. The same capture is on both sides, and its edges are
-	// matched by address.
+	// The same capture is on both sides, so the pods keep their addresses, and edges are matched by
+	// address.
 	var same bytes.Buffer
 	var frames []capturetest.Frame
 	for nth, d := range replayed(1) {
@@ -334,8 +335,8 @@ func TestMigrationSchema(t *testing.T) {
 	}
 }
 
-// TestMigrationOfClusters: records of two clusters on one side are an error, since workloads of the same name would be mixed. Sides
-// that may be swapped, and input without records, are reported.
+// TestMigrationOfClusters: records of two clusters on one side are an error, because workloads of the same name would be mixed. The
+// output also reports sides that may be swapped, and input without records.
 func TestMigrationOfClusters(t *testing.T) {
 	before, after := replayRecords(t, 0), replayRecords(t, 1)
 	of := func(records []byte, cluster string) []byte {

@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// The test binary also runs as a DNS server with an application server, and as a client that looks up the application server's
-// name and connects to it.
+// The test binary also runs as two other programs. The server answers DNS and application requests. The client looks up the
+// application server's name and connects to it.
 func init() {
 	switch os.Getenv("MESHTLS_NAMES") {
 	case "server":
@@ -27,7 +27,7 @@ func init() {
 
 const liveName = "redis.shop"
 
-// namesServer answers DNS queries for liveName on port 53, and PING of Redis, until its standard input ends.
+// namesServer answers DNS queries for liveName on port 53, and Redis' PING, until its standard input ends.
 func namesServer(address string) error {
 	dns, err := net.ListenPacket("udp", address+":53")
 	if err != nil {
@@ -62,7 +62,7 @@ func namesServer(address string) error {
 	return untilInputEnds()
 }
 
-// namesClient looks up the name and connects, like any client in Go.
+// namesClient looks up the name and connects, as any Go client does.
 func namesClient(resolver string) error {
 	d := net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, resolver+":53")
@@ -78,8 +78,8 @@ func namesClient(resolver string) error {
 	return errors.Join(err, c.Close())
 }
 
-// TestNamesLive: a connection without a name in its own bytes gets the name that the pod looked up in DNS. Connections to the tap's
-// own port belong to the tap.
+// TestNamesLive: a connection whose bytes contain no name gets the name that the pod looked up in DNS. Connections to the tap's own
+// port belong to the tap.
 func TestNamesLive(t *testing.T) {
 	t.Parallel()
 	undropped(t, namesLive)

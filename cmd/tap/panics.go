@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// panicsLogged is how many panics are logged with their stack.
+// panicsLogged is the number of panics that are logged with their stack.
 const panicsLogged = 3
 
 // panicked reports a panic that a packet caused. Afterwards the table of connections is empty.

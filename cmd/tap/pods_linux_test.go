@@ -25,8 +25,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/exclusive"
 )
 
-// undropped runs an attempt of a test, and repeats it if the ring dropped packets because the machine was too busy: such an attempt
-// shows nothing. attempt must report drops before it reports any failure.
+// undropped runs an attempt of a test. If the ring dropped packets because the machine was too busy, the attempt shows nothing and
+// is repeated. attempt must report drops before it reports any failure.
 func undropped(t *testing.T, attempt func(t *testing.T) (dropped bool)) {
 	t.Helper()
 	const most = 5
@@ -44,7 +44,8 @@ func undropped(t *testing.T, attempt func(t *testing.T) (dropped bool)) {
 	t.Fatalf("packets were dropped in each of %d attempts: nothing can be said", most)
 }
 
-// pod is a network namespace of a test, with eth0 to another one. Its name is a path that ip(8) and nsenter(1) accept.
+// pod is a network namespace of a test. Its eth0 is connected to another pod. Its name is a path that ip(8) and
+// nsenter(1) accept.
 type pod struct{ name, address string }
 
 // pods creates two namespaces with a veth pair between them. Without root the test is skipped, or fails if MESHTLS_REQUIRE_ALL is
@@ -64,7 +65,8 @@ func pods(t *testing.T) (a, b pod) {
 	return a, b
 }
 
-// cable adds a veth pair between two pods. Both interfaces have this name, and the addresses network.1 and network.2.
+// cable adds a veth pair between two pods. Both interfaces have the given name, and the addresses network.1 and
+// network.2.
 func cable(t *testing.T, a, b pod, name, network string) {
 	t.Helper()
 	ip(t, "-n", a.name, "link", "add", name, "type", "veth", "peer", "name", name, "netns", b.name)
@@ -89,8 +91,8 @@ func (p pod) dial(ctx context.Context, network, address string) (c net.Conn, err
 	return c, err
 }
 
-// newNamespace creates a network namespace without a name, which only the test and the processes in it keep alive. So the kernel
-// removes it after the test, even if that crashes.
+// newNamespace creates a network namespace without a name. Only the test and the processes in the namespace keep it alive, so
+// the kernel removes it after the test, even if the test crashes.
 func newNamespace(t *testing.T) (path string) {
 	t.Helper()
 	var f *os.File
@@ -107,8 +109,8 @@ func newNamespace(t *testing.T) (path string) {
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
 }
 
-// elsewhere calls f on a thread that f may move to another network namespace. The thread is moved back afterwards; if it ended
-// instead, the kernel would kill the processes that it has started (Pdeathsig).
+// elsewhere calls f on a thread that f may move to another network namespace. The thread is moved back afterwards. If the
+// thread ended instead, the kernel would kill the processes that it has started (Pdeathsig).
 func elsewhere(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -146,7 +148,7 @@ func (p pod) in(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, args[0], args[1:]...)
 }
 
-// within returns the arguments to put before a command so that it runs in the pod's namespace.
+// within returns arguments such that a command after them runs in the pod's namespace.
 func (p pod) within() []string { return []string{"nsenter", "--net=" + p.name, "--"} }
 
 // ip runs ip(8). If the first arguments are -n and a pod's name, it runs in that pod.
@@ -173,7 +175,8 @@ type process struct {
 // log returns what the process has written to standard error so far.
 func (x *process) log() string { return x.stderr.String() }
 
-// start starts a program in a pod. It is killed at the end of the test if it is still running.
+// start starts a program in a pod. If the program is still running at the end of the test, it is
+// killed.
 func (p pod) start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	x, out := p.startUnread(t, env, args...)
@@ -181,7 +184,7 @@ func (p pod) start(t *testing.T, env []string, args ...string) *process {
 	return x
 }
 
-// startUnread is like start, but nobody reads the output.
+// startUnread does the same as start, but nobody reads the output.
 func (p pod) startUnread(t *testing.T, env []string, args ...string) (x *process, out io.Reader) {
 	t.Helper()
 	x = &process{Cmd: p.in(context.Background(), args...), ended: make(chan error, 1)}
@@ -212,13 +215,13 @@ func (p pod) startUnread(t *testing.T, env []string, args ...string) (x *process
 	return x, out
 }
 
-// collected reads an output into memory at once. If nobody read a tap's output, the tap would report that it is
-// blocked.
+// collected reads an output into memory as soon as it is written. If nobody read a tap's output, the tap would
+// report that its output is blocked.
 type collected struct {
 	mu   sync.Mutex
 	more *sync.Cond
 	b    bytes.Buffer
-	err  error // how it ended
+	err  error // the error that ended the reading
 }
 
 func collect(from io.Reader) *collected {
@@ -252,7 +255,7 @@ func (c *collected) Read(b []byte) (int, error) {
 	return 0, c.err
 }
 
-// line waits for a line of output for which f returns true, and returns all lines up to it.
+// line waits for a line of output for which f returns true. It returns all lines up to this line.
 func (x *process) line(t *testing.T, f func(line string) bool) []string {
 	t.Helper()
 	var lines []string
@@ -298,7 +301,7 @@ func (x *process) end(t *testing.T) []string {
 	return strings.SplitAfter(string(rest), "\n")
 }
 
-// The tap's program. It is built once for all tests, into a folder that is removed at the end.
+// The tap's program is built once for all tests, into a folder that is removed at the end.
 var (
 	released = sync.OnceValues(func() (string, error) { return build("tap", "CGO_ENABLED=0") })
 	watched  = sync.OnceValues(func() (string, error) { return build("tap-race", "CGO_ENABLED=1", "-race") })
@@ -314,7 +317,8 @@ func build(name, environ string, flags ...string) (file string, err error) {
 	return file, nil
 }
 
-// buildTap returns the file of the tap's program, built like the release, or with the race detector if the tests have it.
+// buildTap builds the tap's program and returns its file. The build is like the release, or has the race detector if the
+// tests have it.
 func buildTap(t *testing.T) string {
 	t.Helper()
 	if raced {
@@ -323,8 +327,8 @@ func buildTap(t *testing.T) string {
 	return program(t, released)
 }
 
-// releasedTap is like buildTap, but never has the race detector. It is for tests in which the tap has to keep
-// up with traffic.
+// releasedTap does the same as buildTap, but never with the race detector. It is for tests in which the tap
+// has to keep up with traffic.
 func releasedTap(t *testing.T) string { t.Helper(); return program(t, released) }
 
 func program(t *testing.T, built func() (string, error)) string {

@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 )
 
-// progress shows on a terminal how much of a file has been read, from the first second on.
+// progress shows on a terminal how much of a file has been read. It starts after one second.
 type progress struct {
 	out   io.Writer // nil: nothing is shown
 	name  string

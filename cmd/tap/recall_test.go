@@ -28,9 +28,9 @@ import (
 var capturesDir = flag.String("captures", "", "a folder of captures (of Ethernet) for TestDefaultFilterKeepsEveryVerdict, besides the project's own")
 
 // TestDefaultFilterKeepsEveryVerdict compares the records with and without the default filter, byte for byte. It does so with
-// segments as captured and with segments merged as by offloads, and with and without the first packets of each connection. Only
-// details of plaintext HTTP after 64 KiB may differ: a session is finished at the first check after that size, and the check
-// comes earlier if more bytes are seen.
+// segments as captured and with segments merged as by offloads. Each of these runs with and without the first packets of each
+// connection. Only details of plaintext HTTP after 64 KiB may differ. The reason is that a session is finished at the first
+// check after that size, and the check comes earlier if more bytes are seen.
 func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 	norace(t)
 	sources := map[string][]flow.Packet{"generated": conversations(t)}
@@ -136,8 +136,8 @@ func (t *tally) add(want, got []string, truncated truncation) {
 	t.truncated.bytes += truncated.bytes
 }
 
-// records returns the records of packets. If filter is not nil, it truncates the packets. defaultCut reports whether it is the
-// default filter.
+// records returns the records of packets. If filter is not nil, it truncates the packets. defaultCut reports whether filter is
+// the default filter.
 func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, defaultCut bool) (out []string, truncated truncation) {
 	t.Helper()
 	p := pipeline.New(pipeline.Config{DefaultFilter: defaultCut, Engine: finding.Config{
@@ -163,7 +163,8 @@ func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, def
 	return out, truncated
 }
 
-// ethernetPackets returns the packets of a capture, nil if it cannot be read or has another link type.
+// ethernetPackets returns the packets of a capture. It returns nil if the file cannot be read or has
+// another link type.
 func ethernetPackets(t *testing.T, file string) (out []flow.Packet) {
 	t.Helper()
 	f, err := os.Open(file)
@@ -188,15 +189,16 @@ func ethernetPackets(t *testing.T, file string) (out []flow.Packet) {
 	}
 }
 
-// offloaded merges consecutive segments of a direction, up to most bytes of payload; 0 merges none. Near 64 KiB it merges all, like a
-// sender for segmentation offload; below that it leaves some unmerged at random, like receive offload.
+// offloaded merges consecutive segments of a direction. A merged segment has at most most bytes of payload; 0 merges none. Near 64
+// KiB all segments are merged, as a sender does for segmentation offload. Below that size some remain unmerged at random, as with
+// receive offload.
 func offloaded(r *mathrand.Rand, packets []flow.Packet, most int) (out []flow.Packet) {
 	type pending struct {
 		at   int // index of the packet in out
 		next uint32
 		size int
 	}
-	open := map[string]*pending{} // for each direction, the segment that others may be joined to
+	open := map[string]*pending{} // for each direction, the segment to which the next ones may be joined
 	for _, p := range packets {
 		var d flow.Decoded
 		p.Data = slices.Clip(bytes.Clone(p.Data))
@@ -215,7 +217,8 @@ func offloaded(r *mathrand.Rand, packets []flow.Packet, most int) (out []flow.Pa
 			o.size += d.PayloadLen
 			continue
 		}
-		// Short frames have padding after the payload, where nothing can be appended.
+		// Short frames have padding after the payload. It is removed, so that the next payload can
+		// be appended.
 		p.Data = slices.Clip(p.Data[:offsetIn(p.Data, d.Payload)+len(d.Payload)])
 		p.Length = len(p.Data)
 		open[here] = &pending{len(out), d.Seq + uint32(d.PayloadLen), d.PayloadLen}
@@ -255,7 +258,8 @@ func conversations(t *testing.T) (out []flow.Packet) {
 	return out
 }
 
-// packetOf returns a frame as a packet of an Ethernet capture. They share the bytes.
+// packetOf returns a frame as a packet of an Ethernet capture. The frame and the packet share their
+// bytes.
 func packetOf(f capturetest.Frame) flow.Packet {
 	return flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: wire.LinkEthernet}
 }

@@ -38,8 +38,8 @@ func application() error {
 	return untilInputEnds()
 }
 
-// proxy forwards bytes like a mesh's sidecar. to returns the address that a connection is forwarded to, and the address that it
-// is forwarded from (empty: any).
+// proxy forwards bytes as a mesh's sidecar does. The function to returns two addresses: the one to which a connection is
+// forwarded, and the one from which it is forwarded (empty: any).
 func proxy(listen string, transparent bool, to func(net.Conn) (from, to string, err error)) error {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
@@ -104,8 +104,8 @@ func originalDestination(c net.Conn) (from, to string, err error) {
 	return "", fmt.Sprintf("%s:%d", net.IP(b[4:8]), int(b[2])<<8|int(b[3])), nil
 }
 
-// TestRedirectAndTProxy: two pods communicate through a proxy in each, with REDIRECT in the client's pod and TPROXY in the server's.
-// Connections on lo have scope pod, the address that the application used, and no finding; the plaintext between the pods is a
+// TestRedirectAndTProxy: two pods communicate through a proxy in each, with REDIRECT in the client's pod and TPROXY in the server's
+// pod. Connections on lo have scope pod, the address that the application used, and no finding. The plaintext between the pods is a
 // finding.
 func TestRedirectAndTProxy(t *testing.T) {
 	t.Parallel()
@@ -144,8 +144,8 @@ func redirectAndTProxy(t *testing.T) (dropped bool) {
 		pod  pod
 		want []string // direction, scope, verdict, and the endpoints with fixed ports
 	}{
-		// The connection from 10.77.0.1 to 127.0.0.1:15001, whose responses come from 10.77.0.2:80,
-		// and the proxy's own connection to 10.77.0.2:80.
+		// The first connection goes from 10.77.0.1 to 127.0.0.1:15001, and its responses come from
+		// 10.77.0.2:80. The second one is the proxy's own connection to 10.77.0.2:80.
 		{client, []string{"internal pod plaintext 10.77.0.1 > 10.77.0.2:80 by 127.0.0.1:15001", "egress wire plaintext 10.77.0.1 > 10.77.0.2:80 by :"}},
 		{server, []string{"ingress wire plaintext 10.77.0.1 > 10.77.0.2:80 by :", "internal pod plaintext 127.0.0.6 > 10.77.0.2:8080 by :"}},
 	} {

@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestNameOfAnotherInterface: an interface is renamed, and another one gets its old name and is then captured. The renamed one is
-// captured too if all interfaces are; otherwise it is reported as not captured.
+// TestNameOfAnotherInterface: an interface is renamed. Another interface gets the old name and is then captured. If all
+// interfaces are captured, the renamed one is captured too. Otherwise it is reported as not captured.
 func TestNameOfAnotherInterface(t *testing.T) {
 	t.Parallel()
 	for _, captured := range []string{"eth0", everyInterface} {

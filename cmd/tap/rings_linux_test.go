@@ -11,7 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestFloodLeavesTCPItsRing: while the tap is stopped, a flood of datagrams fills their ring, but no TCP packet is lost.
+// TestFloodLeavesTCPItsRing: while the tap is stopped, a flood of datagrams fills the ring for datagrams, but no TCP
+// packet is lost.
 func TestFloodLeavesTCPItsRing(t *testing.T) {
 	norace(t)
 	a, b := pods(t)

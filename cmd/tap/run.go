@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// run is the command `tap run`: it captures until ctx, a signal or --for ends it. A missing broker, interface or capability, or
+// run is the command `tap run`. It captures until ctx, a signal or --for ends it. A missing broker, interface or capability, or
 // an invalid setting, does not end it, because a container that keeps exiting would prevent its pod from starting. With --check
 // it only reports whether it could start with this environment.
 func run(ctx context.Context, args, environ []string, std streams) error {
@@ -73,9 +73,9 @@ func runHelp() string {
 	return b.String()
 }
 
-// untilSignal returns a context that the first SIGTERM or SIGINT ends; the second one
-// ends the process at once. From now on, writing to a pipe whose reader is gone no longer kills the process but
-// fails with EPIPE, which the sink reports.
+// untilSignal returns a context that the first SIGTERM or SIGINT ends. The second one ends the process at once.
+// From now on, a write to a pipe whose reader is gone no longer kills the process. It fails with EPIPE, which
+// the sink reports.
 func untilSignal(ctx context.Context) (context.Context, func()) {
 	ignorePipe()
 	ctx, cancel := context.WithCancel(ctx)

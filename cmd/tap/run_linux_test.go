@@ -119,9 +119,9 @@ func (p pod) run(t *testing.T, stdin string, args ...string) string {
 	return string(out)
 }
 
-// TestOwnTrafficIsLeftOut: the tap publishes to a real broker over the interface that it captures on. It publishes nothing about
-// its own connections. It publishes the connections of an application that uses plaintext Kafka to the same broker, and a finding
-// about them. The records conform to the schema; kcat reads them.
+// TestOwnTrafficIsLeftOut: the tap publishes to a real broker over the interface on which it captures. It publishes nothing about
+// its own connections. An application uses plaintext Kafka to the same broker, and the tap publishes its connections and a
+// finding about them. The records conform to the schema; kcat reads them.
 func TestOwnTrafficIsLeftOut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a real broker takes a while: not with -short")
@@ -215,7 +215,8 @@ func needs(t *testing.T, pairs ...string) {
 	}
 }
 
-// TestInterfaceComesLate: a missing interface makes the tap not ready, with its name as the reason, until it exists.
+// TestInterfaceComesLate: while an interface is missing, the tap is not ready, and gives the name of the interface
+// as the reason.
 func TestInterfaceComesLate(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)
@@ -245,7 +246,8 @@ func TestInterfaceComesLate(t *testing.T) {
 	}
 }
 
-// TestWithoutCapability: without NET_RAW the tap keeps running and reports what is missing.
+// TestWithoutCapability: without NET_RAW the tap keeps running and reports that the capability is
+// missing.
 func TestWithoutCapability(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)

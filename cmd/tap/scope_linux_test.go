@@ -26,7 +26,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// In a network namespace, the test binary also runs as a sender of a capture's frames, and as an end of real connections.
+// In a network namespace, the test binary also runs as a sender of a capture's frames, and as either end of real
+// connections.
 func init() {
 	switch os.Getenv("MESHTLS_LIVE") {
 	case "forge":
@@ -79,7 +80,8 @@ func resumableServer(address string) error {
 	return untilInputEnds()
 }
 
-// oneWay returns the configuration of a server that requests no certificate, and whose tickets are large enough for one.
+// oneWay returns the configuration of a server that requests no certificate. Its tickets are as large as if they
+// contained a client certificate.
 func oneWay(cert tls.Certificate) *tls.Config {
 	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
 	cfg.WrapSession = func(c tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
@@ -94,7 +96,8 @@ func resumable(cache tls.ClientSessionCache, certs ...tls.Certificate) *tls.Conf
 	return &tls.Config{ServerName: resumableName, InsecureSkipVerify: true, ClientSessionCache: cache, Certificates: certs, MinVersion: tls.VersionTLS13} //nolint:gosec // the test judges the wire
 }
 
-// resumingClient connects once, and then resumes the session for each line of its standard input. It prints its port each time.
+// resumingClient connects once, and then resumes the session for each line of its standard input. It prints its local port each
+// time.
 func resumingClient(address string) error {
 	cfg := resumable(tls.NewLRUClientSessionCache(8))
 	lines := bufio.NewScanner(os.Stdin)
@@ -115,8 +118,8 @@ func resumingClient(address string) error {
 	return nil
 }
 
-// poison returns a mutual TLS 1.3 handshake with tickets like those of a server without client certificates, and a resumption of
-// a connection with such a server. If both seem to be of one server, the resumption appears to be mutual.
+// poison returns two conversations: a mutual TLS 1.3 handshake with tickets like those of a server without client certificates,
+// and a resumption of a connection with such a server. If both seem to be of one server, the resumption appears to be mutual.
 func poison(t *testing.T) (forged, resumption *capturetest.Conversation) {
 	t.Helper()
 	cert, err := liveCertificate("cart")
@@ -143,7 +146,7 @@ func firstOfServer(talk *capturetest.Conversation) []byte {
 	return talk.Chunks[slices.IndexFunc(talk.Chunks, func(c capturetest.Chunk) bool { return c.FromServer })].Data
 }
 
-// lastRecord returns the last TLS record of a flight. If crypto/tls requests no certificate, that record contains the
+// lastRecord returns the last TLS record of a flight. If crypto/tls requests no certificate, this record contains the
 // server's tickets.
 func lastRecord(flight []byte) []byte {
 	for {
@@ -155,8 +158,8 @@ func lastRecord(flight []byte) []byte {
 	}
 }
 
-// replaceTickets replaces the second chunk that the server sends. It holds the server's tickets if the server has
-// requested a certificate.
+// replaceTickets replaces the second chunk that the server sends. If the server has requested a certificate, this
+// chunk contains its tickets.
 func replaceTickets(t *testing.T, talk *capturetest.Conversation, tickets []byte) {
 	t.Helper()
 	at, before := -1, 0 // the index of the chunk, and how many bytes the server sent before it
@@ -216,7 +219,7 @@ func (p pod) forge(t *testing.T, to net.HardwareAddr, talks ...[]capturetest.Fra
 }
 
 // TestForgedConversations: an attacker in the pod's network sends both sides of mutual TLS handshakes that never took place. Then a real
-// client resumes a session that is older than the tap and not mutual. No verdict may be mtls.
+// client resumes a session. The session is older than the tap and not mutual, so its verdict must not be mtls.
 func TestForgedConversations(t *testing.T) {
 	t.Parallel()
 	undropped(t, forgedConversations)
@@ -307,9 +310,9 @@ func verdictsBySource(t *testing.T, lines []string) map[int]string {
 	return out
 }
 
-// TestAddressesComeAndGo: a connection to a new address is the pod's from its first packet on. The address may be a second one of
-// the interface, one of lo or of an interface that is not captured, or one that only a route makes local. A removed address is a
-// peer's again.
+// TestAddressesComeAndGo: a connection to a new address belongs to the pod from its first packet on. The address may be a second
+// one of the interface, one of lo or of an interface that is not captured, or one that only a route makes local. After its
+// removal, the address is a peer's again.
 func TestAddressesComeAndGo(t *testing.T) {
 	t.Parallel()
 	undropped(t, addressesComeAndGo)

@@ -12,7 +12,7 @@ import (
 )
 
 // TestScopeOfCaptures: a connection in a capture has scope pod only if its link header, its interface's name or its addresses show
-// that. Two addresses of --local may belong to two pods.
+// that it stays within a pod. Two addresses of --local may belong to two pods.
 func TestScopeOfCaptures(t *testing.T) {
 	const one, two = "10.1.0.1", "10.1.0.2"
 	for _, test := range []struct {

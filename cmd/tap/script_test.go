@@ -16,7 +16,8 @@ import (
 
 var update = flag.Bool("update", false, "write golden files and captures anew")
 
-// TestMain runs the tap's main function instead of the tests when a script runs `tap`.
+// TestMain runs the tap's main function instead of the tests if a script has started this program
+// as `tap`.
 func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){"tap": main})
 }
@@ -70,7 +71,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// status runs a program and checks its exit status: status 3 tap read ...
+// status runs a program and checks its exit status. In `status 3 tap read ...` the expected status
+// is 3.
 func status(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -86,7 +88,8 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cut writes the first bytes of a file: cut FILE BYTES TO. A negative number is how many bytes to leave out at the end.
+// cut writes the first bytes of a file to another file: cut FILE BYTES TO. If BYTES is negative, it is the number of
+// bytes to leave out at the end.
 func cut(ts *testscript.TestScript, _ bool, args []string) {
 	data := []byte(ts.ReadFile(args[0]))
 	n, err := strconv.Atoi(args[1])

@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 )
 
-// TestTruncatedCapturesClaimNoMore truncates every packet of the generated connections to a snap length. The records must claim nothing that
-// those of the whole packets do not claim.
+// TestTruncatedCapturesClaimNoMore truncates every packet of the generated connections to a snap length. The records of the truncated
+// packets must claim nothing that the records of the whole packets do not claim.
 func TestTruncatedCapturesClaimNoMore(t *testing.T) {
 	norace(t)
 	packets := conversations(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// problems returns the problems that impair the capture or the delivery, one line each. It returns none while the tap
-// is not supposed to capture.
+// problems returns the problems that impair the capture or the delivery, one line each. While the tap should not
+// capture, it returns no problems.
 func (t *tap) problems() []string {
 	if t.idling.Load() != nil {
 		return nil
@@ -65,7 +65,8 @@ func (t *tap) addCoverage(c *finding.Coverage) {
 	}
 }
 
-// interfaceStates returns the state of each interface that should be captured; none while nothing is to be captured.
+// interfaceStates returns the state of each interface that should be captured. While the tap should not capture, it
+// returns no states.
 func (t *tap) interfaceStates() []finding.InterfaceState {
 	if t.idling.Load() != nil {
 		return nil

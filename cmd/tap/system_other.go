@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ignorePipe does nothing: no signal follows from a broken pipe.
+// ignorePipe does nothing, because on this system a broken pipe causes no signal.
 func ignorePipe() {}
 
 func hangUps() []os.Signal { return nil }

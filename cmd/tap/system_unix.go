@@ -16,7 +16,8 @@ import (
 // ignorePipe makes a write to a pipe without a reader fail with EPIPE, even on standard output (os/signal, "SIGPIPE").
 func ignorePipe() { signal.Ignore(syscall.SIGPIPE) }
 
-// hangUps returns the signals that report that the terminal is gone; none if the process was started to ignore them, as by nohup(1).
+// hangUps returns the signals that report that the terminal is gone. It returns none if the process was started to ignore them, as
+// by nohup(1).
 func hangUps() []os.Signal {
 	if signal.Ignored(syscall.SIGHUP) {
 		return nil

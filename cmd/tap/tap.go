@@ -33,7 +33,7 @@ type publisher interface {
 	Close(ctx context.Context) (left int, err error)
 }
 
-// heartbeat is how often the tap publishes a record of its own state.
+// heartbeat is the interval at which the tap publishes a record of its own state.
 const heartbeat = 5 * time.Minute
 
 // everyInterface is the value of TAP_INTERFACES that captures on each interface that is up.
@@ -56,7 +56,7 @@ type tap struct {
 	ending    ending                 // used only by the goroutine of run
 	muted     []string               // rules that the engine mutes
 	ignored   []string               // orders that are ignored, one line each; guarded by the pipeline's lock
-	idling    atomic.Pointer[string] // why nothing is to be captured; nil while something is
+	idling    atomic.Pointer[string] // why the tap should not capture; nil while it should
 }
 
 // newTap creates the stages and connects them. It returns an error only for invalid settings.
@@ -109,7 +109,8 @@ func (t *tap) pipelineConfig() pipeline.Config {
 	}
 }
 
-// judgeConfig returns what the tap knows about its surroundings: addresses, nodes, cluster ranges, resolvers, meshes.
+// judgeConfig returns the facts that the tap knows about its surroundings: addresses, nodes, cluster ranges,
+// resolvers, meshes.
 func (t *tap) judgeConfig() verdict.Config {
 	s := &t.settings
 	return verdict.Config{
@@ -130,9 +131,9 @@ func (t *tap) engineConfig() finding.Config {
 	}
 }
 
-// owns reports whether a captured connection is one of the tap's own, and notes on which interface it was seen. at is the time of
-// its first packet, in ns since the epoch; hasSYN reports whether that was its SYN. On lo only the port is compared: a redirected
-// connection has several peers there, all of them within the pod.
+// owns reports whether a captured connection is one of the tap's own, and records the interface on which it was seen. at is the
+// time of its first packet, in ns since the epoch. hasSYN reports whether this packet was the SYN. On lo only the port is
+// compared, because a redirected connection has several peers there, all of them within the pod.
 func (t *tap) owns(local, peer flow.Endpoint, iface string, at int64, hasSYN bool) bool {
 	c := ownsockets.Captured{Port: local.Port, Peer: netip.AddrPortFrom(peer.Addr, peer.Port), Interface: iface, At: time.Unix(0, at), HasSYN: hasSYN}
 	if iface != live.Loopback && !t.sockets.Owns(c) || iface == live.Loopback && !t.sockets.OwnedAt(c.Port, c.At) {
@@ -149,12 +150,14 @@ func runID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// phase returns when a pod's windows start, so that those of a fleet do not start together.
+// phase returns the time at which a pod's windows start. It differs between pods, so that the
+// windows of a fleet do not start together.
 func phase(uid string, window time.Duration) time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(uid))
 	return time.Duration(h.Sum64() % uint64(window))
 }
 
-// publish passes a record to the sink. Records that do not fit into its queue are dropped and counted there.
+// publish passes a record to the sink. If the record does not fit into the sink's queue, the sink drops and
+// counts it.
 func (t *tap) publish(r finding.Record) { t.publisher.Put(message(r)) }

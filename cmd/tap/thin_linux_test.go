@@ -54,9 +54,9 @@ type account struct {
 	Sent, Answers uint64 // bytes sent and bytes of answers
 }
 
-// keepAlive sends requests on one connection of each kind until its standard input ends; then it closes them and prints their counts.
-// For each line of standard input it prints how many requests were answered so far. The connections take turns, so that each is busy
-// even on a slow machine. It pauses after each request, so that the ring does not drop packets on a busy machine.
+// keepAlive sends requests on one connection of each kind until its standard input ends. Then it closes the connections and prints
+// their counts. For each line of standard input it prints how many requests were answered so far. The connections take turns, so that
+// each is busy even on a slow machine. After each request there is a pause, so that the ring does not drop packets on a busy machine.
 func keepAlive(address string) error {
 	cert, err := liveCertificate("web")
 	if err != nil {
@@ -123,9 +123,9 @@ func (k *account) ask(c net.Conn, count *counted, port int, turn *sync.Mutex, ov
 	return nil
 }
 
-// TestThinningLive: busy connections between pods and on lo. The kernel leaves out most of their packets once they are judged, but
-// their records have the right verdicts and the exact number of bytes. If the kernel has no memory for such filters, nothing is left
-// out, and the records are the same.
+// TestThinningLive: connections between pods and on lo are busy. The kernel leaves out most of their packets once they are judged,
+// but their records have the right verdicts and the exact number of bytes. If the kernel has no memory for such filters, nothing is
+// left out, and the records are the same.
 func TestThinningLive(t *testing.T) {
 	norace(t)
 	for name, optmem := range map[string]string{"room": "", "no room": "8192"} {
@@ -181,8 +181,8 @@ func thinningLive(t *testing.T, optmem string) (dropped bool) {
 	return dropped
 }
 
-// leftOut waits until the tap has seen fewer packets than requests were answered. That is at most half of the packets of the
-// connections. How long it takes depends on the machine.
+// leftOut waits until the tap has seen fewer packets than requests were answered. Since each request and each response takes
+// a packet, that is less than half of the packets. The waiting time depends on the machine.
 func leftOut(t *testing.T, server pod, clients []*process) {
 	t.Helper()
 	var looked, answered, packets int
@@ -211,7 +211,7 @@ const cannotLeaveOut = "cannot leave out that much"
 const largestSegment = 1 << 16
 
 // retransmitted returns how many segments a pod's namespace has retransmitted (RetransSegs, RFC 4022). On a busy machine
-// acknowledgements may be late, and the tap counts bytes each time that they are sent.
+// acknowledgements may be late, and bytes are sent again. The tap counts them each time.
 func (p pod) retransmitted(t *testing.T) (segments uint64) {
 	t.Helper()
 	var names []string
@@ -233,8 +233,8 @@ func (p pod) retransmitted(t *testing.T) (segments uint64) {
 	return 0
 }
 
-// checkThinned compares the records with the clients' accounts, unless the ring dropped packets. again bounds the bytes that were
-// retransmitted.
+// checkThinned compares the records with the clients' accounts. It does not do so if the ring dropped packets. again is an upper
+// bound of the retransmitted bytes.
 func checkThinned(t *testing.T, want map[int][]account, lines []string, thinned bool, again uint64) (dropped bool) {
 	t.Helper()
 	if ringDropped(t, lines) {

@@ -91,7 +91,7 @@ func (s *settings) wantedTopics(partitions, replicas int, compact bool) []sink.T
 	return out
 }
 
-// checkTopic checks a topic. If it is missing and apply is set, it is created.
+// checkTopic checks a topic. If the topic is missing and apply is set, it is created.
 func (s *settings) checkTopic(ctx context.Context, a *sink.Admin, want sink.Topic, apply bool, list *checklist) {
 	name := "topic " + want.Name
 	is, err := a.Topic(ctx, want.Name)
@@ -114,7 +114,7 @@ func (s *settings) checkTopic(ctx context.Context, a *sink.Admin, want sink.Topi
 	}
 }
 
-// settingsOf formats those of a topic's settings whose names are in wanted. actual is nil if the settings are unknown.
+// settingsOf formats the settings of a topic whose names are in wanted. actual is nil if the settings are unknown.
 func settingsOf(actual, wanted map[string]string) string {
 	if actual == nil {
 		return "settings unknown (DescribeConfigs is not granted)"

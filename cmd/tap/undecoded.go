@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// reportUndecoded prints on standard error how many packets were not decoded. Postures contain this too, but a capture without
-// any decoded packet has no posture.
+// reportUndecoded prints on standard error how many packets were not decoded. Postures contain this number too, but a capture
+// without any decoded packet has no posture.
 func (r *reading) reportUndecoded() {
 	var c finding.Coverage
 	r.pipeline.Do(func(p *pipeline.Locked) { c = p.Coverage() })

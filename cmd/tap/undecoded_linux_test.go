@@ -35,8 +35,8 @@ func ip6Frame(from, to netip.Addr, next uint8, data []byte) []byte {
 }
 
 // TestUndecodedLive: each posture and each of the tap's own records names the packets that a live tap does not decode, with their
-// number and what to do. The packets are outer packets of tunnels, packets of other transports, and fragments whose datagram was
-// never complete.
+// number and the action to take. The packets are outer packets of tunnels, packets of other transports, and fragments whose
+// datagram was never complete.
 func TestUndecodedLive(t *testing.T) {
 	t.Parallel()
 	undropped(t, undecodedLive)

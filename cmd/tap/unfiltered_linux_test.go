@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestNoRoomForFilters: if the kernel has no memory for the filter, or for any filter, the tap applies it itself. It logs this
-// once, is ready, and gives the same verdicts.
+// TestNoRoomForFilters: if the kernel has no memory for the filter, or for any filter, the tap applies the filter itself. It
+// logs this once, is ready, and gives the same verdicts.
 func TestNoRoomForFilters(t *testing.T) {
 	t.Parallel()
 	needs(t, "curl", "curl")

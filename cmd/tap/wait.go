@@ -48,16 +48,18 @@ func wait(args, environ []string, std streams) {
 	}
 }
 
-// waitFor calls yes every waitPoll, until it returns true or the duration most has passed.
+// waitFor calls yes every waitPoll. It returns when yes returns true or the duration most has
+// passed.
 func waitFor(yes func() bool, most time.Duration) {
 	for end := time.Now().Add(most); !yes() && time.Now().Before(end); {
 		time.Sleep(waitPoll)
 	}
 }
 
-// capturing reports whether a tap with this environment and this user has all its rings open on each of its interfaces that is up.
-// It does not wait for an interface that is missing, since a pod's network is set up before its containers start. list is the
-// system's list of packet sockets. The tap's own files in /proc cannot be read, since its program has a file capability.
+// capturing reports whether a tap with this environment and this user captures. It must have all its rings open on each of its
+// interfaces that is up. A missing interface is not waited for, because a pod's network is set up before its containers start.
+// list is the system's list of packet sockets. The list is used because the tap's own files in /proc cannot be read: its program
+// has a file capability.
 func capturing(environ []string, list string, uid int) bool {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -90,12 +92,12 @@ func interfacesOf(environ []string) []string {
 	return variables.List([]string{list})
 }
 
-// maxSocketList bounds how much of the list is read, in bytes.
+// maxSocketList is the largest part of the list that is read, in bytes.
 const maxSocketList = 1 << 20
 
-// packetSockets counts the packet sockets of a user that receive, by the index of their interface. r is /proc/net/packet, which
-// packet_seq_show in net/packet/af_packet.c writes. A line has the columns sk, RefCnt, Type, Proto, Iface, R (running), Rmem, User,
-// Inode.
+// packetSockets counts the packet sockets of a user that receive, by the index of their interface. r is /proc/net/packet, in the
+// format of packet_seq_show in net/packet/af_packet.c. A line has the columns sk, RefCnt, Type, Proto, Iface, R (running), Rmem,
+// User, Inode.
 func packetSockets(r io.Reader, uid int) map[int]int {
 	rings := map[int]int{}
 	for s := bufio.NewScanner(r); s.Scan(); {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestWaitMissesNothing: a connection that starts after tap wait has ended is captured from its first packet on, if tap run and
+// TestWaitMissesNothing: a connection that starts after tap wait has ended is captured from its first packet on. tap run and
 // tap wait run as an unprivileged user. If tap wait waited for its full second, the machine was too busy, and the attempt is
 // repeated.
 func TestWaitMissesNothing(t *testing.T) {

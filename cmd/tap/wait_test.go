@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// socketList is /proc/net/packet on Linux 6.18 with the rings of two taps and one socket that is not bound yet.
+// socketList is /proc/net/packet on Linux 6.18. It has the rings of two taps and one socket that is not bound
+// yet.
 const socketList = `sk               RefCnt Type Proto  Iface R Rmem   User   Inode
 0000000000000000 3      3    0003   2     1 0      65532  10542 
 0000000000000000 3      3    0003   2     1 0      65532  10543 

@@ -20,7 +20,7 @@ import (
 )
 
 // player opens a socket that sends frames over an interface of the pod. It ends a thread, and the kernel then kills the processes
-// that this thread has started. So start processes only after calling player.
+// that this thread has started. So call player before starting processes.
 func (p pod) player(t *testing.T, name string) (fd int) {
 	t.Helper()
 	opened := make(chan error)
@@ -48,8 +48,8 @@ func inVLAN(frame []byte, vlan uint16) []byte {
 	return slices.Concat(frame[:12], binary.BigEndian.AppendUint16([]byte{0x81, 0}, 0x6000|vlan), frame[12:])
 }
 
-// TestZonesLive: connections with the same addresses and ports in two VLANs are separate, whether or not the kernel has removed the
-// tags from the packets. A connection whose directions are in different VLANs is one connection.
+// TestZonesLive: connections with the same addresses and ports in two VLANs are separate connections, whether or not the kernel has
+// removed the tags from the packets. If the two directions of a connection are in different VLANs, it is still one connection.
 func TestZonesLive(t *testing.T) {
 	a, b := pods(t)
 	cert, err := liveCertificate("cart")
