@@ -12,8 +12,8 @@ import (
 
 const megabytes = "MESHTLS_BENCH_MEGABYTES"
 
-// TestMain lets the test binary also be the measured program: it then allocates as many megabytes as the variable has
-// bytes, prints "ready", and exits when its standard input ends.
+// TestMain lets the test binary also be the measured program, if the environment variable megabytes is set. The program
+// allocates one megabyte for each byte of the variable's value, prints "ready", and exits when its standard input ends.
 func TestMain(m *testing.M) {
 	if n := os.Getenv(megabytes); n != "" {
 		b := occupy(len(n) << 20)

@@ -242,7 +242,8 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// serverEnds reports whether a call came while the server drained.
+// serverEnds tests one run of a server, from its start to its end. It reports whether the call after the end of the
+// server's context came within the time drain.
 func serverEnds(t *testing.T, drain time.Duration) (inTime bool) {
 	t.Helper()
 	k := newClock()

@@ -39,9 +39,9 @@ type tallier struct {
 	errs   []error
 }
 
-// demand returns the pods that the owners may still create, and for all other controllers the number of their
-// existing pods, by the controller's UID. growth is the factor by which the number of an owner's pods may grow
-// without an autoscaler; nodes is the number of nodes.
+// demand returns the pods that the owners may still create. For each other controller it returns the number of existing
+// pods, by the controller's UID. growth is the factor by which the number of an owner's pods may grow without an
+// autoscaler; nodes is the number of nodes.
 func (o *owners) demand(ranges []corev1.LimitRangeItem, growth, nodes int) ([]inject.Demand, map[string]int, error) {
 	t := &tallier{owners: o, ranges: ranges, growth: growth, nodes: nodes, byUID: map[types.UID]int{}}
 	for i := range o.pods {

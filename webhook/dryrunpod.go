@@ -61,9 +61,9 @@ func restricted() *corev1.SecurityContext {
 	}
 }
 
-// tapped returns a copy of base with the tap of a profile, as it would be injected, and with a label that keeps the
-// webhook from being called for it. If base is one of the webhook's own pods, its container gets the tap's resources,
-// which fit the namespace's limit ranges.
+// tapped returns a copy of base with the tap that the webhook would inject for a profile. A label keeps the API server
+// from calling the webhook for the copy. If base is one of the webhook's own pods, its container gets the tap's
+// resources, which fit the namespace's limit ranges.
 func tapped(cfg *inject.Config, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, now time.Time) (*corev1.Pod, error) {
 	raw, err := json.Marshal(base)
 	if err != nil {

@@ -125,8 +125,8 @@ func (d *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, err
 	}
 }
 
-// renew does the dry runs of a namespace. If they are running already, it waits for their result instead. If they
-// fail, it returns the earlier admission, provided that it has the same dryRunKey.
+// renew does the dry runs of a namespace. If they are running already, it waits for their result instead. If they fail,
+// it returns the earlier admission, unless the dryRunKey has changed since.
 func (d *dryRuns) renew(ctx context.Context, ns *inject.Namespace) (*admission, error) {
 	d.mu.Lock()
 	if busy, ok := d.running[ns.Name]; ok {

@@ -13,7 +13,7 @@ import (
 )
 
 // durations records the start of each namespace's duration in a ConfigMap of the webhook's own namespace, because a
-// tenant could change a record in the tapped namespace. The ConfigMap has the same name as those of the tapped
+// tenant could change a record in the tapped namespace. The ConfigMap has the same name as the ConfigMaps of the tapped
 // namespaces, because the webhook's role allows it to write that name. Each key is a namespace; the value is the
 // namespace's UID, its duration and the start of the duration.
 //

@@ -135,10 +135,10 @@ func ownKeys(config *corev1.ConfigMap) map[string]bool {
 	return keys
 }
 
-// configData returns the data that the webhook writes into the ConfigMap; ours has the keys that it wrote before. A
-// value of until that somebody else wrote stays if it is the earlier end. If the webhook's own until no longer
-// applies, it becomes "", which means no end: if the key were missing, the taps would use the end in the environment
-// of their pods. Taps that have ended continue only if the end was postponed.
+// configData returns the data that the webhook writes into the ConfigMap; ours has the keys that it wrote before. If
+// somebody else wrote until and that end is the earlier one, until stays. If the webhook's own until no longer applies,
+// it becomes "", which means no end. The key must not be missing, because the taps would then use the end in the
+// environment of their pods. Taps that have ended continue only if the end was postponed.
 func (w window) configData(ours map[string]bool, now time.Time) map[string]string {
 	data := map[string]string{}
 	switch {

@@ -23,9 +23,9 @@ import (
 )
 
 // images finds out which images of the tap may be used: those that have run and accepted the settings. Without this
-// check, an image that cannot be pulled or that ends at once would keep pods from starting, because the tap is a
-// native sidecar. Each image is run once in a pod of the webhook's namespace, first by its configured name and then
-// by its digest. The pods are kept, and every replica reads the results from them.
+// check, an image that cannot be pulled or that ends at once would keep pods from starting, because the tap is a native
+// sidecar. Pods of the webhook's namespace run each image once by its configured name, then once by its digest. These
+// pods are kept, and every replica reads the results from them.
 type images struct {
 	client client.Client
 	cfg    *inject.Config

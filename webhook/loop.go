@@ -32,8 +32,8 @@ func (l *loop) nudge() {
 	}
 }
 
-// Start runs the loop until ctx ends. It logs an error if it differs from the one before. After an error it calls the
-// function again after 1 s, 2 s, 4 s and so on, but at the latest after the loop's period.
+// Start runs the loop until ctx ends. It logs each error, unless the previous call returned the same one. After an
+// error it calls the function again after 1 s, 2 s, 4 s and so on, but at the latest after the loop's period.
 func (l *loop) Start(ctx context.Context) error {
 	logged, wait := "", l.every
 	for {

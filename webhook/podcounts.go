@@ -48,7 +48,7 @@ const (
 type podCounts map[string]int
 
 // states lists the reasons that are states of their own. The values describe the Event that is sent to the namespace:
-// its type, its reason, and its note, which is a format string for the number of pods.
+// its type, its reason and its note. The note is a format string for the number of pods.
 var states = map[inject.Reason][3]string{
 	inject.ReasonOptedOut: {corev1.EventTypeNormal, "PodsOptedOut", "%d pods run without a tap because of their label " + inject.Label + "=" + inject.Disabled + "."},
 	inject.ReasonRefused:  {corev1.EventTypeWarning, "PodsRefused", "%d pods run without a tap because Pod Security, a policy or a webhook refuses tapped pods."},

@@ -18,9 +18,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// quotas reads the data that decides whether taps fit a namespace's quotas. It reads from the API server in this
-// order: pods, their owners, the quotas. So a pod that is created meanwhile is counted twice, as missing and in the
-// quota, and no pod is left out.
+// quotas reads the data that decides whether taps fit a namespace's quotas. It reads from the API server in this order:
+// pods, their owners, the quotas. A pod that is created during the reading is counted twice: as a missing pod and in
+// the quota. In this order no pod is left out.
 type quotas struct {
 	cached client.Reader
 	live   client.Reader

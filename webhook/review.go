@@ -58,8 +58,8 @@ func (r *review) creates() bool {
 	return q.Operation == string(admissionv1.Create) && q.Resource.Group == "" && q.Resource.Resource == "pods" && q.SubResource == ""
 }
 
-// uidOf returns the request's uid. start is the start of a review that could not be read completely; if it has no
-// uid, uidOf returns "". The API server ignores a response without the uid.
+// uidOf returns the uid in start, which is the start of a review that could not be read completely. It returns "" if
+// start has no uid. The API server ignores a response without the uid.
 func uidOf(start []byte) types.UID {
 	d := json.NewDecoder(bytes.NewReader(start))
 	if !enter(d, "request") || !enter(d, "uid") {

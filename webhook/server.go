@@ -29,8 +29,8 @@ type server struct {
 // NeedLeaderElection returns false: every replica serves.
 func (s *server) NeedLeaderElection() bool { return false }
 
-// Start serves until ctx ends. It then continues for the time drain, because API servers need that long to notice
-// that this replica is gone.
+// Start serves until ctx ends. It then continues for the time drain, because API servers take that long to notice that
+// this replica is gone.
 func (s *server) Start(ctx context.Context) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.listen)
 	if err != nil {

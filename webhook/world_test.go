@@ -17,8 +17,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// A world simulates a namespace with quotas, an API server and its controllers. Pods are created in batches. The
-// webhook decides about all pods of a batch by the state before the batch; quotas then admit the pods one by one.
+// A world simulates a namespace with quotas, an API server and its controllers. Pods are created in batches. For all
+// pods of a batch the webhook decides by the state before the batch. Quotas then admit the pods one by one.
 type world struct {
 	t      *testing.T
 	policy inject.QuotaPolicy

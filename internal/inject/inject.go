@@ -178,8 +178,8 @@ func (r *run) size() (refusal string) {
 }
 
 // Annotate returns the patch that excludes the brokers' ports from the mesh of a pod that will be tapped. If neither
-// the settings nor an annotation requests that, the reason is ReasonNotAsked. Annotate must be called before the
-// mesh's injector.
+// the settings nor an annotation requests the exclusion, the reason is ReasonNotAsked. Annotate must be called before
+// the mesh's injector.
 func Annotate(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	r, ok := newRun(cfg, ns, raw, now)
 	if !ok {
@@ -198,8 +198,8 @@ func Annotate(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	return r.result
 }
 
-// newRun decodes the pod and decides whether and how it is tapped. If the pod is not tapped, newRun returns false,
-// and the run's result has the reason.
+// newRun decodes the pod and decides whether the pod is tapped, and how. If the pod is not tapped, newRun returns
+// false, and the run's result has the reason.
 func newRun(cfg *Config, ns *Namespace, raw []byte, now time.Time) (*run, bool) {
 	r := &run{cfg: cfg, ns: ns, now: now}
 	p, err := decode(raw)

@@ -78,8 +78,8 @@ func labeled(key, value string) func(*Namespace) {
 	return func(ns *Namespace) { ns.Labels[key] = value }
 }
 
-// wantAmbient returns a function that checks the tap's TAP_AMBIENT and the pod's metadata: the webhook adds only its
-// status to the metadata, so the pod stays enrolled or not enrolled as before.
+// wantAmbient returns a function that checks the tap's TAP_AMBIENT, and that the tap is the first container. It also
+// checks that the webhook added no annotation of Istio, so the mesh treats the pod as before.
 func wantAmbient(want string) func(*testing.T, corev1.Pod) {
 	return func(t *testing.T, p corev1.Pod) {
 		if got := env(p, "TAP_AMBIENT"); got != want {

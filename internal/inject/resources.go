@@ -101,7 +101,7 @@ func (r *run) within(out *corev1.ResourceRequirements, item *corev1.LimitRangeIt
 		if _, asked := r.choices[f.annotation]; f.what != "limits" || asked || !ok || ratio.Sign() <= 0 {
 			continue
 		}
-		// Lowering the limit costs less than raising the request.
+		// A lower limit is better than a higher request: only requests are reserved on the node.
 		most := times(out.Requests[name], ratio)
 		if least := leastLimits[name]; most.Cmp(least) < 0 {
 			most = least

@@ -204,8 +204,8 @@ func (r *run) proven() string {
 	return seen(r.cfg.Image)
 }
 
-// ours reports whether the container named Name is the tap: the webhook's annotation names its image, the image is
-// the tap's, and its command is the one that the webhook sets.
+// ours reports whether the container named Name is the tap. Three conditions must hold: the webhook's annotation names
+// the container's image, isTap accepts that image, and the container has the command that the webhook sets.
 func (r *run) ours(list string, at int) bool {
 	c := &r.pod.Spec.Containers
 	if list == "initContainers" {

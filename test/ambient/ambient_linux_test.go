@@ -16,8 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// TestAmbient runs a mesh of stand-ins for ztunnel, with taps in all pods, and compares the
-// taps' records, live and from captures, with the logs of the proxies and applications.
+// TestAmbient runs a mesh of stand-ins for ztunnel, with taps in all pods. It compares the records of the taps, and
+// those of tap read for captures, with the logs of the proxies and applications.
 func TestAmbient(t *testing.T) {
 	const attempts = 3 // a ring may drop packets on a busy machine, and such an attempt proves nothing
 	for n := range attempts {

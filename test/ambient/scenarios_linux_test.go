@@ -78,8 +78,8 @@ func (w *world) start(t *testing.T, tap string) {
 	}
 }
 
-// scenario is a step in the lab. events is the number of lines that it adds to each pod's log; the step is complete
-// when all of them are there.
+// scenario is a step in the lab. events is the number of lines that the step adds to each pod's log; the step is
+// complete when all of these lines are there.
 type scenario struct {
 	name   string
 	run    func(t *testing.T, w *world)

@@ -56,7 +56,7 @@ func (p pair) name() string {
 	return fmt.Sprintf("%s %s > %s", c.transport, c.from, c.to)
 }
 
-// withValues returns how many of the two connections have a value.
+// withValues returns how many of the pair's connections have a value in any field.
 func (p pair) withValues() int {
 	n := 0
 	for _, c := range []*connection{p.ours, p.theirs} {
@@ -80,9 +80,9 @@ func (c *connection) overlap(other *connection) time.Duration {
 }
 
 // join pairs the connections of one capture that have the same ends. Each connection is paired at most once.
-// Connections that overlap longest are paired first. If overlaps are equal, as with broken clocks, those come first
-// for which both programs have values, then those that start closest together. The pairs are in the order of the
-// tap's connections, followed by connections that only tshark has.
+// Connections that overlap longest are paired first. If overlaps are equal, as with broken clocks, connections for
+// which both programs have values are paired first, then those that start closest together. The pairs are in the order
+// of the tap's connections, followed by connections that only tshark has.
 func join(ours, theirs []*connection) []pair {
 	byEnds := map[ends][]*connection{}
 	for _, c := range theirs {

@@ -5,8 +5,8 @@
 //	go run ./test/compare [-v] [-tshark COMMAND] TAP FOLDER...
 //
 // TAP is the tap's binary. Each FOLDER is searched for captures. With -v each difference is listed: the capture, the
-// connection, and both results. The exit status is 1 if values differ. A value that only one of them has is not a failure,
-// nor is a broken capture: the part that could be read is compared.
+// connection, and both results. The exit status is 1 if values differ. A value that only one program has is not a
+// difference. A broken capture is no failure: the part that could be read is compared.
 //
 // For the client's certificate, "yes" or "no" is the tap's own conclusion, which it also draws if certificates are encrypted.
 // tshark draws no conclusions: "yes" means a Certificate message, "no" a ClientKeyExchange without one.

@@ -98,8 +98,8 @@ func (w *world) accountDead(ids map[string]bool, may expected) (missing int) {
 	return missing
 }
 
-// judgeDuplicates checks that a record is sent twice only if an attempt failed or a process was killed, however busy
-// the machine is. causes is the number of failed attempts and killed processes.
+// judgeDuplicates checks that a record is sent twice only if an attempt failed or a process was killed. A busy machine
+// is no excuse. causes is the number of failed attempts and killed processes.
 func (w *world) judgeDuplicates(name string, duplicates, arrived, causes int, may expected) {
 	w.t.Helper()
 	switch {

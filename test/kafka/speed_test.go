@@ -175,8 +175,8 @@ func sendRequests() {
 }
 
 // TestLatency measures the time from the first plaintext request on an edge until a consumer of the topic reads the
-// alert, and prints it. make test-kafka requires at most a second, or at most 20 times the time that a record needs
-// through this broker, if that is longer.
+// alert, and prints it. Under make test-kafka the time must be at most 1 s. On a slow machine more is allowed: 20 times
+// the time that a record needs through this broker.
 func TestLatency(t *testing.T) {
 	kafkatest.Require(t)
 	p := pod(t)
@@ -234,8 +234,8 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// throughBroker returns the 99th percentile of the time that a record needs from kafka-go's Writer to the same
-// consumer.
+// throughBroker returns the 99th percentile of the time that a record takes from kafka-go's Writer to the consumer that
+// TestLatency uses.
 func throughBroker(t *testing.T, b *kafkatest.Broker, topic string, alerts func(port int) (time.Time, bool)) time.Duration {
 	t.Helper()
 	w := &kafka.Writer{Addr: kafka.TCP(b.Plain), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, Transport: &kafka.Transport{MetadataTopics: []string{topic}}}

@@ -200,9 +200,9 @@ func authority(t *testing.T, c *kit.Cluster) []byte {
 	return s.Data["ca.crt"]
 }
 
-// TestSpeed measures the webhook at 50 calls a second. It runs only if CLUSTER_SPEED is set; make test-cluster sets
-// it. It prints the time of a call, and compares it with the time that the smallest response of the same process
-// takes at the same time.
+// TestSpeed measures the webhook at 50 calls a second. It runs only if CLUSTER_SPEED is set, as make test-cluster does.
+// It prints the time of a call and, for comparison, the time of the smallest response of the same process, measured
+// meanwhile.
 func TestSpeed(t *testing.T) {
 	if os.Getenv("CLUSTER_SPEED") == "" {
 		t.Skip("a measurement: make test-cluster runs it")

@@ -21,8 +21,8 @@ import (
 const reserved = "reserved"
 
 // TestProtect: with injection.protect, a user with the built-in role edit cannot turn taps off, add a container with
-// the tap's name or change settings, but a member of the group can. Both users have the same roles, so the policy and
-// not RBAC makes the difference.
+// the tap's name or change settings. A member of the configured group can. Both users have the same roles, so the
+// policy and not RBAC makes the difference.
 func TestProtect(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, nil)

@@ -282,8 +282,8 @@ func TestQuotaKeepsNoPodOut(t *testing.T) {
 	})
 }
 
-// said returns an error unless there is an Event with a reason and with part in its note. It fails the test if an
-// Event is about a pod.
+// said returns an error unless the namespace has an Event with a reason and with part in its note. It fails the test if
+// an Event is about a pod.
 func said(t *testing.T, c *kit.Cluster, ns, reason, part string) error {
 	t.Helper()
 	list, err := c.EventsV1().Events(ns).List(t.Context(), metav1.ListOptions{})

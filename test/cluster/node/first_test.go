@@ -23,8 +23,8 @@ import (
 // only if CLUSTER_JOBS or CLUSTER_PODS sets the number of pods, for measurements on an otherwise idle machine.
 // Otherwise the times are only printed.
 const (
-	mostTimes = 1.15                   // bounds the ratio of the total time with a tap to that with an idle sidecar
-	mostMore  = 300 * time.Millisecond // bounds by how much the median time of a pod with a tap exceeds that with an idle sidecar
+	mostTimes = 1.15                   // bounds the total time with a tap, divided by the total time with an idle sidecar
+	mostMore  = 300 * time.Millisecond // bounds the median time of a pod with a tap, minus the median time of a pod with an idle sidecar
 )
 
 // An arm is one of the three kinds of pods.
@@ -35,7 +35,7 @@ type arm struct {
 	took     time.Duration   // total time of all turns
 	lives    []time.Duration // time of each pod
 	seen     int             // number of pods whose only connection the tap saw
-	declared []string        // for each pod whose tap reports connections before its capture started: its name and the records of its tap
+	declared []string        // name of each pod whose tap reports connections before its capture started, and the records of that tap
 	gaps     []int           // for each tap, the milliseconds from the creation of the pod's network until the ring was opened
 }
 

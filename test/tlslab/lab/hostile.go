@@ -77,8 +77,9 @@ func silent() []testCase {
 	return all
 }
 
-// newer returns cases with OpenSSL as current Python wheels and Node have it, and with other recent stacks. Some
-// cases use the padding that OpenSSL has since 3.4. It can also pad only the handshake, and to blocks of any size.
+// newer returns cases with the OpenSSL of current Python wheels and of Node, and with other recent stacks. Since
+// version 3.4 OpenSSL can pad records, to blocks of any size; it can also pad only the handshake. Some cases use this
+// padding.
 func newer() []testCase {
 	var all []testCase
 	for _, s := range []string{"OpenSSL 4", "Node"} {
