@@ -80,7 +80,7 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Close() error   { return nil }
 func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
-// closing is a connection that closes over when it is closed.
+// closing is a connection that closes the channel over when the connection is closed.
 type closing struct {
 	net.Conn
 	once sync.Once

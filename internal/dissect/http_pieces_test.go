@@ -17,7 +17,7 @@ var heads = [][2]string{
 	{"CONNECT db.example:5432 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200\r\n\r\nSSH-2.0-x\r\n"},
 }
 
-// said is what a session found in a conversation over HTTP/1.
+// said has the facts that a session found in a conversation over HTTP/1.
 type said struct {
 	http           HTTP
 	request        bool

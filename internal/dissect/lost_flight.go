@@ -1,9 +1,9 @@
 package dissect
 
-// A flight is a series of messages that one end sends before it needs an answer. Handshake messages are plaintext up to TLS 1.2 and in SSL
-// 2.0, such as a Certificate with many names, a CertificateRequest or a CertificateStatus. The padding of a ClientHello is plaintext, too.
-// If the start of a flight is missing, its remainder looks like text or structured binary without a record's header. It does not show what
-// the connection carries. A flight ends when its sender has received an answer.
+// A flight is a series of messages that one end sends before it needs an answer. Up to TLS 1.2 and in SSL 2.0, handshake messages such as
+// a Certificate with many names are plaintext. The padding of a ClientHello is plaintext, too. If the start of a flight is missing, its
+// remainder looks like text or structured binary without a record's header. This remainder does not show what the connection carries. A
+// flight ends when its sender has received an answer.
 
 // maxFlight bounds the length of a flight, in bytes of the stream. The value is maxUpgrade, the range in which TLS is looked for after
 // other bytes.

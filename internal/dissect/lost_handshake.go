@@ -2,8 +2,8 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// In TLS 1.3 a close_notify looks like a record with two bytes of data. If such a record is the last one before missing bytes of both
-// sides, the missing bytes may contain another handshake. The keys of that handshake may protect later records.
+// In TLS 1.3 a close_notify looks like a record with two bytes of data. After such a record, missing bytes of both sides may contain
+// another handshake. The keys of that handshake may protect later records.
 
 // tailEnd describes whether the latest records of a side may be the last ones before another handshake, which has other keys.
 type tailEnd uint8

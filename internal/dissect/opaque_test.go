@@ -149,7 +149,7 @@ func media(r *rand.Rand, n int) []byte {
 	return b
 }
 
-// wrapped are the streams of TLS handshakes with a client certificate.
+// wrapped returns the streams of TLS handshakes with a client certificate.
 var wrapped = sync.OnceValue(func() (all [][2][]byte) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		talks, err := capturetest.TLSTalk(version, capturetest.Presented, 1)
@@ -261,8 +261,8 @@ var opaques = map[string]opaque{
 	}),
 }
 
-// TestOpaqueIsNeverPlaintext checks that unreadable connections are never called plaintext, encrypted or TLS, neither by one recognizer nor
-// by both ends together. It covers TCP and UDP, and captures from the start and from the middle. -opaque=100000 takes some minutes.
+// TestOpaqueIsNeverPlaintext checks that a session never calls an unreadable connection plaintext or encrypted, over TCP and over UDP.
+// -opaque=100000 takes some minutes.
 func TestOpaqueIsNeverPlaintext(t *testing.T) {
 	wrong, made := 0, 0
 	names := slices.Sorted(maps.Keys(opaques))

@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// TestPoolChangesNothing checks that the result for certificates does not depend on whether the Pool has parsed them before, nor on the
-// pieces in which they come.
+// TestPoolChangesNothing checks that a Pool that has parsed the certificates before gives the same result as a new one. The result must
+// not depend on the pieces in which the certificates come, either.
 func TestPoolChangesNothing(t *testing.T) {
 	s := streamsOf(t, tls.VersionTLS12, capturetest.Presented)
 	chains := func(session *Session, size int) [2]*tlsmsg.Chain {

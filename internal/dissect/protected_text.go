@@ -30,8 +30,8 @@ type textRun struct {
 // reset ends the current run.
 func (r *textRun) reset() { *r = textRun{} }
 
-// add processes the next bytes and reports whether a run is long enough. It examines few bytes of ciphertext. If each stretch of
-// readableRun bytes contains a byte that ends any run, no run is long enough. Then only the bytes after the last such byte matter for later
+// add processes the next bytes and reports whether a run is long enough. It examines few bytes of ciphertext: no run is long enough if each
+// stretch of readableRun bytes contains a byte that ends any run. Then only the bytes after the last byte that ends a run matter for later
 // calls.
 func (r *textRun) add(b []byte) bool {
 	from := -r.all - r.pending // start of the run, in b
@@ -146,7 +146,7 @@ func (s *tlsLayer) sealedHandshake(side Side) bool {
 	return t.answered() && t.Server.TLS13() && t.AppRecords[side] > 0 || s.depth > 0 && !t.HelloBegun && t.Hello == nil && t.Server == nil
 }
 
-// examinePacket examines a protected record of DTLS or a packet of QUIC by itself, since datagrams come in any order.
+// examinePacket examines a protected record of DTLS or a packet of QUIC by itself, because datagrams come in any order.
 func (s *tlsLayer) examinePacket(side Side, b []byte) {
 	s.tls.layers[side].text.reset()
 	s.examineProtected(side, b, 0)

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// dhcp is a DHCPDISCOVER.
+// dhcp returns a DHCPDISCOVER.
 func dhcp() string {
 	return "\x01\x01\x06\x00" + strings.Repeat("\x00", 232) + "\x63\x82\x53\x63\x35\x01\x01\xff"
 }

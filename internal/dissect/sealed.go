@@ -6,7 +6,8 @@ import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 // kilobytes.
 const sealsWithin = 8 << 10
 
-// sealing looks for a sealed message at the start of a direction's segment. The connection is encrypted once both ends have sent one.
+// sealing looks for a sealed message at the start of a direction's segment. The connection is encrypted once both ends have sent
+// sealed messages.
 func (s *plainLayer) sealing(side Side, data []byte) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	if s.watchSealed(side, data) || st.sealed || !protocols.IsSealed(st.protocol, data) {

@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// FuzzMixed checks that any bytes after sealed messages can be examined, in pieces of any size and with gaps, and that no message is longer
-// than a length of four bytes allows.
+// FuzzMixed checks that any bytes after sealed messages can be examined, in pieces of any size and with gaps. No message may be longer than
+// a length of four bytes allows.
 func FuzzMixed(f *testing.F) {
 	sealing := []string{"smb", "dcerpc", "oncrpc", "rdp", "ldap", "postgresql"}
 	f.Add([]byte("\x00\x00\x00\x40\xfdSMB0123456789abcdef0123456789abcdef"), uint8(0), uint16(7), uint16(0))
@@ -41,13 +41,13 @@ func FuzzMixed(f *testing.F) {
 	})
 }
 
-// sealedStream is a direction in which sealed messages of a protocol were seen.
+// sealedStream returns a direction in which sealed messages of a protocol were seen.
 func sealedStream(protocol string) stream {
 	return stream{kind: KindEncrypted, protocol: protocol, sealed: true, p: &parser{}}
 }
 
-// FuzzStray checks that the stray part of a datagram extends to the datagram's end, and that there is none if QuietDatagram accepts the
-// datagram.
+// FuzzStray checks that the stray part of a datagram extends to the datagram's end. A datagram that QuietDatagram accepts must have no
+// stray part.
 func FuzzStray(f *testing.F) {
 	f.Add([]byte("\x17\xfe\xfd\x00\x01\x00\x00\x00\x00\x00\x01\x00\x04abcdGET coap://cart/items?key=hunter2 in the clear, and more"))
 	f.Add([]byte("\x2f\x01\x02\x00\x03abc\x2c\x01\x00\x01a0"))

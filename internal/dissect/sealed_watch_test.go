@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// sshPacket is a packet of SSH before encryption.
+// sshPacket returns a packet of SSH before encryption.
 func sshPacket(payload string) string {
 	pad := 8 - (len(payload)+5)%8
 	if pad < 4 {
@@ -20,7 +20,7 @@ func sshPacket(payload string) string {
 	return string(append(b, byte(pad))) + payload + strings.Repeat("\x00", pad)
 }
 
-// sshOffer is an SSH_MSG_KEXINIT that offers ciphers for both directions.
+// sshOffer returns an SSH_MSG_KEXINIT that offers ciphers for both directions.
 func sshOffer(toServer, toClient string) string {
 	b := append([]byte("\x14"), noise(16)...)
 	for _, names := range []string{"curve25519-sha256", "ssh-ed25519", toServer, toClient, "hmac-sha2-256", "hmac-sha2-256", "none", "none", "", ""} {
@@ -100,7 +100,7 @@ func rpcPDU(typ, level byte) string {
 	return string(b)
 }
 
-// rpcCall is a call of NFS with opaque credentials of a flavor.
+// rpcCall returns a call of NFS with opaque credentials of a flavor.
 func rpcCall(procedure, flavor byte, credentials, body string) string {
 	b := "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01\x86\xa3\x00\x00\x00\x04\x00\x00\x00" + string([]byte{procedure, 0, 0, 0, flavor, 0, 0, 0, byte(len(credentials))}) + credentials + body
 	return "\x80\x00\x00" + string([]byte{byte(len(b))}) + b

@@ -16,7 +16,7 @@ type stream struct {
 	p            *parser
 }
 
-// parser is the state that is needed to examine a direction further. A stream has none before the first byte, and none once the session is
+// parser is the state that is needed to examine a direction further. A stream has no parser before the first byte and after the session is
 // finished.
 type parser struct {
 	head                []byte // the bytes so far, while the kind is KindNone

@@ -39,7 +39,7 @@ const (
 var weights = byteWeights()
 
 // byteWeights assumes these frequencies of bytes in binary plaintext: zero 32%, other small numbers 22%, printable ASCII 36%, 0xff 3%,
-// others 7%. Printable bytes weigh almost nothing, since compressors such as Snappy leave runs of text.
+// others 7%. Printable bytes weigh almost nothing, because compressors such as Snappy leave runs of text.
 func byteWeights() (w [256]int16) {
 	for c := range w {
 		share := 0.07 / 128
@@ -61,7 +61,7 @@ func byteWeights() (w [256]int16) {
 // structure sums up the weights of the segments of one direction.
 type structure struct {
 	score            int32 // 1/16 bit
-	segments, opaque uint8 // number of segments weighed, and of those that weigh against plaintext
+	segments, opaque uint8 // segments: number of weighed segments; opaque: how many of them weigh against plaintext
 	last             bool  // the last segment weighs for plaintext
 	done             bool  // no more segments are weighed
 }

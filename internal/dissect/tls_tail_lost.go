@@ -20,7 +20,7 @@ func (d *tailSide) legible(b []byte) bool {
 	if len(b) < minTail {
 		return false
 	}
-	sum := &d.head[0] // free, since no header has begun
+	sum := &d.head[0] // head is unused, because no header has begun
 	*sum = uint8(min(max(int(*sum)+max(tailWeight(b), textWeight(b))/bit, 0), legibleBits))
 	return *sum == legibleBits
 }

@@ -34,7 +34,7 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 			st.seen += n
 		}
 		s.addGap(side, n, offset)
-	default: // the recognized protocol stays, since truncated bytes cannot change the verdict
+	default: // the recognized protocol stays, because truncated bytes cannot change the verdict
 		st.seen += n
 		s.stopReading(st.p)
 		s.unseenSSH(side)

@@ -27,8 +27,8 @@ func (s *udpLayer) claimed(side Side) bool {
 	return st.kind.claims() && (!weighed || !s.unconfirmed(side))
 }
 
-// refutes examines a datagram of a side whose claim is unconfirmed, and reports whether the datagram is neither DTLS nor QUIC. Packets
-// whose header does not show DTLS or QUIC are also tried as plaintext. If the other end speaks the claimed protocol later, startDatagramTLS
+// refutes examines a datagram of a side with an unconfirmed claim, and reports whether the datagram is neither DTLS nor QUIC. A datagram
+// without a header of DTLS or QUIC is also tried as plaintext. If the other end speaks the claimed protocol later, startDatagramTLS
 // restores a refuted claim.
 func (s *recognition) refutes(side Side, b []byte) bool {
 	st, t, foreign := &s.sides[side], s.tls, true

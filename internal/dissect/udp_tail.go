@@ -8,16 +8,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Over UDP no packet shows the end of TLS. Therefore datagrams are examined as long as the connection lives, and each datagram that does
-// not belong to the connection's TLS is judged by itself. Only the result of the handshake is needed for that, since datagrams are
-// independent and come in any order.
+// Over UDP no packet shows the end of TLS. Therefore datagrams are examined as long as the connection lives. Each datagram that does not
+// belong to the connection's TLS is judged by itself, because datagrams are independent and come in any order. For this only the result of
+// the handshake is needed.
 
 // udpTail is the part of a Tail for DTLS or QUIC.
 type udpTail struct {
 	is13   bool // DTLS 1.3 may have been negotiated
 	media  bool // RTP may share the port: the client offered it (RFC 5764), or its hello was not seen
 	server bool // side is known to be the server
-	side   Side // the server, or the assumed one
+	side   Side // the side that is the server, or is assumed to be
 }
 
 // enoughStray is how many stray datagrams show that another protocol is spoken. A stray datagram belongs neither to TLS nor to a known
@@ -195,7 +195,7 @@ func plainPacket(b []byte) bool {
 }
 
 // answers reports whether a datagram begins with a server's plaintext message. Such a message shows that both ends take part in another
-// handshake on the same ports (RFC 6347 section 4.2.8). A client's messages do not show that, since they may be late retransmissions.
+// handshake on the same ports (RFC 6347 section 4.2.8). A client's message does not show that, because it may be a late retransmission.
 func (f *Tail) answers(side Side, b []byte) bool {
 	const epoch, message = 3, dtlsHeader
 	if f.over != tlsmsg.OverDTLS || len(b) <= message || b[0] != wire.ContentHandshake || b[epoch] != 0 || b[epoch+1] != 0 || !dtlsBegins(b) {

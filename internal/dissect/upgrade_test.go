@@ -203,7 +203,7 @@ func TestHelloInTheSegmentBefore(t *testing.T) {
 	}
 }
 
-// TestProxyHeader checks that TLS after a PROXY header is not reported as an upgrade, since the header only precedes the proxied
+// TestProxyHeader checks that TLS after a PROXY header is not reported as an upgrade, because the header only precedes the proxied
 // connection.
 func TestProxyHeader(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)

@@ -159,7 +159,7 @@ func TestPcapVersions(t *testing.T) {
 	}
 }
 
-// FuzzCapture: for any bytes the reader neither panics nor loops forever nor returns a packet that is not in the file.
+// FuzzCapture: for any bytes the reader does not panic or loop forever, and returns only packets that are in the file.
 func FuzzCapture(f *testing.F) {
 	for _, w := range []capturetest.Blocks{capturetest.LittleBlocks, capturetest.BigBlocks} {
 		f.Add(bytes.Join([][]byte{

@@ -1,8 +1,8 @@
 package pcapfilter
 
-// precedence of the binary operators, the lowest first. % and ^ have none in libpcap's grammar:
-// their left operand is only the value just before them, and their right operand is everything
-// that follows.
+// precedence of the binary operators, the lowest first. In libpcap's grammar % and ^ have no
+// precedence: their left operand is only the value just before them, and their right operand is
+// everything that follows.
 var precedence = map[string]int{"|": 1, "&": 2, "<<": 3, ">>": 3, "+": 4, "-": 4, "*": 5, "/": 5}
 
 const precedenceSign = 6

@@ -149,7 +149,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestAnd: a packet must be accepted by both programs, and the result is that of the second.
+// TestAnd: a packet must be accepted by both programs. The result is the result of the second
+// program.
 func TestAnd(t *testing.T) {
 	compile := func(text string, snap uint32) Program {
 		p, err := Compile(text, Config{Link: wire.LinkEthernet, Snap: snap})

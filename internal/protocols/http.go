@@ -102,8 +102,8 @@ func http2Settings(b []byte) Match {
 	return Yes
 }
 
-// http2Frames recognizes consecutive frames in the middle of a stream. Yes needs three frames, or two if the size of one of them is fixed
-// by its type.
+// http2Frames recognizes consecutive frames in the middle of a stream. Yes needs three frames. Two frames are enough if the type of one
+// of them fixes its size.
 func http2Frames(b []byte) Match {
 	frames, sized := 0, false
 	for len(b) >= FrameHeaderSize {

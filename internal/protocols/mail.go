@@ -68,7 +68,7 @@ func pop3Command(b []byte) Match {
 	return anyFold("USER ", "CAPA\r\n", "STLS\r\n", "AUTH", "APOP ")(b)
 }
 
-// pop3Greeting recognizes "+OK" with the name POP or an APOP timestamp (RFC 1939 sections 4 and 7). Any other line gives Maybe, since
+// pop3Greeting recognizes "+OK" with the name POP or an APOP timestamp (RFC 1939 sections 4 and 7). Any other line gives Maybe, because
 // replies of Redis look the same.
 func pop3Greeting(b []byte) Match {
 	if a := prefix(b, "+OK"); a != Yes {

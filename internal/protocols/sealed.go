@@ -121,8 +121,9 @@ func unsealed(b []byte) bool {
 	return IsText(b)
 }
 
-// gssToken reports whether b begins with a token that establishes a security context of GSSAPI: a framed token (RFC 2743 section 3.1)
-// except a Kerberos wrap token with encryption (RFC 1964 section 1.2.2), a token of SPNEGO (RFC 4178 section 4.2), or a message of NTLM.
+// gssToken reports whether b begins with a token that establishes a security context of GSSAPI. The token may be a token of SPNEGO (RFC
+// 4178 section 4.2), a message of NTLM, or a framed token (RFC 2743 section 3.1). A framed Kerberos wrap token with encryption (RFC 1964
+// section 1.2.2) does not count.
 func gssToken(b []byte) bool {
 	const kerberos = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02"
 	if len(b) < 16 {
