@@ -344,7 +344,8 @@ func textKind(b []byte) Kind {
 	return KindUnreadable
 }
 
-// textTail reports whether the second half of b, and at least its last 64 bytes, are text: a plaintext message after a binary header.
+// textTail reports whether b ends with text, like a plaintext message after a binary header. It examines the second half of b, but at
+// least 64 and at most SampleSize bytes.
 func textTail(b []byte) bool {
 	n := max(minTextBehind, (len(b)+1)/2)
 	return n <= len(b) && protocols.CountNonText(b[len(b)-min(n, protocols.SampleSize):]) == 0

@@ -108,8 +108,8 @@ func (s *recognition) weigh(side Side, b []byte) {
 }
 
 // turnsOpaque reports whether a direction that began as text of an unknown protocol continues with unreadable bytes. The other direction
-// must be unreadable, or continue with unreadable bytes, too. A greeting in text does not show what follows it, so both
-// directions become KindUnreadable.
+// must be unreadable, or continue with unreadable bytes, too. A greeting in text does not show the kind of later bytes, so both directions
+// become KindUnreadable.
 func (s *streams) turnsOpaque(side Side, b []byte) bool {
 	const least, enough = 16, 64
 	st, other := &s.sides[side], &s.sides[side.Other()]

@@ -83,7 +83,7 @@ func TestStructureThenCiphertext(t *testing.T) {
 }
 
 // TestTextThenCiphertext checks that a connection is not called text if both ends begin with text and continue with unreadable bytes. If
-// only one end does so, or text comes again, the connection is text.
+// only one end continues with unreadable bytes, or text comes again, the connection is text.
 func TestTextThenCiphertext(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 16))
 	for name, c := range map[string]struct {

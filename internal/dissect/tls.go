@@ -96,16 +96,17 @@ func (t *TLS) Records(side Side) (list []TLSRecord, complete bool) {
 	return l.list, true
 }
 
-// More returns how many protected records a side sent in addition to those listed.
+// More returns how many protected records a side sent in addition to the listed records.
 func (t *TLS) More(side Side) int { return t.layers[side].rest }
 
-// BeforeEnd returns how many of the listed records of a side came before the other side's first FIN or RST. ended reports whether there was
-// one.
+// BeforeEnd returns how many of the listed records of a side came before the other side's first FIN or RST. ended reports whether the other
+// side has sent a FIN or RST.
 func (t *TLS) BeforeEnd(side Side) (n int, ended bool) {
 	return t.layers[side].before, t.layers[side].ended
 }
 
-// ClosedAt returns the packet time of a side's first FIN or RST, in ns since the epoch. It is 0 if the time is unknown or there was none.
+// ClosedAt returns the packet time of a side's first FIN or RST, in ns since the epoch. It returns 0 if the time is unknown or the side has
+// sent neither.
 func (t *TLS) ClosedAt(side Side) int64 { return t.layers[side.Other()].at }
 
 // closed notes a FIN or RST of a side. Only the first one counts.
@@ -186,7 +187,7 @@ func (t *TLS) Outlived(a Alert) bool { return t.grew(&a.before) }
 // WentOn reports whether both ends sent application data after the first FIN or RST, which therefore did not end the connection.
 func (t *TLS) WentOn() bool { return t.first.seen && t.grew(&t.first.before) }
 
-// Carried reports whether both ends sent application data, before the first FIN or RST if there was one.
+// Carried reports whether both ends sent application data. If a FIN or RST was seen, the data must have come before the first one.
 func (t *TLS) Carried() bool {
 	n := &t.AppRecords
 	if t.first.seen {
@@ -195,7 +196,8 @@ func (t *TLS) Carried() bool {
 	return n[Originator] > 0 && n[Responder] > 0
 }
 
-// FirstEnd returns the side that sent the first FIN or RST since TLS began, and whether it was a RST. seen is false if there was none.
+// FirstEnd returns the side that sent the first FIN or RST since TLS began, and whether it was a RST. seen reports whether a FIN or RST was
+// seen.
 func (t *TLS) FirstEnd() (side Side, reset, seen bool) {
 	return t.first.side, t.first.reset, t.first.seen
 }

@@ -6,7 +6,8 @@ const (
 	// maxRecord is the largest valid length of a record, in bytes: 2^14 and the expansion of 2048 that RFC 5246 section 6.2.3
 	// allows (RFC 8446 allows 256).
 	maxRecord = 1<<14 + 2048
-	// maxListed bounds the protected records that are stored for each side, and maxEarly those of a client's early data.
+	// maxListed bounds the protected records that are stored for each side. maxEarly bounds the records of a client's early data
+	// that are stored.
 	maxListed = 48
 	maxEarly  = 4
 	// maxSealed is how many encrypted alerts and handshake records of a side change the revision; later ones do not.
@@ -247,7 +248,8 @@ func (s *tlsLayer) endRecord(side Side, offset int64) {
 	}
 }
 
-// add appends a record to the list and reports whether it did. client reports whether the side is known to be the client.
+// add appends a record to the list, or returns false if the list has no room for the record. client reports whether the side is known to
+// be the client.
 func (l *recordLayer) add(r TLSRecord, client bool) bool {
 	if early := client && r.Ack == 0; early && len(l.list) >= maxEarly {
 		l.early++

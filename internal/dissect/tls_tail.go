@@ -160,9 +160,9 @@ func (d *tailSide) skip(n int64, sure tailState) {
 	}
 }
 
-// find looks for records in a segment of a lost side; they are then followed from data[from:]. ends reports that the records have ended
-// instead: another handshake or plaintext has begun, or so many bytes came that a record must have started in them. sure is false if only
-// the contents of the segments show plaintext.
+// find looks for records in a segment of a lost side. If it finds records, they are followed from data[from:]. ends reports whether the
+// records have ended instead: another handshake or plaintext has begun, or so many bytes came that a record must have started in them. sure
+// is false if only the contents of the segments show plaintext.
 func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	switch {
 	case anyHello(data), d.keyed && cipherChanges(data):
@@ -193,8 +193,8 @@ func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 // records look like that with a probability of about 2^-66.
 const minBroken = 3
 
-// broken notes whether a segment of a lost side begins with a record of application data, and the bytes after that record are not another
-// one. It reports whether minBroken segments did. The field unexamined counts them.
+// broken counts the segments of a lost side that begin with a record of application data and continue with bytes that are not a record.
+// It reports whether minBroken segments were counted. The count is in the field unexamined.
 func (d *tailSide) broken(data []byte) bool {
 	if len(data) < wire.RecordHeader || data[0] != wire.ContentApplicationData || !plausibleHeader(data) {
 		d.unexamined = 0
@@ -211,8 +211,8 @@ func (d *tailSide) broken(data []byte) bool {
 // records.
 const maxUnplaced = 3 * (wire.RecordHeader + maxRecord)
 
-// recordIn returns the first offset in b where a record of application data may begin, or len(b) if there is none. If b is long enough,
-// another record must follow it. An incomplete header at the end of b counts.
+// recordIn returns the first offset in b where a record of application data may begin, or len(b) if there is no such offset. If b is long
+// enough, another record must follow the first one. An incomplete header at the end of b counts.
 func recordIn(b []byte) int {
 	for at := 0; at < len(b); at++ {
 		next := bytes.IndexByte(b[at:], wire.ContentApplicationData)

@@ -52,8 +52,8 @@ func socks5Granted(b []byte) int {
 	return size
 }
 
-// throughTunnel processes the bytes of a direction and returns true if a tunnel is open. After missing bytes it does nothing and returns
-// false, because data may begin later than the tunnel.
+// throughTunnel processes a reply that opens a tunnel, or the first bytes in an open tunnel. It reports whether it processed data. After
+// missing bytes it does nothing, because data may be from the middle of the tunnel.
 func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64) bool {
 	if s.inTunnel || s.doubt || s.tls != nil {
 		return false

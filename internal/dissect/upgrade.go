@@ -34,8 +34,9 @@ func (s *plainLayer) MayUpgrade() bool {
 	return may
 }
 
-// PlainAfter returns how many bytes both ends together must have sent before plaintext is assumed to stay plaintext. Usually it is 2 KiB
-// after the point where both had sent something, or after the last mention of TLS, and at most 64 KiB.
+// PlainAfter returns how many bytes both ends together must have sent before plaintext is assumed to stay plaintext. Usually they must
+// send 2 KiB after the point where both had sent something, or after the last mention of TLS. The result is at most 64 KiB, or 128 KiB if
+// the session is Doubtful or an HTTP proxy has asked for credentials.
 func (s *plainLayer) PlainAfter() int64 {
 	switch {
 	case s.Doubtful() || s.http != nil && s.http.Method == "CONNECT" && s.http.Status == 407:
@@ -61,8 +62,8 @@ func (s *plainLayer) movePlainFrom(side Side, data []byte) {
 	}
 }
 
-// Doubtful reports whether TLS may have begun in missing bytes after plaintext. It returns false again once plaintext, or TLS of both
-// sides, is seen.
+// Doubtful reports whether bytes after plaintext are missing that may contain the start of TLS. It returns false again once plaintext, or
+// TLS of both sides, is seen.
 func (s *plainLayer) Doubtful() bool {
 	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)
 }
