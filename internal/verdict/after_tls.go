@@ -51,7 +51,7 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 }
 
 // blockInheritance prevents later connections from inheriting from a client that makes two handshakes in one
-// connection: it is unknown which handshake a ticket belongs to.
+// connection, because it is unknown in which handshake a ticket was issued.
 func (m *resumptions) blockInheritance(out *Judged, t *dissect.TLS) {
 	if t == nil || t.Hello == nil || t.Client != dissect.Originator {
 		return
@@ -61,7 +61,7 @@ func (m *resumptions) blockInheritance(out *Judged, t *dissect.TLS) {
 	}
 }
 
-// addDataAfter records that plaintext, or encryption other than TLS, followed TLS.
+// addDataAfter records that TLS was followed by plaintext, or by encryption other than TLS.
 func (o *Judged) addDataAfter(second *Judged) {
 	if o.Verdict == Plaintext {
 		return
@@ -95,7 +95,8 @@ func (o *Judged) addUnknownAfter(second *Judged, after *dissect.Session) {
 	o.Reasons = append([]string{"other_data_after_tls"}, second.Reasons...)
 }
 
-// addSecondHandshake records that the first handshake was followed by a second one, whose hello is in plaintext.
+// addSecondHandshake records that the first handshake was followed by a second one, whose ClientHello is in
+// plaintext.
 func (o *Judged) addSecondHandshake(second *Judged, after *dissect.Session) {
 	t := after.TLS()
 	o.Reasons = slices.Clip(o.Reasons)
@@ -112,8 +113,8 @@ func (o *Judged) addSecondHandshake(second *Judged, after *dissect.Session) {
 	o.because("second_handshake")
 }
 
-// addLostHandshake records that a second handshake may have been lost: it is unknown whose keys protect the later
-// records.
+// addLostHandshake records that a second handshake may have been lost. It is then unknown which handshake made the
+// keys of the later records.
 func (o *Judged) addLostHandshake(c *flow.Conn, after *dissect.Session) {
 	o.Settled = true
 	if o.Verdict != MTLS {
@@ -126,7 +127,7 @@ func (o *Judged) addLostHandshake(c *flow.Conn, after *dissect.Session) {
 	o.because(blindSpots(c, after)...)
 }
 
-// missed reports whether bytes were lost that may have belonged to the session.
+// missed reports whether bytes were lost that may have belonged to s.
 func missed(s *dissect.Session) bool {
 	_, a := s.Seen(dissect.Originator)
 	_, b := s.Seen(dissect.Responder)
@@ -140,8 +141,9 @@ func helloOnly(t *dissect.TLS) bool {
 	return !said && t.Server == nil && t.AppRecords == [2]int{} && !t.ChangeCipherSpec(dissect.Originator) && !t.ChangeCipherSpec(dissect.Responder) && t.Protected1RTT == [2]int{}
 }
 
-// weakness ranks handshakes of one connection: the larger result counts. It returns 0 if the verdict is neither tls nor
-// mtls, 1 for mtls, 2 for tls with a client that may have a certificate, and 3 for tls with a client that sent none.
+// weakness ranks the handshakes of one connection; the handshake with the larger result counts. It returns 0 if
+// the verdict is neither tls nor mtls, 1 for mtls, 2 for tls with a client that may have a certificate, and 3 for
+// tls with a client that sent none.
 func weakness(o *Judged) int {
 	switch {
 	case o.Verdict == MTLS:

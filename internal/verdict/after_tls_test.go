@@ -46,10 +46,10 @@ func resumed(t *testing.T, chunks []capturetest.Chunk) verdict.Judged {
 	return j.Judge(c, s, "eth0", true)
 }
 
-// TestWhatFollowsDTLS checks what may follow DTLS on the same ports. These change the verdict: plaintext, whatever
-// precedes it; another handshake that the server answers, even if parts of it are lost; and more than a few datagrams
-// of unknown bytes. These do not: packets of protocols that share ports with DTLS (RFC 7983), and an old copy of a
-// ClientHello.
+// TestWhatFollowsDTLS checks which datagrams after DTLS on the same ports change the verdict. Plaintext does,
+// whatever precedes it. Another handshake that the server answers does, even if parts of it are lost. More than a
+// few datagrams of unknown bytes do. Packets of protocols that share ports with DTLS (RFC 7983) do not, and an old
+// copy of a ClientHello does not.
 func TestWhatFollowsDTLS(t *testing.T) {
 	datagrams := func(auth capturetest.ClientAuth) []capturetest.Chunk {
 		return capturetest.Datagrams(capturetest.DTLS(talk(t, tls.VersionTLS12, auth)), 1200)
@@ -103,8 +103,8 @@ func TestWhatFollowsDTLS(t *testing.T) {
 	}
 }
 
-// TestSecondHandshakeIsNotInheritedFrom checks that a resumption inherits nothing from a client that made two
-// handshakes in one connection.
+// TestSecondHandshakeIsNotInheritedFrom checks a client that made two handshakes in one connection: a later
+// resumption inherits nothing from it.
 func TestSecondHandshakeIsNotInheritedFrom(t *testing.T) {
 	talks, err := capturetest.TLSTalk(tls.VersionTLS13, capturetest.Presented, 2)
 	if err != nil {
@@ -124,8 +124,8 @@ func TestSecondHandshakeIsNotInheritedFrom(t *testing.T) {
 	}
 }
 
-// after returns chunks as they are after the chunks in before: it adds the bytes that the other end sent in before to
-// each Chunk.Read.
+// after returns chunks as they would be sent after the chunks in before: it increases each Chunk.Read by the bytes
+// that the other end sent in before.
 func after(before, chunks []capturetest.Chunk) (out []capturetest.Chunk) {
 	sent := map[bool]int{}
 	for _, c := range before {

@@ -5,9 +5,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// A plaintext alert, a FIN or a RST on the wire shows only that one end sent it. The other end may not process it:
-// its stack ignores the alert, the checksum is wrong, or somebody else sent the datagram. So the later packets of
-// both ends decide.
+// A plaintext alert, a FIN or a RST on the wire shows only that one end sent it. The other end may not process it,
+// for example because its stack ignores the alert, because the checksum is wrong, or because a third host sent the
+// datagram. So the later packets of both ends decide.
 
 // The closure alerts (RFC 8446, section 6.1).
 const (
@@ -15,9 +15,9 @@ const (
 	userCanceled = 90
 )
 
-// fatalAlert returns the first plaintext alert that ends a handshake. Closure alerts are not errors, at any level. An
-// alert after which both ends continued was forged or ignored (RFC 6347, section 4.1.2.7). SSL 3.0's no_certificate
-// is the reply to a CertificateRequest, not an end.
+// fatalAlert returns the first plaintext alert that ends a handshake. Closure alerts are not errors, at any level.
+// An alert does not count if both ends continued after it, because it was forged or ignored (RFC 6347, section
+// 4.1.2.7). SSL 3.0's no_certificate does not count either: it is the reply to a CertificateRequest.
 func fatalAlert(t *dissect.TLS) (dissect.Alert, bool) {
 	for _, a := range t.Alerts {
 		if a.Level == 2 && a.Description != closeNotify && a.Description != userCanceled && !t.Outlived(a) {

@@ -61,8 +61,8 @@ func TestConnectionOutlivesAnEnd(t *testing.T) {
 	}
 }
 
-// TestBehindAnEndAndAGap checks that bytes after a RST and a gap, which may be another connection on the same ports,
-// do not complete a handshake that was incomplete before.
+// TestBehindAnEndAndAGap checks bytes after a RST and a gap, which may belong to another connection on the same
+// ports. They do not complete a handshake that was incomplete before.
 func TestBehindAnEndAndAGap(t *testing.T) {
 	flights := flights12(11, 4)
 	for _, reset := range []bool{false, true} {
@@ -88,8 +88,8 @@ func TestBehindAnEndAndAGap(t *testing.T) {
 	}
 }
 
-// TestPassedOverAlert checks alerts that both ends ignore: the client's flight after them counts. A TLS 1.3 server
-// ignores user_canceled, which is not an error (RFC 8446, section 6.1).
+// TestPassedOverAlert checks alerts that both ends ignore: the client's flight after such an alert counts. A TLS
+// 1.3 server ignores user_canceled, which is not an error (RFC 8446, section 6.1).
 func TestPassedOverAlert(t *testing.T) {
 	for _, alert := range []string{"\x02\x5a", "\x01\x5a", "\x02\x28"} {
 		for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Declined, capturetest.Presented} {
@@ -107,7 +107,8 @@ func TestPassedOverAlert(t *testing.T) {
 	}
 }
 
-// TestAlertThatEnds checks that an alert is a failure if neither end continues after it, once the connection is over.
+// TestAlertThatEnds checks that an alert counts as a failure once the connection is over, if neither end has
+// continued after the alert.
 func TestAlertThatEnds(t *testing.T) {
 	for _, alert := range []string{"\x02\x28", "\x02\x5a"} {
 		w := newPlayer(t, hello{}, hello{})

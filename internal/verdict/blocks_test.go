@@ -14,8 +14,8 @@ const (
 	mbedAsksNot = "S 32 528 112 64 | "
 )
 
-// TestRecordsInBlocks checks flights in records that are padded to a multiple of 16 bytes: they are read like others,
-// and an alert in such a record is not taken for a response.
+// TestRecordsInBlocks checks flights in records that are padded to a multiple of 16 bytes. They are read like
+// other flights, and an alert in such a record is not mistaken for a response.
 func TestRecordsInBlocks(t *testing.T) {
 	limit := map[uint16]string{extLimit: "\x40\x01"}
 	for _, c := range []struct {

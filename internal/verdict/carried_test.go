@@ -32,7 +32,8 @@ func overUDP(chunks []capturetest.Chunk) verdict.Judged {
 	return verdict.New(verdict.Config{}).Judge(udp(), s, "eth0", true)
 }
 
-// TestDTLS12 checks that DTLS 1.2 shows what TLS 1.2 shows, however its messages are fragmented.
+// TestDTLS12 checks that a handshake of DTLS 1.2 shows the same facts as one of TLS 1.2, for any fragmentation of
+// its messages.
 func TestDTLS12(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -90,9 +91,9 @@ func TestDTLSConnectionID(t *testing.T) {
 	}
 }
 
-// TestDTLSMessageInTwoForms sends a datagram with a certificate that the client does not have. The receiver drops the
-// datagram, for example because its checksum is wrong. The messages that count follow it, with the same sequence
-// numbers.
+// TestDTLSMessageInTwoForms sends a datagram with a certificate that the client does not have. The receiver drops
+// the datagram, for example because its checksum is wrong. Then the client sends its real messages with the same
+// sequence numbers, and only these count.
 func TestDTLSMessageInTwoForms(t *testing.T) {
 	declined := capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Declined))
 	at := slices.IndexFunc(declined, func(m capturetest.DTLSMessage) bool { return !m.FromServer && m.Type == 11 })
@@ -170,8 +171,8 @@ func TestStartTLSIsMutual(t *testing.T) {
 	}
 }
 
-// TestTLSBehindAnyText checks that unrecognized text is not settled while TLS may follow, whichever end speaks first
-// and however long the text is.
+// TestTLSBehindAnyText checks that the verdict on unrecognized text does not settle while TLS may follow, for text
+// of any length and from either end.
 func TestTLSBehindAnyText(t *testing.T) {
 	long := strings.Repeat("You may not be here unless you may be here.\r\n", 120)
 	for _, c := range []struct {

@@ -23,9 +23,9 @@ const (
 )
 
 // class returns the purpose of a connection (meshtls.class), and the purpose that its ends only claim, empty if none.
-// Findings skip every class except workload. So a class rests on facts that the ends of the connection cannot choose:
-// an address of the node or of the platform, a port that the pod declares, the protocol that both ends spoke, and the
-// fact that they spoke nothing else (Judged.only). A name, a path or a User-Agent is only a claim.
+// Findings skip all classes except workload. So a class needs facts that the ends cannot choose: an address of the node
+// or of the platform, a port that the pod declares, the protocol that both ends spoke, and that they spoke nothing else
+// (Judged.only). A name, a path or a User-Agent is only a claim.
 func (j *Judge) class(o *Judged) (class, claimed string) {
 	if shown := j.provenClass(o); shown != "" {
 		return shown, ""
@@ -75,8 +75,7 @@ func (j *Judge) claimedClass(o *Judged) string {
 	return ""
 }
 
-// ClassMayChange reports whether o has a class that it loses if later requests differ. Its later bytes must then be
-// examined.
+// ClassMayChange reports whether o would lose its class if later requests differ, so that its later bytes count.
 func ClassMayChange(o *Judged) bool {
 	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)
 }
@@ -94,8 +93,9 @@ func agent(o *Judged, names ...string) bool {
 	return o.HTTP != nil && slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(o.HTTP.UserAgent, n) })
 }
 
-// fromNode reports whether the source is an address that the kubelet uses: one of the node, or the address that
-// istio-cni gives to probes of pods in ambient mode. Link-local addresses do not qualify: each neighbor has one.
+// fromNode reports whether the source is an address that the kubelet uses: one of the node's, or the address that
+// istio-cni gives to probes of pods in ambient mode. Other link-local addresses do not qualify: any neighbor may have
+// one.
 func (j *Judge) fromNode(o *Judged) bool {
 	a := o.Source.Addr.Unmap()
 	return o.Direction == DirectionIngress && (slices.Contains(j.cfg.Nodes, a) || j.cfg.Ambient && slices.Contains(ambientProbes, a))
@@ -111,8 +111,8 @@ const (
 	portDoT   = 853   // DNS over TLS and over QUIC
 )
 
-// isDNS reports whether both ends spoke DNS and nothing else, at a DNS port. One end is enough in three cases: a
-// response may still come, the other end is one of the pod's resolvers or a multicast address (RFC 6762), or the
+// isDNS reports whether both ends spoke DNS and nothing else, at a DNS port. DNS of one end suffices in three cases: a
+// response may still come; the other end is one of the pod's resolvers or a multicast address (RFC 6762); or the
 // resolvers are unknown, as in a capture file.
 func (j *Judge) isDNS(o *Judged) bool {
 	known := func(a netip.Addr) bool { return a.IsMulticast() || slices.Contains(j.cfg.Resolvers, a.Unmap()) }
@@ -127,9 +127,9 @@ func dnsPort(o *Judged) bool {
 	return dst == portDNS || reply || dst == portMDNS || dst == portIstio || dst == portDoT
 }
 
-// claimsDNS reports whether a connection claims to be DNS: by the protocol of one end and the port, by the ALPN name
-// of DNS over TLS or QUIC (RFC 7858, RFC 9250), or by the port and a link-local address, where the node's DNS cache
-// listens (169.254.20.10).
+// claimsDNS reports whether a connection claims to be DNS. The claim is one of these: the protocol of one end and the
+// port; the ALPN name of DNS over TLS or QUIC (RFC 7858, RFC 9250); the port and a link-local address, such as the
+// address of the node's DNS cache (169.254.20.10).
 func (j *Judge) claimsDNS(o *Judged) bool {
 	switch {
 	case o.Protocol == "dns":
@@ -140,9 +140,9 @@ func (j *Judge) claimsDNS(o *Judged) bool {
 	return o.Destination.Port == portDNS && o.Destination.Addr.IsLinkLocalUnicast() && o.HTTP == nil
 }
 
-// metadata lists the addresses of the clouds' instance metadata services. AWS, Azure and GCP share the first; the
-// next four are of AWS (ECS, EKS, IPv6). Those that are not link-local count for port 80 only: AWS over IPv6, Alibaba
-// Cloud, Oracle Cloud.
+// metadata lists the addresses of the clouds' instance metadata services. AWS, Azure and GCP use the first address. AWS
+// uses the next four too (ECS, EKS, IPv6). Addresses that are not link-local count for port 80 only: AWS over IPv6,
+// Alibaba Cloud, Oracle Cloud.
 var metadata = []netip.Addr{
 	netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("169.254.170.2"), netip.MustParseAddr("169.254.170.23"),
 	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd00:ec2::23"),
@@ -164,8 +164,8 @@ func (j *Judge) isAPIServer(o *Judged) bool {
 	return j.cfg.APIServer.IsValid() && netip.AddrPortFrom(o.Destination.Addr.Unmap(), o.Destination.Port) == j.cfg.APIServer
 }
 
-// claimsAPIServer reports whether a connection is TLS to the API server's usual name and port, if its address is
-// unknown.
+// claimsAPIServer reports whether a connection is TLS to the API server's usual name and port, while the API server's
+// address is unknown.
 func (j *Judge) claimsAPIServer(o *Judged) bool {
 	name := ""
 	if o.TLS != nil {
@@ -175,9 +175,9 @@ func (j *Judge) claimsAPIServer(o *Judged) bool {
 		(name == "kubernetes.default" || name == "kubernetes.default.svc" || strings.HasPrefix(name, "kubernetes.default.svc."))
 }
 
-// isTap reports whether a connection is the tap's own: to its port at the pod's address, or TLS of the tap that a
-// proxy in the pod forwards unchanged. The random of such a ClientHello is the tap's, and nobody else knows it before
-// it is sent. Plaintext remains plaintext, regardless of the process that sends it.
+// isTap reports whether a connection is the tap's own. It is a connection to the tap's port at the pod's address, or
+// TLS of the tap that a proxy in the pod forwards unchanged. The ClientHello of such TLS has the tap's random, which
+// nobody else knows before the tap sends it. Plaintext remains plaintext, regardless of the process that sends it.
 func (j *Judge) isTap(o *Judged) bool {
 	if o.TLS != nil && o.TLS.SentByTap {
 		return o.Scope == ScopeWire && (o.Verdict == TLS || o.Verdict == MTLS)
@@ -186,20 +186,20 @@ func (j *Judge) isTap(o *Judged) bool {
 }
 
 // claimsTap reports whether a connection is plaintext Kafka to an address for which a proxy in the pod accepts the
-// tap's connections. The connection may be the tap's or the application's.
+// tap's connections. The application may have opened such a connection too.
 func (j *Judge) claimsTap(o *Judged) bool {
 	return j.cfg.Proxied != nil && o.Scope == ScopeWire && o.Direction == DirectionEgress && o.Protocol == "kafka" &&
 		j.cfg.Proxied(netip.AddrPortFrom(o.Destination.Addr.Unmap(), o.Destination.Port))
 }
 
-// claimsMeshControl reports whether a connection claims to be for a mesh's control plane: by the port, and by the
-// name (in SNI, Host or certificate) or the path of an RPC. The ends choose all of these.
+// claimsMeshControl reports whether a connection claims to be for a mesh's control plane: by the port, and by the name
+// (in SNI, Host or certificate) or the path of an RPC. The ends choose all of these.
 func (j *Judge) claimsMeshControl(o *Judged) bool {
 	return slices.Contains(controlPorts, o.Destination.Port) &&
 		anyProfile(func(p *profile) bool { return slices.Contains(p.ports, o.Destination.Port) && p.controls(o) })
 }
 
-// anyProfile reports whether is returns true for a known mesh.
+// anyProfile reports whether is returns true for any known mesh.
 func anyProfile(is func(p *profile) bool) bool {
 	for i := range profiles {
 		if is(&profiles[i]) {
@@ -242,8 +242,8 @@ func (j *Judge) scraped(o *Judged) bool {
 	return slices.Contains(j.cfg.Scraped, o.Destination.Port) || j.proxied(o, func(p *profile) []uint16 { return p.scrape })
 }
 
-// classPending reports whether a connection to the pod may still get the class of a scrape or a probe: its first
-// request is incomplete. No verdict is settled until the request is complete: a finding might have to be retracted.
+// classPending reports whether a connection to the pod may still get the class of a scrape or a probe, because its
+// first request is incomplete. Its verdict does not settle before that, so that no finding has to be retracted.
 func (j *Judge) classPending(c *flow.Conn, s *dissect.Session) bool {
 	if from, to := j.localEnds(c); from || !to || !s.Asking() {
 		return false
@@ -267,8 +267,8 @@ func (j *Judge) proxied(o *Judged, ports func(p *profile) []uint16) bool {
 	})
 }
 
-// claimsMetrics reports whether a connection claims to be a scrape: by a path of metrics, and by a source on the
-// node, a port where metrics are declared or proxies are scraped, or a scraper's User-Agent.
+// claimsMetrics reports whether a connection claims to be a scrape: its path is one of metrics, and its source is on
+// the node, its port is one where metrics are declared or proxies are scraped, or its User-Agent is a scraper's.
 func (j *Judge) claimsMetrics(o *Judged) bool {
 	if !slices.Contains(metricPaths, path(o)) {
 		return false
@@ -339,8 +339,8 @@ func onlyReads(o *Judged) bool {
 const grpcHealth = "/grpc.health.v1.Health/Check"
 
 // claimsProbe reports whether a connection claims to be a probe. From the node's link or the pod's gateway, one of
-// these is enough: a port where proxies are probed, the kubelet's User-Agent, no request at all, or (only from the
-// node's link) a path of probes. From elsewhere, both a path of probes and the kubelet's User-Agent are needed.
+// these is enough: a port where proxies are probed, the kubelet's User-Agent, or no request. From the node's link, a
+// path of probes is enough too. From elsewhere, both a path of probes and the kubelet's User-Agent are needed.
 func (j *Judge) claimsProbe(o *Judged) bool {
 	node := j.fromNode(o) || o.Source.Addr.IsLinkLocalUnicast()
 	if !node && !j.fromGateway(o) {
@@ -359,8 +359,8 @@ func probePath(o *Judged) bool {
 // SetGateways replaces Config.Gateways: routes may become known late.
 func (j *Judge) SetGateways(gateways []netip.Addr) { j.cfg.Gateways = gateways }
 
-// fromGateway reports whether a connection to the pod comes from the pod's default gateway: on a bridge, the node's
-// end of it.
+// fromGateway reports whether a connection to the pod comes from the pod's default gateway. On a bridge, the gateway is
+// the node's end of the bridge.
 func (j *Judge) fromGateway(o *Judged) bool {
 	return o.Direction == DirectionIngress && slices.Contains(j.cfg.Gateways, o.Source.Addr.Unmap())
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestClass checks that each class needs at least two facts: if one is missing, the class is another one.
+// TestClass checks that each class needs at least two facts: if one of them is missing, the connection has another
+// class.
 func TestClass(t *testing.T) {
 	const pod, node, gateway, peer, llocal = "10.1.1.2", "10.0.0.7", "10.1.1.1", "10.1.1.9", "169.254.7.127"
 	cfg := Config{
@@ -184,8 +185,8 @@ func TestMetadataAmongPods(t *testing.T) {
 	}
 }
 
-// TestClassInACapture checks classes in a capture file, where the surroundings are unknown: a name and a port are
-// accepted as a claim, and link-local addresses are ordinary peers.
+// TestClassInACapture checks classes in a capture file, where the surroundings are unknown. A name and a port
+// count as a claim, and link-local addresses count as ordinary peers.
 func TestClassInACapture(t *testing.T) {
 	j := New(Config{})
 	o := Judged{TLS: &TLSInfo{ServerName: "kubernetes.default.svc"}, Destination: Endpoint{Addr: netip.MustParseAddr("10.96.0.1"), Port: 443}}
@@ -198,8 +199,8 @@ func TestClassInACapture(t *testing.T) {
 	}
 }
 
-// TestAmbientProbes checks that the address that istio-cni gives to probes counts in enrolled pods only: elsewhere a
-// neighbor may have it.
+// TestAmbientProbes checks that the address that istio-cni gives to probes counts only in pods that are enrolled
+// in ambient mode. In other pods, a neighbor may have the address.
 func TestAmbientProbes(t *testing.T) {
 	for ambient, want := range map[bool]string{true: "probe", false: "workload"} {
 		for _, from := range ambientProbes {

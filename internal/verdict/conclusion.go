@@ -12,8 +12,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Conclusion replaces a finished session: it has the facts that later judgements of the connection need, in about 110
-// bytes. Facts that connections of one client and one server have in common are stored once.
+// Conclusion replaces a finished session. It has the facts that later judgements of the connection need, in about
+// 110 bytes. Facts that several connections of one client and one server have in common are stored once.
 type Conclusion struct {
 	common    *common  // without the fields below
 	session   [16]byte // TLSInfo.SessionHash, zero if none
@@ -64,8 +64,8 @@ func (j *Judge) Release(r *Conclusion) {
 	}
 }
 
-// TailCounts reports whether the connection's later TLS records must be followed, because bytes after the end of its
-// TLS could change the verdict. A verdict of plaintext cannot change.
+// TailCounts reports whether the connection's later TLS records must be followed. They must if bytes after the end
+// of its TLS could change the verdict. A verdict of plaintext cannot change.
 func (r *Conclusion) TailCounts() bool {
 	switch r.common.verdict {
 	case MTLS, TLS, Failed:
@@ -104,8 +104,8 @@ func (r *Conclusion) tls() *TLSInfo {
 	return &info
 }
 
-// Resume turns s, a new session, back into the finished session of c that r has replaced, and releases r. It is for a
-// connection whose TLS has ended (Conclusion.Tail) or has begun again.
+// Resume turns s, a new session, back into the finished session of c that r has replaced, and releases r. Resume
+// is for a connection whose TLS has ended (Conclusion.Tail) or in which a new handshake has begun.
 func (j *Judge) Resume(c *flow.Conn, r *Conclusion, s *dissect.Session) {
 	k := r.common.judgement
 	k.tls = r.tls()
@@ -136,8 +136,8 @@ type common struct {
 // conclusionBytes is the size of a judgement without its text, in bytes.
 const conclusionBytes = 768
 
-// maxShared bounds the judgements that intern can find again. Each takes conclusionBytes, plus its text. At the limit
-// shared forgets all of them; conclusions keep the judgements that they share.
+// maxShared bounds the judgements that intern can find again. Each uses conclusionBytes, plus the size of its
+// text. At the limit shared forgets all of them; conclusions keep the judgements that they share.
 const maxShared = 1024
 
 // intern returns a judgement equal to k for one more conclusion: an existing one, or else a copy.

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestConclusionsAreSharedOnlyWhereEqual changes each field of a judgement, also fields that are added later, and
-// checks that the changed judgement is not shared with the original.
+// TestConclusionsAreSharedOnlyWhereEqual changes each field of a judgement, and checks that the changed judgement
+// is not shared with the original. It finds fields by reflection, so that new fields are included.
 func TestConclusionsAreSharedOnlyWhereEqual(t *testing.T) {
 	whole := func() *judgement {
 		return &judgement{

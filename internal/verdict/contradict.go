@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// doubts returns the reasons why the ends may have read other bytes than the tap. datagrams reports whether fragments
-// of DTLS messages contradict each other.
+// doubts returns reasons to suspect that the ends have read other bytes than the tap. datagrams reports whether
+// fragments of DTLS messages contradict each other.
 func doubts(c *flow.Conn, datagrams bool) (why []string) {
 	if c.Conflict || datagrams {
 		why = append(why, "conflicting_bytes")
@@ -43,8 +43,8 @@ func (j *Judge) withdrawContradicted(out *Judged, c *flow.Conn) {
 	}
 }
 
-// withdrawUnreadEnd withdraws the verdict failed if the alert or the end of the connection may not have been read: it
-// may be urgent data, or belong to another MPTCP subflow.
+// withdrawUnreadEnd withdraws the verdict failed if the receiver may not have read the alert or the end of the
+// connection. They may be urgent data, or belong to another MPTCP subflow.
 func withdrawUnreadEnd(out *Judged, c *flow.Conn) {
 	if out.Verdict != Failed || !c.Urgent && !c.Multipath {
 		return

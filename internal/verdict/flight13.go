@@ -28,11 +28,11 @@ type flight struct {
 	reason  []string
 }
 
-// secondFlight returns the protected TLS records of the client's second flight, or the reason why there are none. A
+// secondFlight returns the protected TLS records of the client's second flight, or the reason for their absence. A
 // client that offers no early data (RFC 8446, section 4.2.10) sends no protected records before that flight. If it
 // offers early data, the flight begins with the first record whose packet acknowledges the whole ServerHello. The
-// ChangeCipherSpec cannot mark the start: it may be missing, early, or between two hellos. The order of the packets
-// in the capture cannot mark it either.
+// ChangeCipherSpec cannot mark the start: it may be missing, early, or between two hellos. The order of the
+// packets in the capture cannot mark the start either.
 func secondFlight(t *dissect.TLS) (records []dissect.TLSRecord, why string) {
 	all, complete := t.Records(t.Client)
 	early := t.Hello == nil || t.Hello.EarlyData()
@@ -61,10 +61,10 @@ func secondFlight(t *dissect.TLS) (records []dissect.TLSRecord, why string) {
 // in its second flight.
 const changeCipherSpec = wire.RecordHeader + 1
 
-// contiguous returns the leading records that follow each other directly. Only a ChangeCipherSpec may be between two of
-// them: no other unprotected record belongs there. from is the end of the ClientHello. Before the first record there
-// may be early data (if early is set), and at most as many plaintext alerts as the argument alerts states, because
-// servers ignore user_canceled (RFC 8446, section 6.1).
+// contiguous returns the leading records that follow each other directly. Only a ChangeCipherSpec may be between
+// two records, because no other unprotected record belongs there. from is the end of the ClientHello. Before the
+// first record there may be early data if early is set. There may also be plaintext alerts, at most alerts of
+// them, because servers ignore user_canceled (RFC 8446, section 6.1).
 func contiguous(all []dissect.TLSRecord, from int64, early bool, alerts int) ([]dissect.TLSRecord, string) {
 	for i, r := range all {
 		between := r.End - int64(r.Length) - wire.RecordHeader - from
@@ -287,8 +287,8 @@ func (f *flight) deny(reason string) {
 }
 
 // awaitLater handles a client that lets the server ask for a certificate after the handshake (RFC 8446, section
-// 4.6.2). It is known to have sent none only after it has closed, and only if no record large enough for a
-// certificate was followed by a record with the size of a Finished.
+// 4.6.2). Such a client is known to have sent no certificate only after it has closed. In addition, no record
+// large enough for a certificate may have been followed by a record with the size of a Finished.
 func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 	f.later = true
 

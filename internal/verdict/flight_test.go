@@ -86,8 +86,8 @@ func fly(flights []flight12, midstream bool, lost func(flight, segment int) bool
 	return s
 }
 
-// TestRestOfAFlight checks that plaintext handshake messages after lost bytes are not taken for the plaintext of an
-// application, or of a protocol that TLS was negotiated in.
+// TestRestOfAFlight checks plaintext handshake messages after lost bytes. They are not mistaken for the plaintext
+// of an application, or of a protocol that negotiated TLS.
 func TestRestOfAFlight(t *testing.T) {
 	for what, flights := range map[string][]flight12{
 		"names":                flights12(11, 100),
@@ -114,8 +114,8 @@ func TestRestOfAFlight(t *testing.T) {
 	}
 }
 
-// TestPlaintextBehindAWithheldSegment checks that a hello and a missing segment hide neither plaintext that continues,
-// whether it is text or not, nor a single response of a recognized protocol.
+// TestPlaintextBehindAWithheldSegment checks plaintext after a hello and a missing segment. It is found if it
+// continues, whether it is text or not, or if it is a single response of a recognized protocol.
 func TestPlaintextBehindAWithheldSegment(t *testing.T) {
 	line := func(side, i int) string { return fmt.Sprintf("word %d of %d\n", i, side) }
 	text := func(side, i int) string { return strings.Repeat(line(side, i), 40) }

@@ -9,7 +9,7 @@ import (
 )
 
 // FuzzFlights plays records of any size, in any order of both ends, with any acknowledgements. The judge must not
-// panic, and some claims must never be made.
+// panic, and must not make certain claims.
 func FuzzFlights(f *testing.F) {
 	// each three bytes describe a packet: the first its sender and kind, the others its size
 	for _, seed := range []string{

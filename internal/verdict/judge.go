@@ -131,7 +131,7 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	return true
 }
 
-// awaitsFlight13 reports whether a TLS 1.3 handshake has none of the packets that decide it: a record of the client's
+// awaitsFlight13 reports whether a TLS 1.3 handshake lacks all packets that decide it: a record of the client's
 // flight, a plaintext alert, the end of the connection. It is a quick check for the most frequent case in which
 // handshakeOf would settle nothing.
 func awaitsFlight13(s *dissect.Session, t *dissect.TLS) bool {
@@ -184,8 +184,8 @@ type judgement struct {
 	http     *HTTPInfo
 }
 
-// concluded returns the judgement that was stored before a session was finished; nil if it is not finished or its
-// parser failed.
+// concluded returns the judgement that is stored in a finished session. It returns nil if there is none, or if the
+// session must be judged again: it is not finished, or its parser failed.
 func concluded(s *dissect.Session) *judgement {
 	if after := s.After(); after != nil {
 		s = after // after has the judgement of both sessions
@@ -305,7 +305,8 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 	out.because(misnamed(out, s)...)
 }
 
-// misnamed returns the reasons why names that were sent are left out: they do not have the form of a name.
+// misnamed returns a reason for each kind of name that was sent but is left out, because it is invalid or a
+// request named several hosts.
 func misnamed(out *Judged, s *dissect.Session) (why []string) {
 	if h := s.HTTP(); h != nil && h.Misnamed {
 		why = append(why, "host_not_a_name")
@@ -346,7 +347,7 @@ func missedBytes(c *flow.Conn, s *dissect.Session) uint64 {
 	return max(c.Orig.Missed+c.Resp.Missed, uint64(a+b))
 }
 
-// blindSpots returns the reasons why the verdict could not be more specific.
+// blindSpots returns the reasons for which the verdict could not be more specific.
 func blindSpots(c *flow.Conn, s *dissect.Session) []string {
 	var why []string
 	if c.MissedStart {

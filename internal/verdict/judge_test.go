@@ -85,8 +85,8 @@ func TestVerdictTable(t *testing.T) {
 	}
 }
 
-// TestNoPrefixClaimsMore checks every prefix of a conversation: it shows the same client authentication as the whole,
-// or none, and mtls only after the server's reaction.
+// TestNoPrefixClaimsMore checks every prefix of a conversation. It shows the same client authentication as the
+// whole conversation, or none. It shows mtls only after the server's reaction.
 func TestNoPrefixClaimsMore(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Declined, capturetest.Presented, capturetest.Required} {
@@ -119,8 +119,8 @@ func TestNoPrefixClaimsMore(t *testing.T) {
 	}
 }
 
-// TestOrderOfTheCaptureIsNoAnchor checks a capture in which the client's flight precedes the ServerHello:
-// acknowledgements count, not the order of packets.
+// TestOrderOfTheCaptureIsNoAnchor checks a capture in which the client's flight precedes the ServerHello. The
+// flight is found by acknowledgements, not by the order of the packets.
 func TestOrderOfTheCaptureIsNoAnchor(t *testing.T) {
 	chunks := talk(t, tls.VersionTLS13, capturetest.NotRequested).Chunks
 	s := dissect.New()
@@ -207,8 +207,8 @@ func TestPlaintextAnswerToHello(t *testing.T) {
 	}
 }
 
-// TestLossBeforeTLSIsUnknown checks bytes that were lost where plaintext was about to change to TLS: neither the
-// plaintext before nor the TLS of one end decides.
+// TestLossBeforeTLSIsUnknown checks bytes that were lost where a protocol was about to change from plaintext to
+// TLS. Neither the plaintext before the loss nor the TLS of one end decides the verdict.
 func TestLossBeforeTLSIsUnknown(t *testing.T) {
 	before := []capturetest.Chunk{
 		{FromServer: true, Data: []byte("220 mail.example ESMTP ready\r\n")}, {Data: []byte("EHLO me\r\n")}, {FromServer: true, Data: []byte("250 STARTTLS\r\n")},

@@ -22,8 +22,8 @@ func flightOf(limit, over int, messages ...int) string {
 	return b.String() + " | "
 }
 
-// TestServerLimits checks servers that send no CertificateRequest and fragment their flight by a limit: for every
-// limit, a client without a certificate never seems to have sent one.
+// TestServerLimits checks servers that send no CertificateRequest and fragment their flight by a limit. For every
+// limit, the judge must not conclude that a client without a certificate sent one.
 func TestServerLimits(t *testing.T) {
 	for _, limit := range []int{256, 500, 512, 520, 528, 1000, 1024, 1300, 1400, 2048, 4096, 8192, 16384} {
 		for _, certificate := range []int{170, 400, 512, 800, 1024, 1579, 2048, 4500, 9000} {

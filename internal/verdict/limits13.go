@@ -35,8 +35,8 @@ func limited(hello *tlsmsg.ClientHello) bool {
 	return hello == nil || hello.Has(maxFragmentLength) || hello.RecordSizeLimit > 0
 }
 
-// encryptThenMAC is the extension of RFC 7366. OpenSSL offers it, and so do some other stacks. All of these put each
-// message of a flight into a record of its own.
+// encryptThenMAC is the extension of RFC 7366. OpenSSL and some other stacks offer it, and all stacks that do so
+// put each message of a flight into a record of its own.
 const encryptThenMAC = 22
 
 // splits reports whether a client's stack never puts its flight into one record. Such stacks are recognized by

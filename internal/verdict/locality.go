@@ -17,10 +17,10 @@ const (
 	DirectionInternal = "internal"
 )
 
-// locate returns the network.direction and meshtls.scope of a connection. A connection captured on lo stays in the pod,
-// whatever its addresses (a REDIRECT shows other addresses). The local addresses of a live tap belong to one pod; those
-// of a capture file may belong to several. In a capture file, only a connection between loopback addresses, or of an
-// address with itself, stays within one pod.
+// locate returns the network.direction and meshtls.scope of a connection. A connection captured on lo stays in the
+// pod, whatever its addresses are, because a REDIRECT shows other addresses. The local addresses of a live tap
+// belong to one pod; those of a capture file may belong to several. So in a capture file, only a connection
+// between loopback addresses, or of an address with itself, stays within one pod.
 func (j *Judge) locate(o *Judged, c *flow.Conn) (direction, scope string) {
 	from, to := j.localEnds(c)
 	switch {
@@ -39,8 +39,8 @@ func onePod(c *flow.Conn) bool {
 	return c.Orig.Addr == c.Resp.Addr || c.Orig.Addr.IsLoopback() || c.Resp.Addr.IsLoopback()
 }
 
-// localEnds reports which ends of a connection are the pod's own. If the flow table decided that when the connection
-// began, its decision counts, since addresses come and go.
+// localEnds reports which ends of a connection are the pod's own. If the flow table decided this when the
+// connection began, the table's decision counts, because the pod's addresses may change.
 func (j *Judge) localEnds(c *flow.Conn) (orig, resp bool) {
 	if c.Located {
 		return c.OrigLocal, c.RespLocal
@@ -49,7 +49,7 @@ func (j *Judge) localEnds(c *flow.Conn) (orig, resp bool) {
 }
 
 // foreign reports whether neither end of a connection is the pod's own, although the pod's addresses are known.
-// Anybody who can send packets to the interface can forge such a connection, so nothing is learned from it.
+// Nothing is learned from such a connection, because anybody who can send packets to the interface can forge it.
 func (j *Judge) foreign(c *flow.Conn) bool {
 	orig, resp := j.localEnds(c)
 	return (c.Located || len(j.cfg.Local) > 0) && !orig && !resp

@@ -237,10 +237,10 @@ func (p *profile) inHello(t *TLSInfo, port uint16) (basis string) {
 	return ""
 }
 
-// hbone reports whether a ClientHello is like those of ztunnel and waypoints: without a server name, and with h2 as the
-// only ALPN offer (ztunnel src/tls/certificate.rs, outbound_connector). HBONE is mutual TLS 1.3 from a connection's
-// first byte, so a handshake is not HBONE if it has another version, follows other bytes, or was shown to have no
-// client certificate.
+// hbone reports whether a ClientHello is like those of ztunnel and waypoints: without a server name, and with h2
+// as the only ALPN offer (ztunnel src/tls/certificate.rs, outbound_connector). HBONE is mutual TLS 1.3 from a
+// connection's first byte. So a handshake is not HBONE if it has another version, follows other bytes, or was
+// shown to have no client certificate.
 func hbone(t *TLSInfo) bool {
 	oneWay := t.ClientAuth == AuthDeclined || t.ClientAuth == AuthNotRequested || t.ClientAuthRequested == RequestedNo
 	other := t.UpgradedFrom != "" || t.Version != "" && (t.Version != "1.3" || t.VersionProtocol != "tls")

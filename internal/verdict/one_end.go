@@ -7,8 +7,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Bytes of one end are a claim: the other end may speak plaintext and ignore them. So encryption is established, and
-// its verdict settled, only by the bytes of both ends, and only if their contents do not contradict it.
+// Bytes of one end are only a claim, because the other end may speak plaintext and ignore them. So encryption
+// counts as established, and its verdict settles, only by the bytes of both ends, and only if their contents do
+// not contradict it.
 
 // fromStart reports whether a TCP connection was captured without loss from its first byte.
 func fromStart(c *flow.Conn, s *dissect.Session) bool {

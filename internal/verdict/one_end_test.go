@@ -50,8 +50,9 @@ func encrypted(j verdict.Judged) bool {
 	return j.Verdict == verdict.MTLS || j.Verdict == verdict.TLS && j.TLS.Outcome == verdict.OutcomeEstablished || j.Verdict == verdict.Encrypted
 }
 
-// TestOneEndAlone checks that the bytes of one end never make a connection encrypted or settle its verdict. Plaintext
-// of either end is found however late it comes: an end that has closed its direction can still receive plaintext.
+// TestOneEndAlone checks that the bytes of one end never make a connection encrypted or settle its verdict.
+// Plaintext of either end is found even if it comes late: an end that has closed its direction can still receive
+// plaintext.
 func TestOneEndAlone(t *testing.T) {
 	for name, fake := range fakes() {
 		for _, liar := range []int{0, 1} {
@@ -93,7 +94,8 @@ func TestOneEndAlone(t *testing.T) {
 	}
 }
 
-// TestShortAnswers checks that a few bytes in response to a claim refute the claim, unless these bytes are a claim too.
+// TestShortAnswers checks a few bytes in response to a claim of encryption. They refute the claim, unless they are
+// such a claim too.
 func TestShortAnswers(t *testing.T) {
 	binary := func(name string) bool { return strings.HasPrefix(name, "\x00") }
 	for name, fake := range fakes() {
@@ -128,8 +130,8 @@ func TestShortAnswers(t *testing.T) {
 	}
 }
 
-// TestStructuredAnswers checks that binary plaintext of an unknown protocol in response to a claim is distinguished
-// from ciphertext.
+// TestStructuredAnswers checks binary plaintext of an unknown protocol in response to a claim of encryption. It is
+// distinguished from ciphertext.
 func TestStructuredAnswers(t *testing.T) {
 	for name, fake := range fakes() {
 		for _, liar := range []int{0, 1} {
@@ -159,8 +161,8 @@ func TestStructuredAnswers(t *testing.T) {
 	}
 }
 
-// TestOneEndGoesOn checks that plaintext is found if the end that made the claim continues in plaintext, while the
-// bytes of the other end prove nothing.
+// TestOneEndGoesOn checks an end that claims encryption and then continues in plaintext, while the bytes of the
+// other end prove nothing. The plaintext is found.
 func TestOneEndGoesOn(t *testing.T) {
 	for name, fake := range fakes() {
 		if name == "both hellos" {

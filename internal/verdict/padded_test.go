@@ -56,9 +56,9 @@ func anySender(r *rand.Rand) sender {
 	return s
 }
 
-// TestAnySender plays handshakes of ends that pad, join and fragment their records by arbitrary rules. They are honest,
-// except that the server chooses a context and the client echoes it. A handshake must never look mutual if the client
-// has no certificate or the server refuses the certificate.
+// TestAnySender plays handshakes of ends that pad, join and fragment their records by arbitrary rules. The ends
+// are honest, except that the server chooses a context and the client echoes it. A handshake must never look
+// mutual if the client has no certificate or the server refuses the certificate.
 func TestAnySender(t *testing.T) {
 	const runs = 20_000
 	r := rand.New(rand.NewPCG(1, 2))

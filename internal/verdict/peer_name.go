@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// namePeer names the remote end by its identity, SNI or Host header, or else by an earlier DNS answer. A name is for
-// people: no verdict, class or expectation depends on it.
+// namePeer names the remote end by its identity, SNI or Host header, or else by an earlier DNS answer. The name is
+// only shown to people: no verdict, class or expectation depends on it.
 func (j *Judge) namePeer(o *Judged, c *flow.Conn, peer *peerName) {
 	switch o.Direction {
 	case DirectionIngress:
@@ -43,8 +43,9 @@ const (
 	mostName  = 24 * 3600 * 1e9
 )
 
-// hostNames are the DNS names of addresses, kept for each client that asked. One client's answers do not name another
-// client's peers: otherwise a client could name connections by asking for names of its choice.
+// hostNames are the DNS names of addresses, kept separately for each client that asked. The answers to one client
+// do not name another client's peers: otherwise a client could ask for names of its choice to name the connections
+// of others.
 type hostNames struct {
 	young, old map[resolved]hostName
 }

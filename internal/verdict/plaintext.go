@@ -11,8 +11,8 @@ import (
 // claim of the other.
 var kindOrder = [...]dissect.Kind{dissect.KindPlain, dissect.KindText, dissect.KindStructured, dissect.KindEncrypted, dissect.KindGreeting, dissect.KindUnreadable}
 
-// kindOf returns the more specific of the two sides' kinds, for bytes that are not TLS, and the protocol's name.
-// KindEncrypted needs both sides.
+// kindOf returns the more specific of the two sides' kinds, for bytes that are not TLS, and the name of its
+// protocol. It returns KindEncrypted only if both sides have that kind.
 func kindOf(s *dissect.Session) (best dissect.Kind, protocol string) {
 	a, name := s.Kind(dissect.Originator)
 	b, other := s.Kind(dissect.Responder)
@@ -89,8 +89,8 @@ func (j *Judge) judgeOther(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 }
 
-// plainSettled reports whether plaintext will remain plaintext. If TLS may follow (STARTTLS), enough bytes must have
-// been seen first.
+// plainSettled reports whether plaintext will remain plaintext. If TLS may follow (STARTTLS), it returns true only
+// after enough bytes.
 func plainSettled(s *dissect.Session) bool {
 	a, _ := s.Seen(dissect.Originator)
 	b, _ := s.Seen(dissect.Responder)
@@ -103,7 +103,7 @@ func plainSettled(s *dissect.Session) bool {
 	return !s.MayTurn()
 }
 
-// plainReasons adds the reasons why a connection is plaintext of a protocol.
+// plainReasons adds the reasons for which a connection counts as plaintext of a protocol.
 func plainReasons(out *Judged, s *dissect.Session, protocol string) {
 	switch protocol {
 	case "ssh":

@@ -4,10 +4,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// In TLS 1.3 a refusal, a close_notify and application data of two bytes are records of the same size. A server that
-// sends neither other data nor tickets (syslog, RFC 5425) shows nothing else. So such a record counts as a refusal only
-// if nothing indicates that the connection continued, and if tickets or unread data would have shown a connection that
-// continued.
+// In TLS 1.3 a refusal, a close_notify and application data of two bytes are records of the same size. A server
+// that sends neither other data nor tickets (syslog, RFC 5425) shows nothing else. So such a record counts as a
+// refusal only under two conditions. Nothing indicates that the connection continued, and tickets or unread data
+// would have shown it if the connection had continued.
 
 const (
 	// refusalRecords and refusalBytes bound how much a client sends after its flight before it learns of the refusal.
@@ -21,8 +21,8 @@ const (
 	refusalDelay = 1e9
 )
 
-// served reports whether a refusal is excluded, because the client sent too much after its flight, which ends at end,
-// or because the connection lasted too long.
+// served reports whether a refusal is impossible, because the client sent too much after its flight, or because
+// the connection lasted too long. end is the end of the flight.
 func served(t *dissect.TLS, end int64, e ends) bool {
 	r, _ := t.Records(t.Client)
 	n, most := 0, end
@@ -34,8 +34,8 @@ func served(t *dissect.TLS, end int64, e ends) bool {
 	return n > refusalRecords || most-end > refusalBytes || t.More(t.Client) > 0 || e.lasted > refusalTime
 }
 
-// clientFinished returns the size of the client's Finished, the last record of its flight, which ends at end; -1 if
-// unknown.
+// clientFinished returns the size of the client's Finished, the last record of its flight; -1 if unknown. end is
+// the end of the flight.
 func clientFinished(r []dissect.TLSRecord, end int64, s suite) int {
 	for _, x := range r {
 		for _, d := range s.senders() {
@@ -47,9 +47,9 @@ func clientFinished(r []dissect.TLSRecord, end int64, s suite) int {
 	return -1
 }
 
-// reactsToEnd reports whether the server's record i reacts to the end of the client's stream: it follows or
-// acknowledges the client's FIN, or the last client record that it acknowledges may itself be an alert. end is the end
-// of the client's flight. If that flight is padded, the alerts are padded too.
+// reactsToEnd reports whether the server's record i reacts to the end of the client's stream. It does if it
+// follows or acknowledges the client's FIN, or if the last client record that it acknowledges may itself be an
+// alert. end is the end of the client's flight. If that flight is padded, the alerts are padded too.
 func (f *serverFlight) reactsToEnd(i int, end int64, s suite, e ends) bool {
 	ack := f.records[i].Ack
 	if n, ended := f.t.BeforeEnd(f.t.Client.Other()); ended && (i >= n || ack > e.sent) {
@@ -79,9 +79,10 @@ func (f *serverFlight) reactsToEnd(i int, end int64, s suite, e ends) bool {
 	return s.isAlert(n, clientFinished(r, end, s)) || len(flight) > 0 && s.block(append(flight, n)) > 0
 }
 
-// mayRefuse reports whether the alert-sized records after the client's flight, which ends at end, may be a refusal:
-// they came at once and in one packet, the server closed at once, and the client did not continue. Two such records
-// in separate packets may be a small response and a close_notify; GnuTLS also refuses in that form.
+// mayRefuse reports whether the alert-sized records after the client's flight may be a refusal. They must have
+// come at once and in one packet, the server must have closed at once, and the client must not have continued. Two
+// such records in separate packets may be a small response and a close_notify, although GnuTLS also refuses in
+// that form. end is the end of the client's flight.
 func (f *serverFlight) mayRefuse(a *reaction, end int64, s suite) bool {
 	if a.parted || f.t.ClosedAt(f.t.Client.Other())-a.alert.Time > refusalDelay {
 		return false
@@ -107,10 +108,10 @@ func (f *serverFlight) mayRefuse(a *reaction, end int64, s suite) bool {
 }
 
 // refused reports whether records that may be a refusal (mayRefuse) count as one. They do if the server sent them
-// before it had the whole client flight, which ends at end. Otherwise the server must have owed tickets, and must
-// have closed before the client sent anything after the flight that it might have reacted to: a request, a
-// close_notify or a FIN. It must have closed by a FIN: the acknowledgement number of a RST is ignored, so data before
-// it may be missing from the capture.
+// before it had the whole client flight, which ends at end. Otherwise three conditions must be met. The server
+// owed tickets. It closed before the client sent anything after the flight to which the server might have reacted:
+// a request, a close_notify or a FIN. And it closed by a FIN: the acknowledgement number of a RST is ignored, so
+// the capture may lack data before the RST.
 func (f *serverFlight) refused(a *reaction, end int64, e ends) bool {
 	if a.alert.Ack != end {
 		return a.alert.Ack < end
@@ -121,19 +122,19 @@ func (f *serverFlight) refused(a *reaction, end int64, e ends) bool {
 	return owesTickets(f.t) && e.first.server && !e.first.reset && n > 0 && r[n-1].End <= end
 }
 
-// owesTickets reports whether a server that accepts the client usually sends it a ticket before anything else. It may
-// send none to a client that does not say how it would use one (RFC 8446, section 4.2.9), such as Go's without a
-// session cache.
+// owesTickets reports whether a server that accepts the client usually sends a ticket before anything else. It may
+// send none to a client that does not say how it would use a ticket (RFC 8446, section 4.2.9), such as Go's
+// without a session cache.
 func owesTickets(t *dissect.TLS) bool { return t.Hello != nil && t.Hello.TakesTickets() }
 
-// leftOpen reports whether a connection that ended without a server record after the client's flight may have had a
-// complete handshake, since either end may close after one.
+// leftOpen reports whether the handshake may have been complete, for a connection that ended and in which the
+// server sent no record after the client's flight. Either end may close right after a complete handshake.
 func leftOpen(t *dissect.TLS, f *flight, end int64, e ends) bool {
 	return !f.hollow && !f.refuses || served(t, end, e)
 }
 
-// closedAtOnce reports whether the server closed first, and within the time of a refusal after the client's flight,
-// which ends at end.
+// closedAtOnce reports whether the server closed first, and did so within the time of a refusal after the client's
+// flight. end is the end of the flight.
 func closedAtOnce(t *dissect.TLS, end int64, e ends) bool {
 	r, _ := t.Records(t.Client)
 	for _, x := range r {

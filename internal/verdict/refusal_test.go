@@ -8,10 +8,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// TestEarlyEnds checks TLS 1.3 connections that end soon after the client's flight. In nearly all of them the server
-// sends no record larger than an alert after it, so a server that sends no tickets may or may not have accepted the
-// client. A connection that may have been accepted must not be failed, and one that may have been refused must not be
-// mutual.
+// TestEarlyEnds checks TLS 1.3 connections that end soon after the client's flight. In nearly all of them the
+// server sends no record larger than an alert after the flight. So a server that sends no tickets may or may not
+// have accepted the client. A connection that may have been accepted must not be failed, and a connection that may
+// have been refused must not be mutual.
 func TestEarlyEnds(t *testing.T) {
 	const (
 		refused = "failed rejected"

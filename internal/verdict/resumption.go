@@ -43,8 +43,9 @@ const (
 	// ticket sizes for each.
 	maxClients = 8192
 	maxTickets = 8
-	// leastProof is the least size in bytes of a ticket that holds a certificate. Tickets without one have up to 256
-	// bytes (test/tlslab); Java's may have more, but then Java's tickets with a certificate are longer by its size.
+	// leastProof is the least size in bytes of a ticket that holds a certificate. Tickets without a certificate have
+	// up to 256 bytes (test/tlslab). Java's may be larger, but its tickets with a certificate are larger still, by the
+	// size of the certificate.
 	leastProof = 300
 	// maxServers bounds the servers remembered for a client, 32 bytes each.
 	maxServers = 16
@@ -52,8 +53,8 @@ const (
 	sweepEvery = 60 * 1e9
 )
 
-// client identifies the clients that a resumption of TLS 1.3 may inherit from. Behind SNAT many clients share an
-// address, so one whose handshake disagrees prevents inheritance for all.
+// client identifies the clients from which a resumption of TLS 1.3 may inherit. Behind SNAT many clients share an
+// address. If the handshake of one of them disagrees, no resumption inherits from any of them.
 type client struct {
 	addr   netip.Addr
 	zones  [2]flow.Zone // another network may use the same addresses
@@ -65,7 +66,7 @@ type client struct {
 // history holds the results of a client's full handshakes.
 type history struct {
 	auth     string
-	first    int64            // time of the first of the handshakes that agree
+	first    int64            // start of the first full handshake since the last disagreement expired, 1 if unknown; 0: none
 	last     int64            // start of the latest full handshake
 	disagree int64            // time of the latest handshake that did not agree, or was not accepted; 0: none
 	tickets  []ticketRecord   // records that may hold tickets that the server issued
@@ -102,9 +103,9 @@ func (o *Judged) server() netip.AddrPort {
 	return netip.AddrPortFrom(o.Destination.Addr, o.Destination.Port)
 }
 
-// noteOpen notes that a full TLS 1.3 handshake is in progress on c. Until it is understood, nobody inherits from its
-// client key: it may belong to another client behind the same address, whose tickets can arrive before the records
-// that decide the handshake.
+// noteOpen notes that a full TLS 1.3 handshake is in progress on c. Until the handshake is understood, nobody
+// inherits from its client key. The handshake may be another client's behind the same address, whose tickets can
+// arrive before the records that decide the handshake.
 func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 	server := t.Client.Other()
 	full := t.Server != nil && t.Server.TLS13() && !t.Server.PSK || t.Server == nil && (t.LostHandshake[server] || c.Undelivered(server))
@@ -128,8 +129,8 @@ func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 	}
 }
 
-// noteDone notes that the handshake of noteOpen is no longer in progress. If it was not understood, it counts as one
-// that disagrees.
+// noteDone notes that the handshake of noteOpen is no longer in progress. If the handshake was not understood, it
+// counts as one that disagrees.
 func (m *resumptions) noteDone(id uint64, at int64, understood bool) {
 	k, known := m.open[id]
 	if !known {
@@ -188,7 +189,8 @@ func (m *resumptions) inheritable(out *Judged, t *dissect.TLS) (*history, string
 	return p, "inherited_from_full_handshake"
 }
 
-// mayHaveForgotten reports whether a full handshake of a client may not have been remembered.
+// mayHaveForgotten reports whether the history may lack an earlier full handshake of the client, because the table
+// was full.
 func (m *resumptions) mayHaveForgotten(p *history, now int64) bool {
 	return m.unremembered[0] != 0 && p.first >= m.unremembered[0] && now-m.unremembered[1] <= ticketLifetime
 }
@@ -263,8 +265,8 @@ func (m *resumptions) rememberFull(h *handshake, out *Judged, t *dissect.TLS) {
 	p.addTickets(t)
 }
 
-// noteLostServerHello handles a ClientHello whose ServerHello was lost: its outcome is unknown, so it counts as a
-// handshake that disagrees.
+// noteLostServerHello handles a ClientHello whose ServerHello was lost. The outcome of the handshake is unknown,
+// so it counts as a handshake that disagrees.
 func (m *resumptions) noteLostServerHello(out *Judged, t *dissect.TLS) {
 	if out.MissedBytes == 0 && out.Destination.Packets > 0 {
 		return // there was no ServerHello

@@ -78,8 +78,8 @@ func TestInherited13(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
 }
 
-// TestResumedAndClosed checks the end of a resumption: an end that closes after a complete resumption may have wanted
-// no more, but an end that sends an alert refuses.
+// TestResumedAndClosed checks the end of a resumption. An end that closes after a complete resumption does not
+// show a failure, but an end that sends an alert refuses.
 func TestResumedAndClosed(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	s := newStory(t)
@@ -127,8 +127,8 @@ func TestSharedAddress(t *testing.T) {
 	})
 }
 
-// TestOpenHandshake checks a full handshake whose client authentication is still unknown. It may come from another
-// client behind the same address, whose ticket was already issued, so a resumption inherits nothing.
+// TestOpenHandshake checks a full handshake whose client authentication is still unknown. The handshake may be
+// another client's behind the same address, whose ticket was already issued. So a resumption inherits nothing.
 func TestOpenHandshake(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	open := func(s *story, packets string) (c *flow.Conn, w *player) {
@@ -175,8 +175,8 @@ func TestOpenHandshake(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "open_handshake")
 }
 
-// TestOtherPort checks that the same name at another port may be another server, which may have issued tickets before
-// the tap started.
+// TestOtherPort checks that the same name at another port counts as another server, which may have issued tickets
+// before the tap started.
 func TestOtherPort(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	s := newStory(t)
@@ -258,8 +258,8 @@ func TestNoTicket(t *testing.T) {
 	wants(t, s.see("10.0.0.1", other, hello{extensions: map[uint16]string{extPSK: "\x00\x05"}}, resumeFlight), verdict.TLS, verdict.AuthUnknown, "external_psk")
 }
 
-// TestEarlyAnswer checks that data that a server sends in response to early data, before it has the client's
-// Finished, proves nothing: whoever has seen early data can replay it.
+// TestEarlyAnswer checks data that a server sends in response to early data, before the server has the client's
+// Finished. Such data proves nothing, because anybody who has seen early data can replay it.
 func TestEarlyAnswer(t *testing.T) {
 	s := newStory(t)
 	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
@@ -285,9 +285,9 @@ func TestMemoryIsBounded(t *testing.T) {
 	wants(t, s.see("10.9.9.9", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
 }
 
-// TestOtherNameDisagrees checks that a full handshake without a certificate prevents inheritance for its address at
-// that server, whatever name and shape of hello its client chose, before or after the mutual one. It prevents nothing
-// for other addresses or servers.
+// TestOtherNameDisagrees checks that a full handshake without a certificate prevents inheritance for its address
+// at that server. It does so for any name and shape of hello that the client chose, before or after the mutual
+// handshake. It prevents nothing for other addresses or servers.
 func TestOtherNameDisagrees(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	other := hello{extensions: map[uint16]string{0: "\x00\x0e\x00\x00\x0bother.shape"}}

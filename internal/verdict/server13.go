@@ -12,7 +12,7 @@ type serverFlight struct {
 	records  []dissect.TLSRecord
 	complete bool   // no record of the server was lost
 	last     int    // index of the record with the server's Finished, or the earliest that may have it
-	most     int    // like last, but by all records of the server, whatever they acknowledge
+	most     int    // like last, but by all records of the server, regardless of their acknowledgements
 	request  string // withRequest, withoutRequest, or empty if unknown
 	own      int    // length of the record with its Finished, -1 if its flight was not understood
 	unit     int    // the greatest common divisor of the sizes (content, type and padding) of its first records
@@ -24,8 +24,8 @@ const (
 	withoutRequest = "server_flight_without_request"
 )
 
-// readServer reads the server's flight: the server's records that do not yet acknowledge the client's flight, which
-// ends at end (0: unknown).
+// readServer reads the server's flight: the server's records that do not yet acknowledge the client's flight. end
+// is the end of the client's flight, 0 if unknown.
 func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	r, complete := t.Records(t.Client.Other())
 	var buffer [4]int
@@ -59,10 +59,11 @@ func (f *serverFlight) read(r []dissect.TLSRecord, s suite) (last int, request s
 	return last, request
 }
 
-// finished searches for the server's Finished in a record of its own, directly after its CertificateVerify or, in a
-// resumption, its EncryptedExtensions. Four messages are EncryptedExtensions, Certificate, CertificateVerify and
-// Finished; a fifth is a CertificateRequest. A message that fills its record continues in the next one. s has the sizes
-// of the suite for a sender that does not pad, d its sizes for the kind of sender that is tried.
+// finished searches for the server's Finished in a record of its own. It directly follows the CertificateVerify
+// or, in a resumption, the EncryptedExtensions. A flight of four messages has EncryptedExtensions, Certificate,
+// CertificateVerify and Finished; a fifth message is a CertificateRequest. A message that fills its record
+// continues in the next one. s has the sizes of the suite for a sender that does not pad. d has its sizes for the
+// kind of sender that is tried.
 func (f *serverFlight) finished(r []dissect.TLSRecord, s, d suite) (last int, request string) {
 	if !d.fits(r) {
 		return 0, ""
@@ -119,10 +120,10 @@ func (m *messages) request() string {
 }
 
 // mayLackRequest reports whether the server's flight may have no CertificateRequest although its sizes look like a
-// flight with one, because the server fragments it by a limit of its own, or pads it. Then the client's sizes prove
-// nothing. The flight consists of the server's records before the one that acknowledges the first end bytes of the
-// client's stream. The flight cannot be checked if it is in one record, or in records of the largest size that the
-// protocol allows.
+// flight with one. This happens if the server fragments its flight by a limit of its own, or pads it. The client's
+// sizes then prove nothing. The flight consists of the server's records before the one that acknowledges the first
+// end bytes of the client's stream. A flight in one record, or in records of the largest size that the protocol
+// allows, cannot be checked.
 func (f *serverFlight) mayLackRequest(end int64, s suite) bool {
 	r := f.records
 	if i := slices.IndexFunc(r, func(r dissect.TLSRecord) bool { return r.Ack >= end }); i >= 0 {
@@ -180,8 +181,8 @@ func splitInFour(r []dissect.TLSRecord, s suite) bool {
 	return false
 }
 
-// reaction describes the server's records after the client's flight: how many have the size of an alert, how many may
-// be anything, and whether there is certainly more than an alert.
+// reaction describes the server's records after the client's flight: how many of them have the size of an alert,
+// how many may be anything, and whether there is certainly more than an alert.
 type reaction struct {
 	alerts, unclear int
 	data            bool
@@ -193,8 +194,8 @@ type reaction struct {
 // maxRefusal is the maximum number of records with which a server refuses a client, with a margin.
 const maxRefusal = 3
 
-// reaction examines the server's records after the client's flight, which ends at end. The server's own flight does
-// not count, and records that it pads to one block may be anything.
+// reaction examines the server's records after the client's flight. end is the end of that flight. The server's
+// own flight does not count. If the server pads its records to one block, they may be anything.
 func (f *serverFlight) reaction(end int64, s suite, e ends) (a reaction) {
 	if len(f.records) > 0 && f.records[0].Ack >= end {
 		return a // its flight cannot have followed the client's: acknowledgements are not reliable here
@@ -242,8 +243,8 @@ func (f *serverFlight) least(s suite) (n int, blocks bool) {
 	return n, blocks
 }
 
-// spokeBefore reports whether the server sent more than its flight before it acknowledged the client's flight, which
-// ends at end. RFC 8446, section 4.4.4 allows it, as 0.5-RTT data.
+// spokeBefore reports whether the server sent more than its flight before it acknowledged the client's flight. RFC
+// 8446, section 4.4.4 allows such 0.5-RTT data. end is the end of the client's flight.
 func (f *serverFlight) spokeBefore(end int64) bool {
 	return f.last+1 < len(f.records) && f.records[f.last+1].Ack < end
 }

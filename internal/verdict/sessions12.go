@@ -63,8 +63,8 @@ func (s *tlsSessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	h.because("inherited_from_full_handshake")
 }
 
-// remember stores the result of a full handshake under the ticket and session id that the server issues. A resumption
-// stores the result that it inherited, under its new ticket.
+// remember stores the result of a full handshake under the ticket and session id that the server issues. After a
+// resumption, it stores the inherited result under the new ticket.
 func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	if h.outcome != OutcomeEstablished {
 		return
@@ -86,8 +86,8 @@ func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	}
 }
 
-// distrust handles a full handshake with unknown result: later connections inherit nothing from a known TLS session
-// with the same ticket or id.
+// distrust handles a full handshake with unknown result. Later connections inherit nothing from a known TLS
+// session with the same ticket or id.
 func (s *tlsSessions) distrust(t *dissect.TLS) {
 	for _, k := range []tlsSessionKey{tlsSessionKey(t.NewTicket), idKey(t.Server.SessionID)} {
 		if x, ok := s.known[k]; ok {

@@ -27,9 +27,10 @@ const (
 	// (Ed25519).
 	verifyOver     = messageHeader + 4
 	leastSignature = 64
-	// leastX509 is the smallest certificate: X.509 with the shortest names and an Ed25519 key and signature. A smaller
-	// one is a raw public key (RFC 7250), or a compressed message (RFC 8879), which has a header of 12 bytes and a key
-	// and a signature that cannot be compressed. A ClientHello must offer either of these.
+	// leastX509 is the size in bytes of the smallest X.509 certificate, with the shortest names and an Ed25519 key and
+	// signature. A smaller entry is a raw public key (RFC 7250). A smaller message may be compressed (RFC 8879), with
+	// a header of 12 bytes, and a key and a signature that cannot be compressed. Both are possible only if the
+	// ClientHello offers them.
 	leastX509       = 170
 	leastRaw        = 44
 	leastCompressed = 12 + 32 + leastSignature

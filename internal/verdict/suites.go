@@ -18,7 +18,7 @@ const (
 )
 
 // cipherNames are the ciphers in the names of registered suites, the most frequent first. A suite counts as
-// encrypting by the name of its cipher, so a suite with a new kind of cipher is unfamiliar.
+// encrypting if its name contains one of these. So a suite with a new kind of cipher is unfamiliar.
 var cipherNames = [...]string{"AES_", "CHACHA20", "3DES", "RC4_", "CAMELLIA", "ARIA", "_DES", "RC2_", "IDEA", "SEED", "SM4", "AEGIS", "KUZNYECHIK", "MAGMA", "_28147_"}
 
 // privateSuites are suites of TLS stacks that are not in the registry, or whose registered name does not show what
@@ -71,8 +71,8 @@ func cipheringOf(suite uint16) ciphering {
 	return unfamiliar
 }
 
-// chosenCiphering returns what the server's suite does. If its hello was not captured, it returns leavesPlain if the
-// client offered no other suites, and encrypts otherwise.
+// chosenCiphering returns what the server's suite does. If the ServerHello was not captured, it returns
+// leavesPlain if the client offered only suites that do not encrypt, and encrypts otherwise.
 func chosenCiphering(t *dissect.TLS) ciphering {
 	switch {
 	case t.Server == nil && offersPlainOnly(t):
@@ -102,8 +102,8 @@ func offersPlainOnly(t *dissect.TLS) bool {
 	return some
 }
 
-// noSuite reports whether a server must not choose this number: signals (RFC 5746, section 3.3, RFC 7507) and the
-// values reserved by RFC 8701.
+// noSuite reports whether a number is not a suite, so that a server must not choose it. Such numbers are signals
+// (RFC 5746, section 3.3, RFC 7507) and the values that RFC 8701 reserves.
 func noSuite(suite uint16) bool {
 	return suite == 0x00ff || suite == 0x5600 || suite&0x0f0f == 0x0a0a && suite>>8 == suite&0xff
 }

@@ -156,7 +156,7 @@ type ends struct {
 	reset          bool  // either side sent a RST
 	serverReset    bool  // the server sent a RST
 	first          end   // the FIN or RST that was sent first
-	blind          bool  // absence proves nothing: bytes were lost, have not arrived yet or could not be read, or one direction is missing
+	blind          bool  // absence proves nothing: bytes were lost, have not arrived yet or could not be read, or one direction was not captured
 	lasted         int64 // ns from the first packet to the latest
 	sent           int64 // bytes of the client's stream
 }
@@ -202,7 +202,8 @@ func recordsLost(s *dissect.Session, t *dissect.TLS) bool {
 // over reports whether no more handshake messages can come.
 func (e ends) over() bool { return e.server || e.client }
 
-// fail sets the outcome of a handshake that did not finish. Messages that were not captured are not called absent.
+// fail sets the outcome of a handshake that did not finish. It never concludes that a message was not sent if the
+// message may have been lost.
 func (h *handshake) fail(t *dissect.TLS, e ends) {
 	if a, ok := fatalAlert(t); ok {
 		h.outcome, h.alert = OutcomeRejected, iana.AlertName(a.Description)

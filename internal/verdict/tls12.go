@@ -73,9 +73,9 @@ func observe12(h *handshake, t *dissect.TLS) {
 	}
 }
 
-// unproved returns the reason why a client's certificate does not count, empty if it does: the server did not request
-// it, or no CertificateVerify shows that the client has its key (RFC 5246, section 7.4.8). Messages that were lost
-// count as sent.
+// unproved returns the reason for which a client's certificate does not count, empty if it counts. Either the
+// server did not request it, or no CertificateVerify shows that the client has its key (RFC 5246, section 7.4.8).
+// Messages that were lost count as sent.
 func unproved(t *dissect.TLS) string {
 	switch {
 	case !t.CertificateRequest && !t.LostHandshake[t.Client.Other()]:

@@ -77,8 +77,8 @@ func setFailure(h *handshake, t *dissect.TLS, e ends, ended bool) {
 	h.decided = h.outcome != OutcomeIncomplete || ended
 }
 
-// setOutcome sets the outcome. A handshake is established only by data that the server sends after the client's
-// flight, since a server refuses a certificate by an encrypted alert.
+// setOutcome sets the outcome. Only data that the server sends after the client's flight establishes a handshake,
+// because a server refuses a certificate by an encrypted alert.
 func setOutcome(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool) {
 	end := f.end
 	if end == 0 {

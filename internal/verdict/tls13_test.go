@@ -10,8 +10,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Flights of Go and Envoy with suite 0x1301 (Finished of 53 bytes, empty Certificate of 25): the server's flight with
-// a CertificateRequest and without, in records of their own or in one record, and its tickets.
+// Flights of Go and Envoy with suite 0x1301, which has a Finished of 53 bytes and an empty Certificate of 25.
+// There are the server's flights with a CertificateRequest and without, in separate records or in one record, and
+// the server's tickets.
 const (
 	goAsks    = "S 27 130 519 97 53 | "
 	goAsksNot = "S 27 519 97 53 | "
@@ -200,7 +201,7 @@ func TestFlights(t *testing.T) {
 }
 
 // TestAcknowledgedFlight checks a client that offers no early data and still sends protected records before the
-// ServerHello: it follows no rule, so its flight is not interpreted.
+// ServerHello. The client does not follow the rules, so its flight is not interpreted.
 func TestAcknowledgedFlight(t *testing.T) {
 	w := &player{t: t}
 	*w = *newPlayer(t, hello{}, hello{})

@@ -6,12 +6,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Anybody can send forged segments to a pod. They belong to no connection: the pod replies to each with a RST, and
-// nobody reads their payload. So they are judged neither plaintext nor TLS. For a while, nothing is settled before the
-// other end's first packet is captured, since that packet decides.
+// Anybody can send forged segments to a pod. Such segments belong to no connection: the pod replies to each with a
+// RST, and nobody reads their payload. So they are judged neither plaintext nor TLS. For a while, no verdict
+// settles before the other end's first packet is captured, because that packet decides.
 //
-// If only one direction is captured, there is no RST either. Such a connection is judged by that direction once it is
-// past these bounds, or has ended.
+// If only one direction is captured, there is no RST either. A connection that is past these bounds, or has ended,
+// is judged by the captured direction.
 const (
 	aloneMost = 16                     // packets that the kernel may show in one batch before the replies: net.core.gro_normal_batch is 8
 	aloneWait = int64(1 * time.Second) // ns since the first packet
@@ -23,8 +23,8 @@ func turnedAway(c *flow.Conn) bool {
 	return alone && resets > 0 && packets <= resets+aloneMost
 }
 
-// MayBeTurnedAway reports whether no packet of the other end was captured yet, and that end may still reply with RSTs
-// only. Nothing is settled until then.
+// MayBeTurnedAway reports whether no packet of the other end was captured yet, and that end may still reply with
+// RSTs only. While it returns true, no verdict settles.
 func MayBeTurnedAway(c *flow.Conn) bool {
 	packets, resets, alone := c.OneSided()
 	return alone && resets == 0 && packets < aloneMost && c.Last-c.First < aloneWait

@@ -59,7 +59,7 @@ type Judged struct {
 	Interface   string // name of the capturing interface, empty if unknown
 	Start, Last int64  // ns since the epoch
 	Ended       bool   // the connection has left the table
-	Settled     bool   // the verdict does not change if the connection goes on as it began
+	Settled     bool   // the verdict does not change unless the connection continues differently than it began
 	State       string // Zeek's conn_state
 	Transport   string // "tcp" or "udp"
 	Source      Endpoint

@@ -6,10 +6,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// unansweredHello reports whether a ClientHello followed other bytes, and the server, whose bytes were all captured,
-// did not reply with TLS. Such a hello does not change the judgement of the earlier bytes. unansweredHello returns
-// false if the earlier bytes were only the negotiation of a known protocol, and an alert ends the handshake or a reply
-// may still come.
+// unansweredHello reports whether a ClientHello followed other bytes, and the server did not reply with TLS
+// although all its bytes were captured. Such a hello does not change the judgement of the earlier bytes. If the
+// earlier bytes were only the negotiation of a known protocol, unansweredHello returns false while a reply may
+// still come, and after an alert that ends the handshake.
 func unansweredHello(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
 	if kind, _ := s.Preceded(); kind == dissect.KindNone || t == nil || s.AnsweredInPlaintext() || t.Over != tlsmsg.OverTCP {

@@ -2,10 +2,10 @@ package verdict
 
 import "net/netip"
 
-// unprovenClients remembers full handshakes of TLS 1.3 that proved no client certificate, by the addresses of both
-// ends only. Nobody behind such a client address inherits a certificate at that server. SNI and the shape of a
-// ClientHello do not count, because the client chooses them, and may choose others when it resumes (RFC 8446, section
-// 4.6.1 lets it change its SNI).
+// unprovenClients remembers full handshakes of TLS 1.3 in which no client certificate was proved, by the addresses
+// of both ends only. No client at such an address inherits a certificate at that server. SNI and the shape of a
+// ClientHello do not count, because the client chooses them, and may choose others when it resumes (RFC 8446,
+// section 4.6.1 lets it change its SNI).
 type unprovenClients struct {
 	seen         map[pair]int64 // time of the latest such handshake, ns since the epoch
 	unremembered int64          // latest time that a handshake was not remembered because the table was full; 0: never
@@ -23,7 +23,7 @@ type pair struct {
 
 func (o *Judged) pair() pair { return pair{o.Source.Addr, o.server()} }
 
-// note records that the client of o proved no certificate, or may have proved none.
+// note records that the client of o did not prove, or may not have proved, that it has a certificate.
 func (w *unprovenClients) note(o *Judged) {
 	k := o.pair()
 	if _, known := w.seen[k]; !known && len(w.seen) >= maxUnproven {

@@ -12,8 +12,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// suiteCases maps suites that a server may choose to the verdict on a handshake in which the client presented a
-// certificate.
+// suiteCases maps suites that a server may choose to the expected verdict, for a handshake in which the client
+// presented a certificate.
 var suiteCases = map[uint16]verdict.Verdict{
 	0xff87: verdict.Plaintext, 0x0082: verdict.Plaintext, 0x0083: verdict.Plaintext, 0x001c: verdict.Plaintext, 0x00fe: verdict.Plaintext, 0x002e: verdict.Plaintext,
 	0x0047: verdict.Unknown, 0x1399: verdict.Unknown, 0xff00: verdict.Unknown, 0xff86: verdict.Unknown, 0xc0fe: verdict.Unknown,
@@ -35,7 +35,7 @@ func checkSuite(t *testing.T, name string, suite uint16, want verdict.Verdict, g
 	}
 }
 
-// TestUnfamiliarSuites checks that a suite that is not known to encrypt never means mutual TLS, over TCP and UDP,
+// TestUnfamiliarSuites checks suites that are not known to encrypt. They never mean mutual TLS, over TCP or UDP,
 // even if the client presented a certificate.
 func TestUnfamiliarSuites(t *testing.T) {
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
@@ -97,8 +97,8 @@ func TestTextUnderUnfamiliarSuite(t *testing.T) {
 	}
 }
 
-// TestOffersPlainOnly checks that a client that offers only suites without encryption speaks plaintext, over TCP and
-// UDP, if the ServerHello was not captured.
+// TestOffersPlainOnly checks a client that offers only suites without encryption. Over TCP and UDP, its connection
+// is plaintext even if the ServerHello was not captured.
 func TestOffersPlainOnly(t *testing.T) {
 	suites := func(all ...uint16) (out string) {
 		for _, s := range all {
