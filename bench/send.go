@@ -86,8 +86,8 @@ func send(args []string) error {
 const floodBytes = 120
 
 const (
-	// exchanged is the number of frames that client and server send alternately at the start of each flooded connection. They are
-	// enough for the tap to recognize TLS mid-stream.
+	// exchanged is the number of frames that client and server send alternately at the start of each flooded
+	// connection. So many frames let the tap recognize TLS mid-stream.
 	exchanged = 8
 	// ackInterval is the distance between acknowledgements by the pod. After the first exchanged frames, every
 	// ackInterval-th frame is an acknowledgement such as the pod's kernel would send. All others are the client's.

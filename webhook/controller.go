@@ -109,9 +109,8 @@ func (d *dryRunner) next(namespace string) time.Duration {
 // queue is the work queue of a controller that reconciles namespaces.
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// register adds the controller to the manager. own lists the webhook's own configurations, whose
-// changes start no dry runs. policies reports whether the API server has ValidatingAdmissionPolicies
-// (since 1.30).
+// register adds the controller to the manager. own lists the webhook's own configurations, because changes of these
+// start no dry runs. policies reports whether the API server has ValidatingAdmissionPolicies (since 1.30).
 func (d *dryRunner) register(mgr manager.Manager, own []string, policies bool) error {
 	everywhere := false
 	b := builder.ControllerManagedBy(mgr).Named("profiles").

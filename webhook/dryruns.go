@@ -334,7 +334,8 @@ func unverifiable(err error) bool {
 		apierrors.IsForbidden(err) && strings.Contains(text, `cannot create resource "pods"`)
 }
 
-// bySecurityLevel returns why Pod Security would refuse the tap at the level in the namespace's label, or "".
+// bySecurityLevel returns why Pod Security would refuse the tap, or "". The namespace's label sets the level of Pod
+// Security.
 func bySecurityLevel(labels map[string]string, pod *corev1.Pod) string {
 	const label = "pod-security.kubernetes.io/enforce"
 	c, _ := tapOf(pod)

@@ -156,7 +156,8 @@ func (w window) configData(ours map[string]bool, now time.Time) map[string]strin
 	return data
 }
 
-// write applies the webhook's keys to the ConfigMap. Keys that it wrote before and that are not in data any more are removed.
+// write applies configData to the ConfigMap. It removes keys that the webhook wrote before and that configData no
+// longer has.
 func (t *expiry) write(ctx context.Context, object *corev1.Namespace, config *corev1.ConfigMap, w window, now time.Time) error {
 	data := w.configData(ownKeys(config), now)
 	want := ac.ConfigMap(*t.namespaces.cfg.Settings.ConfigMap, object.Name).WithData(data)

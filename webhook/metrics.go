@@ -5,7 +5,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// The webhook's metrics. They are in controller-runtime's registry, next to its own metrics.
+// The webhook's metrics. They are in the registry of controller-runtime, next to the metrics of controller-runtime
+// itself.
 var (
 	injections = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "meshtls_tap_injections_total",

@@ -58,8 +58,8 @@ func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, er
 	return n.view(ctx, &object)
 }
 
-// isFresh reports whether the API server has confirmed that the cached version of the namespace is current. This
-// saves requests if pods request taps themselves, because most of their namespaces do not have the label.
+// isFresh reports whether the API server has confirmed that the cached version of the namespace is current. It saves
+// requests if pods request taps themselves: most namespaces of such pods do not have the label.
 func (n *namespaces) isFresh(object *corev1.Namespace) bool {
 	version, ok := n.confirmed.Load(object.Name)
 	return ok && version == object.ResourceVersion

@@ -31,8 +31,8 @@ type quotas struct {
 	turns map[string]*turns // by namespace
 }
 
-// turns are the readings of one namespace. A caller that arrives during a reading waits for the next one, which all
-// such callers share.
+// turns are the readings of one namespace. Callers that arrive during a reading wait for the next reading, and share
+// it.
 type turns struct{ running, next *turn }
 
 // turn is one reading, running or done.
@@ -114,8 +114,8 @@ func (q *quotas) read(ctx context.Context, namespace string) (*reading, error) {
 	}
 }
 
-// run does a turn after the one before has ended. It takes at most mostQuotaWait, so that a reading that hangs does
-// not delay later ones.
+// run does a turn after the previous turn has ended. A turn takes at most mostQuotaWait, so that a reading that hangs
+// does not delay later ones.
 func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mine *turn) {
 	if before != nil {
 		<-before.done

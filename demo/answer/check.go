@@ -106,8 +106,8 @@ func (w *walk) checkBroker() {
 	w.expect("findings on the broker", 1, len(w.toBroker(w.findings)))
 }
 
-// checkCaptures compares the records that tap read makes from tcpdump's captures with the live ones. They must agree
-// about each connection to httpbin.
+// checkCaptures compares the records that tap read makes from tcpdump's captures with the live records. For each
+// connection to httpbin both must agree.
 func (w *walk) checkCaptures() {
 	for _, pod := range pods {
 		for _, iface := range []string{"eth0", "lo"} {

@@ -161,8 +161,8 @@ func covers(list, port string) bool {
 	return false
 }
 
-// exclude returns the annotations that exclude the brokers' ports from the pod's mesh, or nil. They apply to all of
-// the pod's traffic to these ports.
+// exclude returns the annotations that exclude the brokers' ports from the pod's mesh, or nil. The mesh then ignores
+// all of the pod's traffic to these ports.
 func (r *run) exclude() map[string]string {
 	ports := r.cfg.Settings.kafkaPorts()
 	m := r.declared()

@@ -32,7 +32,7 @@ const (
 	annotationPort   = "prometheus.io/port"
 )
 
-// probed returns the ports and paths of the pod's probes, as PORT[/PATH], in the order of its containers.
+// probed returns the ports and paths of the pod's probes, as PORT[/PATH], in the order of the containers.
 func (p *pod) probed() []string {
 	var out []string
 	p.each(func(c *container) {

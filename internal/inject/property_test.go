@@ -72,8 +72,8 @@ func lacks(a, b any, path string) string {
 	return ""
 }
 
-// mayChange reports whether the webhook may change an annotation in this way: it is the webhook's own, or a list that
-// only gets more items.
+// mayChange reports whether the webhook may change the annotation key from before to after. It may if the annotation is
+// its own, or a list that only gets more items.
 func mayChange(key string, before, after any) bool {
 	if key == Prefix+AnnotationStatus {
 		return true

@@ -33,7 +33,7 @@ type Directory struct {
 	Size resource.Quantity `json:"size"` // size of the data that the tap keeps there; the volume's limit is twice as high
 }
 
-// Kafka names Secrets and ConfigMaps of the tapped namespace with credentials. They need not exist.
+// Kafka names the Secrets and ConfigMaps with credentials, in the tapped namespace. These objects need not exist.
 type Kafka struct {
 	CA                *Key         `json:"ca,omitempty"`
 	ClientCertificate *Certificate `json:"clientCertificate,omitempty"`

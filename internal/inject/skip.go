@@ -31,7 +31,7 @@ const (
 	ReasonWindows       Reason = "windows"
 	ReasonOff           Reason = "turned_off"     // the namespace's ConfigMap turns its taps off
 	ReasonExpired       Reason = "expired"        // the tap's end has passed
-	ReasonJob           Reason = "job"            // the pod is meant to complete, which a tap that is an ordinary container would prevent
+	ReasonJob           Reason = "job"            // the pod is meant to complete, but a tap in an ordinary container would keep the pod running
 	ReasonOldKubelets   Reason = "old_kubelets"   // a node's kubelet is too old for native sidecars
 	ReasonImageUnproven Reason = "image_unproven" // no image has run successfully yet
 	ReasonRefused       Reason = "refused"        // a policy of the cluster refuses the pod with a tap

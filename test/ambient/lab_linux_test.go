@@ -70,7 +70,7 @@ type lab struct {
 	folder string // the captures are stored here
 }
 
-// newLab creates the node. If the test has no right to do so, it is skipped.
+// newLab creates the node. It skips a test that has no right to create network namespaces.
 func newLab(t *testing.T, folder string) *lab {
 	t.Helper()
 	requireLab(t)

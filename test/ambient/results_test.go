@@ -20,7 +20,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the lab's tables, captures and their truth")
 
-// Possible truths about a connection. They come from the logs of the processes that owned its sockets.
+// Possible truths about a connection. The truth comes from the logs of the processes that owned the connection's
+// sockets.
 const (
 	truthMutual  = "mutual TLS" // followed by the peer's account
 	truthPod     = "plaintext in the pod"

@@ -10,7 +10,7 @@ import (
 )
 
 // settings make tshark identify protocols by content before it considers ports, put segments in order, and read a
-// capture twice. So facts from later packets are known at earlier ones.
+// capture twice. After the second reading, the output for a packet includes facts from later packets.
 var settings = []string{
 	"-n", "-2",
 	"-o", "tcp.try_heuristic_first:TRUE", "-o", "udp.try_heuristic_first:TRUE",

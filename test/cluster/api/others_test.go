@@ -25,7 +25,7 @@ type op struct {
 	Value any    `json:"value"`
 }
 
-// mutator installs another webhook. The API server calls it for the pods of one namespace.
+// mutator installs another webhook, which the API server calls for the pods of one namespace.
 func mutator(t *testing.T, c *kit.Cluster, name, namespace string, mutate func(*corev1.Pod) []op) {
 	t.Helper()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +85,8 @@ func again(name string) string {
 	return "IfNeeded"
 }
 
-// sidecar adds a native sidecar before the other init containers, as meshes do. It adds it only once.
+// sidecar adds a native sidecar before the other init containers, as meshes do. A pod that has the sidecar already
+// stays unchanged.
 func sidecar(name string) func(*corev1.Pod) []op {
 	return func(p *corev1.Pod) []op {
 		if found, _ := kit.Container(p, name); found != nil {

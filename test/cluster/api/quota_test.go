@@ -111,8 +111,8 @@ func (d *deployment) resize(t *testing.T, set int, replicas int32) {
 	}
 }
 
-// fill creates the missing pods of a ReplicaSet as a controller does, in concurrent batches that double in size. When
-// a pod is refused, it starts again with a batch of one pod, at most six times in all.
+// fill creates the missing pods of a ReplicaSet as a controller does, in concurrent batches that double in size. When a
+// pod is refused, fill starts again with a batch of one pod. It starts at most six times in all.
 func (d *deployment) fill(t *testing.T, set, want int) {
 	t.Helper()
 	set0 := d.sets[set]

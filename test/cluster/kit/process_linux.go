@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Start starts a program. The program ends at the end of the test, or when the test process dies. stop sends it a
-// signal and waits until it has ended.
+// Start starts a program. The program ends at the end of the test, or when the test process dies. stop sends the
+// program a signal and waits until it has ended.
 func Start(t testing.TB, cmd *exec.Cmd) (stop func(syscall.Signal) error) {
 	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -198,8 +198,7 @@ func IsReady(p *corev1.Pod) bool {
 	return false
 }
 
-// Container returns the container of a pod that has the given name, or nil. init reports whether it is an init
-// container.
+// Container returns the pod's container with the given name, or nil. init reports whether it is an init container.
 func Container(p *corev1.Pod, name string) (container *corev1.Container, init bool) {
 	for i := range p.Spec.InitContainers {
 		if p.Spec.InitContainers[i].Name == name {

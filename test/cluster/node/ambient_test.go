@@ -184,7 +184,7 @@ func (w *ambient) checkFlows(t *testing.T) {
 		r, ok := flows[s]
 		delete(flows, s)
 		if e.Server == brokerTLS && (!ok || r.Meshtls.Verdict == "" || r.Meshtls.Verdict == "unknown") {
-			continue // the tap does not capture this socket because it is its own, or it ended before the verdict
+			continue // the socket is the tap's own, which it does not capture, or the tap ended before the verdict
 		}
 		if want := w.wrong(&e, &r); want != "" {
 			t.Errorf("%s: %s %s > %s: want %s, have %s", e.Pod, e.Kind, e.Client, e.Server, want, cmp.Or(r.line, "no flow"))

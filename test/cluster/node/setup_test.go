@@ -87,8 +87,8 @@ func install(t *testing.T, c *kit.Cluster) {
 	t.Logf("helm test: pods are tapped after %v", since())
 }
 
-// changes records that a test changes the release without calling installed. Such a test must call it. The next test
-// then upgrades the release to its own values.
+// changes records that a test changes the release without calling installed. A test that does so must call changes. The
+// next test then upgrades the release to its own values.
 func changes() {
 	product.Lock()
 	product.unknown = true

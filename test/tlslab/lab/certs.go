@@ -37,8 +37,8 @@ type authority struct {
 	up   *authority
 }
 
-// identities lists the certificates. The columns are its name, the kind of its key, its authority, and whether it has
-// expired.
+// identities lists the certificates. The columns are the name, the kind of key, the authority, and whether the
+// certificate has expired.
 var identities = []struct {
 	name, key, issuer string
 	expired           bool

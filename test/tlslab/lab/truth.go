@@ -148,8 +148,8 @@ func yes(b bool) string {
 	return "no"
 }
 
-// chain returns the size in bytes of the certificates that the client presented, or 0 if it is unknown. It follows
-// from their number if the server counts them, otherwise from the size of the Certificate message.
+// chain returns the size in bytes of the certificates that the client presented, or 0 if it is unknown. If the server
+// counts the certificates, the size follows from their number, otherwise from the size of the Certificate message.
 func (c *certificates) chain(name string, s seen, old bool) int {
 	sum, over, entry := 0, 8, 5
 	if old {

@@ -1,4 +1,4 @@
-// Command schemas writes JSON schemas for kubeconform, so that it needs no network.
+// Command schemas writes JSON schemas for kubeconform, so that kubeconform needs no network.
 //
 //	schemas FOLDER SWAGGER.JSON [CRD.YAML...]
 //
