@@ -129,7 +129,7 @@ func (s *plainLayer) endFrame(side Side, r *http2Reader) bool {
 	return s.headerBlock(side, r)
 }
 
-// headerBlock processes a complete header block. It reports whether another one is needed.
+// headerBlock processes a complete header block. It reports whether another block is needed.
 func (s *plainLayer) headerBlock(side Side, r *http2Reader) (again bool) {
 	if s.http == nil {
 		s.http = s.pool.http()

@@ -72,7 +72,7 @@ func (t *tdsLayer) packet() {
 }
 
 // tdsPayload processes a part of a packet's payload. TLS begins with a handshake record. The options of a PRELOGIN never look like the
-// start of one.
+// start of a handshake record.
 func (s *Session) tdsPayload(side Side, offset int64, b []byte, ack int64) {
 	st := &s.sides[side]
 	t := &st.p.tds

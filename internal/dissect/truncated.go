@@ -1,8 +1,8 @@
 package dissect
 
 // Truncated notes that the n bytes before offset were sent, but not captured because of a snap length or a filter. Within a protected
-// record, and after recognized plaintext, they are not needed. Elsewhere they count as missing, unless bulk is set. bulk means that the
-// filter passed on everything that can matter; then only the position in the record layer is lost.
+// record, and after recognized plaintext, these bytes are not needed. Elsewhere they count as missing, unless bulk is set. bulk means that
+// the filter passed on everything that can matter. Then only the position in the record layer is lost.
 func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 	st := &s.sides[side]
 	if s.dns != nil {

@@ -130,8 +130,8 @@ func textPacket(b []byte) bool {
 	return len(b) >= protocols.MinText && allText(b[:min(len(b), protocols.SampleSize)])
 }
 
-// foreign returns the rest of a datagram, from the first part that is neither DTLS or QUIC nor a protocol that shares ports with them (RFC
-// 7983, RFC 9443). If QUIC's fixed bit is cleared (RFC 9287), only plaintext of a known protocol counts as foreign.
+// foreign returns the rest of a datagram, from the first part that does not belong to DTLS, QUIC or a protocol that shares ports with them
+// (RFC 7983, RFC 9443). If QUIC's fixed bit is cleared (RFC 9287), only plaintext of a known protocol counts as foreign.
 func (f *Tail) foreign(b []byte) []byte {
 	switch {
 	case len(b) == 0 || f.over == tlsmsg.OverQUIC && (b[0]&0x40 != 0 || !plainPacket(b)):

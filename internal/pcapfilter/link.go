@@ -205,8 +205,7 @@ var tagTypes = []uint32{wire.EtherVLAN, wire.EtherQinQ, wire.EtherOldQinQ}
 // tagSize is the size of a VLAN tag in bytes.
 const tagSize = 4
 
-// vlan tests for a VLAN tag. Conditions after it in the expression apply to the headers after
-// the tag.
+// vlan tests for a VLAN tag. Later conditions in the expression apply to the headers after the tag.
 func (g *generator) vlan(n *vlan, yes, no Label) {
 	switch {
 	case !g.needsEthernet(n.at, "VLAN tags"):
@@ -229,7 +228,7 @@ func (g *generator) vlan(n *vlan, yes, no Label) {
 }
 
 // outerTag tests for the first VLAN tag of a live packet. The kernel may have removed the tag
-// from the packet's bytes; if not, the headers after it are shifted.
+// from the packet's bytes. If the tag is still there, the headers after it are shifted.
 func (g *generator) outerTag(n *vlan, yes, no Label) {
 	taken, left, moved, id := g.Label(), g.Label(), g.Label(), g.Label()
 	g.emit(classLD|modeABS|sizeB, ancillaryHasVLAN)

@@ -77,7 +77,7 @@ type (
 		at       int
 	}
 
-	// vlan is an outer VLAN tag. Conditions after it apply to the headers after the tag.
+	// vlan is an outer VLAN tag. Later conditions apply to the headers after the tag.
 	vlan struct {
 		id    uint32
 		hasID bool
