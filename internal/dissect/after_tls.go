@@ -64,8 +64,8 @@ func (s *tlsLayer) endsAt(side Side, had int, data []byte) bool {
 	return done && had == 0 && anyHello(data)
 }
 
-// endTLS notes that a side's TLS has ended at an offset. head and then data are the bytes from that offset on; head came in earlier calls.
-// sure reports whether a record was expected at that offset.
+// endTLS notes that a side's TLS has ended at an offset. The bytes from that offset on are head, which came in earlier calls, followed by
+// data. sure reports whether a record was expected at that offset.
 func (s *afterLayer) endTLS(side Side, offset int64, head, data []byte, ack int64, sure bool) {
 	st := &s.sides[side]
 	st.ended = true

@@ -45,7 +45,7 @@ func drip(s *Session, side Side, b []byte, size int) {
 	}
 }
 
-// hugeHello returns a ClientHello of size bytes without its last bytes. It consists of suites, extensions, groups and ALPN names.
+// hugeHello returns a ClientHello whose body has size bytes: many cipher suites, empty extensions and ALPN names, and one long extension.
 func hugeHello(size int) []byte {
 	body := append([]byte{3, 3}, make([]byte, 32)...)
 	body = append(body, 0)

@@ -154,7 +154,7 @@ func TestAnswersComeFromTheOtherEnd(t *testing.T) {
 	}
 }
 
-// TestQuestionsAreBounded checks that a new question replaces the oldest one if there are too many.
+// TestQuestionsAreBounded checks that a new question replaces the oldest one if too many questions wait for an answer.
 func TestQuestionsAreBounded(t *testing.T) {
 	s := New()
 	for i := range maxQuestions + 1 {

@@ -110,8 +110,8 @@ func foldsTo(b []byte, name string) bool {
 	return true
 }
 
-// httpPart processes a part of a line; ended reports whether it is the last one. It returns the stored part of the line so far, which is
-// valid until the next call. A line in one piece is not copied.
+// httpPart processes a part of a line; ended reports whether the part is the last one of the line. It returns the stored part of the line
+// so far, which is valid until the next call. A line in one piece is not copied.
 func (s *plainLayer) httpPart(r *httpReader, part []byte, ended bool) (line []byte) {
 	if r.skip {
 		return r.line
@@ -141,7 +141,7 @@ func (s *plainLayer) httpPart(r *httpReader, part []byte, ended bool) (line []by
 	return line
 }
 
-// httpLine processes a complete line; line is the part that httpPart stored. It reports whether the header ends there.
+// httpLine processes a complete line; line is the part that httpPart stored. It reports whether the header ends with the line.
 func (s *plainLayer) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	blank, whole := len(line) == 0 && !r.skip, !r.skip

@@ -214,7 +214,8 @@ func TestSecretsAreNotKept(t *testing.T) {
 	}
 }
 
-// TestHTTP2BlockOfReferences checks that a header block that refers to one long field thousands of times costs no more than its size.
+// TestHTTP2BlockOfReferences checks the memory for a header block that refers to one long field thousands of times: at most 16 times
+// the size of the block.
 func TestHTTP2BlockOfReferences(t *testing.T) {
 	var block bytes.Buffer
 	block.WriteByte(0x82) // :method GET

@@ -29,8 +29,8 @@ func (s *plainLayer) OneRequest() bool {
 	return s.http != nil && s.http.Method != "" && !s.strayed && !s.finished && !s.failed
 }
 
-// Asking reports whether the originator's first HTTP request has begun, or may have begun, and is incomplete. Its path or its user agent is
-// then unknown. A header longer than 64 KiB does not count as a request.
+// Asking reports whether the originator's first HTTP request has begun, or may have begun, and is incomplete. The request's path or user
+// agent is then unknown. A header longer than 64 KiB does not count as a request.
 func (s *plainLayer) Asking() bool {
 	st := &s.sides[Originator]
 	if st.p == nil || s.strayed || s.finished || s.failed {

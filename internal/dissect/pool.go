@@ -124,7 +124,7 @@ func (m *Pool) tls() *TLS {
 	return reuse(&m.facts)
 }
 
-// lineReader returns a reader of a header of HTTP/1. again reports whether it is not the side's first header.
+// lineReader returns a reader of a header of HTTP/1. again reports whether the side has sent a header before.
 func (m *Pool) lineReader(again bool) *httpReader {
 	if m == nil {
 		return &httpReader{again: again}

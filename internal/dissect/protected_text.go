@@ -22,7 +22,7 @@ const (
 // textRun follows text through the records of a direction. An explicit nonce, an initialization vector or a message authentication code
 // ends a run; the next run can begin after it.
 type textRun struct {
-	ascii, all int // bytes of the run so far: only of ASCII text, and of any text
+	ascii, all int // lengths of the current runs: of ASCII text only, and of any text
 	rune       [utf8.UTFMax]byte
 	pending    int // bytes of rune, which is an incomplete character
 }

@@ -78,8 +78,8 @@ type longHeader struct {
 	end      int // offset right after the packet
 }
 
-// readLongHeader parses the header of a packet. ok is false if it is not a long header of a known version. If the packet is truncated,
-// h.end is beyond the end of b.
+// readLongHeader parses the header of a packet. ok is false if the header is not a long header of a known version. If the packet is
+// truncated, h.end is beyond the end of b.
 func readLongHeader(b []byte) (h longHeader, ok bool) {
 	s := cryptobyte.String(b)
 	var first, n uint8

@@ -9,7 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestProtocols checks that each protocol is recognized from both ends, in one piece and in pieces, and that look-alikes are not.
+// TestProtocols checks that each protocol is recognized from both ends, in one piece and in pieces. Similar bytes that do not belong to
+// the protocol must not be recognized.
 func TestProtocols(t *testing.T) {
 	for _, c := range capturetest.ProtocolSamples {
 		for _, size := range []int{1 << 16, 3, 1} {

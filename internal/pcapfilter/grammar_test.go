@@ -59,8 +59,8 @@ func (g *grammar) maybeNot() string {
 	return pick(g.Rand, []string{"", "", "", "not ", "! "})
 }
 
-// operand returns one operand, and a function that returns further addresses or numbers for its
-// qualifiers.
+// operand returns one operand. takeOver returns further addresses or numbers that inherit the
+// qualifiers of the operand; it is nil if there are no qualifiers.
 func (g *grammar) operand(depth int) (text string, takeOver func() string) {
 	not := g.maybeNot()
 	switch n := g.IntN(12); {

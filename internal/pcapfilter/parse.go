@@ -201,8 +201,8 @@ func (p *parser) unit(q qualifiers) thing {
 	return thing{}
 }
 
-// group reads an expression in parentheses. After it, a number or an address inherits the
-// qualifiers from before it.
+// group reads an expression in parentheses. After the closing parenthesis, a number or an address
+// inherits the qualifiers from before the opening one.
 func (p *parser) group(q qualifiers) thing {
 	if !p.enter() {
 		return thing{}

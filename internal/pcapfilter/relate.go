@@ -2,8 +2,8 @@ package pcapfilter
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// relation writes a comparison. It first tests that each protocol whose bytes are read is
-// present, in the order of the expression.
+// relation writes a comparison. It first tests that a packet has each protocol from which the
+// comparison reads bytes, in the order of the expression.
 func (g *generator) relation(n *relation, yes, no Label) {
 	seen := map[*protocol]bool{}
 	g.require(n.left, seen, no)

@@ -39,7 +39,8 @@ func zookeeperServer(b []byte) Match {
 	return zookeeperConnect(b, 20)
 }
 
-// zookeeperConnect recognizes a message whose password is 16 bytes long. The length of the password is at offset at, or 4 bytes before.
+// zookeeperConnect recognizes a message whose password is 16 bytes long. The length of the password is at offset at, or 4 bytes before
+// that offset.
 func zookeeperConnect(b []byte, at int) Match {
 	if len(b) < at {
 		return More

@@ -29,7 +29,7 @@ func New(t *testing.T) Kernel {
 	return Kernel{t, pair[0], pair[1]}
 }
 
-// Attach attaches a program and replaces an earlier one. It returns the kernel's error for a program that it refuses.
+// Attach attaches a program and replaces an earlier one. If the kernel refuses the program, Attach returns the kernel's error.
 func (k Kernel) Attach(program []bpf.RawInstruction) error {
 	filters := make([]unix.SockFilter, len(program))
 	for i, in := range program {
