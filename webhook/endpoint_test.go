@@ -21,7 +21,7 @@ import (
 
 const uid = "705ab4f5-6393-11e8-b7cc-42010a800002"
 
-// reviewOf returns a review of a pod as an API server sends it. more is further members of the request.
+// reviewOf returns a review of a pod as an API server sends it. more contains further members of the request.
 func reviewOf(pod string, more string) string {
 	return fmt.Sprintf(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":%q,
 "kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},

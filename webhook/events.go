@@ -17,8 +17,8 @@ type events struct {
 // maxNote bounds the note of an Event, in bytes. The API allows 1024 (k8s.io/api events/v1).
 const maxNote = 1000
 
-// pod sends an Event about the decision on a pod to the pod's owner. Pods without an owner get no Event, because they
-// do not exist yet.
+// pod sends an Event about the decision on a pod to the pod's owner. For a pod without an owner there is no Event,
+// because the pod itself does not exist yet.
 func (e *events) pod(r *review, result *inject.Result) {
 	o := result.Owner
 	if e.recorder == nil || o == nil || result.Reason.Quiet() || result.Reason == reasonNotAPod {

@@ -17,9 +17,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// expiry is the controller that ends the taps of namespaces that requested them for a limited time. A namespace gives
-// the end or the duration. expiry writes the end into the namespace's ConfigMap, which the taps read periodically,
-// and turns the taps off at that time. It does not remove the namespace's label. Only the elected replica runs it.
+// expiry is the controller that ends the taps of namespaces that requested taps for a limited time. The namespace has
+// an annotation with the end or the duration. expiry writes the end into the namespace's ConfigMap, which the taps read
+// periodically, and turns the taps off at that time. It does not remove the namespace's label. Only the elected replica
+// runs it.
 type expiry struct {
 	client     client.Client
 	namespaces *namespaces

@@ -79,7 +79,8 @@ func (a *authorities) trusted(now time.Time) []byte {
 	return bundle(now, a.current.pem, a.next.pem, a.previous)
 }
 
-// errExpired is returned by step if the current authority has expired: no next one can overlap with it.
+// errExpired is returned by step if the current authority has expired. It is then too late for a next authority whose
+// validity overlaps with it.
 var errExpired = errors.New("the authority has expired")
 
 // step does the next step of the rotation, if it is due, and reports whether a changed. announced reports whether all

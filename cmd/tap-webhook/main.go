@@ -1,5 +1,5 @@
-// Command tap-webhook runs the admission server that adds the tap to pods, and its
-// controllers. Environment variables configure it: webhook/README.md lists them.
+// Command tap-webhook runs the webhook: the admission server that adds the tap to pods, and the controllers.
+// Environment variables configure it: webhook/README.md lists them.
 //
 // Exit status: 0 after SIGTERM or SIGINT, 1 after an error, 2 for an invalid setting.
 package main

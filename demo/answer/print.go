@@ -49,7 +49,7 @@ func (r *record) sure() string {
 	return r.Meshtls.TLS.ClientAuthBasis
 }
 
-// soon returns the finding on the edge of a connection, and how long after curl's start it was opened.
+// soon returns the finding on the edge of a connection, and how long after curl's start the finding was opened.
 func (w *walk) soon(r *record) string {
 	if r.Meshtls.Scope == "wire" {
 		for _, f := range w.found(r.pod(), r.server()) {

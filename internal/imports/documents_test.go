@@ -91,8 +91,8 @@ func anchors(text string) map[string]bool {
 	return set
 }
 
-// brokenLinks returns the relative links in a Markdown file whose file or heading does not exist. path is the file's
-// path.
+// brokenLinks returns the relative links in a Markdown file that lead to a missing file or heading. path is the path of
+// the Markdown file.
 func brokenLinks(path, text string, open func(string) (string, bool)) []string {
 	var broken []string
 	prose := codeSpan.ReplaceAllString(fence.ReplaceAllString(text, ""), "")

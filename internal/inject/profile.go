@@ -9,8 +9,8 @@ type Profile string
 
 // The profiles.
 const (
-	// ProfileDefault runs as a user that is not root and adds the capability to the container. The binary in the
-	// image has it as a file capability.
+	// ProfileDefault runs as a user that is not root and adds the capability to the container. The binary in the image
+	// also has the capability, as a file capability.
 	ProfileDefault Profile = "default"
 	// ProfileOpenShift is ProfileDefault without a user, so that the cluster chooses one.
 	ProfileOpenShift Profile = "openshift"
