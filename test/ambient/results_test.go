@@ -32,7 +32,7 @@ const (
 	truthOwnTLS  = truthOneWay + ", in the pod"
 )
 
-// connection is one connection in one pod's log. It has the results of that pod's tap, live and from captures.
+// connection is one connection in one pod's log, with the results of that pod's tap: live, and from captures.
 type connection struct {
 	scenario, pod, kind, truth string
 	client, server             netip.AddrPort

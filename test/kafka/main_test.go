@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // full reports whether all tests run, including tests that take minutes.
 func full() bool { return os.Getenv("MESHTLS_KAFKA") == "full" }
 
-// skipUnlessFull skips the test unless all tests run. Tests that take more than seconds call it.
+// skipUnlessFull skips the calling test unless all tests run (see full). Tests that take more than seconds call it.
 func skipUnlessFull(t *testing.T) {
 	t.Helper()
 	if !full() {

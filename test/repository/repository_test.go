@@ -108,7 +108,7 @@ func TestWorkflowsRunEachStep(t *testing.T) {
 	}
 }
 
-// manifests maps each file name that dependabot reads to dependabot's name of its ecosystem.
+// manifests maps the names of the files that dependabot reads to dependabot's names of package ecosystems.
 var manifests = map[string]string{
 	"go.mod": "gomod", "Cargo.toml": "cargo", "Dockerfile": "docker", "pom.xml": "maven", "requirements.txt": "pip", "package.json": "npm",
 }

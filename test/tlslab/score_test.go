@@ -13,7 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/scores.tsv")
 
-// floor is the least share of correct judgements. Only connections count whose truth can be known from the packets.
+// floor is the least share of correct judgements. The share counts only connections whose truth can be known from the
+// packets.
 const floor = 0.97
 
 // result classifies a judgement by comparison with the truth.

@@ -168,8 +168,8 @@ func TestPodSecurity(t *testing.T) {
 	}
 }
 
-// TestPolicyComesAndGoes: when a policy refuses tapped pods, the webhook notices it and names it in the reason. It
-// also notices when the policy is deleted.
+// TestPolicyComesAndGoes: when a new policy refuses tapped pods, the webhook notices this and names the policy in the
+// reason. When the policy is deleted, the webhook notices that too.
 func TestPolicyComesAndGoes(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, map[string]string{label: "enabled", "policy": "no-raw"})

@@ -110,8 +110,8 @@ func foreign(t *testing.T, c *kit.Cluster) tls.Certificate {
 	return pair
 }
 
-// TestRotation rotates the authority while pods are created. The failurePolicy is Fail: if the API server did not
-// trust the webhook for a moment, it would refuse a pod.
+// TestRotation rotates the authority while pods are created. The failurePolicy is Fail: if the API server did not trust
+// the webhook for a moment, the API server would refuse a pod.
 func TestRotation(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)

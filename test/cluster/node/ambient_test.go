@@ -59,8 +59,8 @@ type ambient struct {
 	a, b, outside *corev1.Pod
 }
 
-// runOutside runs a pod outside of the mesh. It repeats this until the runtime has called the agent for such a pod,
-// which shows that the runtime uses the changed chain.
+// runOutside runs a pod outside of the mesh. It runs further pods until the runtime has called the agent for one of
+// them, which shows that the runtime uses the changed chain.
 func (w *ambient) runOutside(t *testing.T) (pod *corev1.Pod) {
 	t.Helper()
 	ns, n := w.c.Namespace(t, nil), 0

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// liars returns cases with a client that has no certificate and imitates one that has. It pads its Finished, and it
-// makes the server keep its records small (RFC 6066, section 4; RFC 8449), so that the server's flight looks like one
-// with a CertificateRequest.
+// liars returns cases with a client that has no certificate but imitates a client that has one. It pads its Finished.
+// It also makes the server keep its records small (RFC 6066, section 4; RFC 8449), so that the server's flight looks
+// like one with a CertificateRequest.
 func liars() []testCase {
 	var all []testCase
 	for _, c := range []testCase{

@@ -16,7 +16,7 @@ import (
 // seen is a server's report of one connection.
 type seen struct {
 	certs   int    // number of certificates that the client presented, -1 if unknown
-	counted bool   // certs is the exact number; otherwise certs is 1 for any number of certificates
+	counted bool   // certs is the exact number; if false, certs is 1 for any number of certificates
 	size    int    // bytes of the client's Certificate message, 0 if unknown
 	err     string // why the handshake failed, empty if it did not
 	resumed bool
