@@ -46,7 +46,7 @@ type Config struct {
 	Log     *slog.Logger // logs each change of the spool's state once; required with Spool
 }
 
-// Stats is a snapshot of a buffer. The caller owns its maps.
+// Stats is a snapshot of a buffer. Its maps belong to the caller.
 type Stats struct {
 	Queued      int // records accepted and neither delivered nor dropped, including those being sent
 	QueuedBytes int // memory of the records in memory, overhead included
@@ -78,9 +78,9 @@ func New(cfg Config) *Buffer {
 	return b
 }
 
-// Put adds m and reports whether it was accepted. The buffer owns m.Value afterwards, accepted or not. With a spool Put
-// waits until the record is on disk, but at most a tenth of the time overall and at most 50 ms in one call; see
-// spool.waitWritten.
+// Put adds m and reports whether it was accepted. The buffer owns m.Value afterwards, accepted or not. With a spool,
+// Put waits until the record is on disk. It waits at most a tenth of the time overall, and at most 50 ms in one call
+// (see spool.waitWritten).
 func (b *Buffer) Put(m Message) bool {
 	p, seq, ok := b.queue.put(m)
 	if ok && b.spool != nil {
@@ -98,18 +98,18 @@ func (b *Buffer) Ready() <-chan struct{} {
 	return b.spool.ready
 }
 
-// Recheck returns how long a sender may rely on Ready alone. With a spool it must check again after that time, because
-// records become ready without notice when the disk hangs. ok is false without a spool.
+// Recheck returns how long a sender may rely on Ready alone. With a spool the sender must check again after that time,
+// because Ready does not report records that become ready while the disk hangs. ok is false without a spool.
 func (b *Buffer) Recheck() (_ time.Duration, ok bool) { return spoolPatience, b.spool != nil }
 
-// BatchLimits returns how many records and bytes a sender may take at once, at most the given numbers. A batch must not
-// be too large, because records that are being sent cannot be evicted for an alert.
+// BatchLimits returns how many records and bytes a sender may take at once. The results are at most the given numbers.
+// A batch must not be too large, because records that are being sent cannot be evicted for an alert.
 func (b *Buffer) BatchLimits(records, bytes int) (int, int) {
 	return max(1, min(records, b.queue.maxRecords/4)), max(1, min(bytes, b.queue.maxBytes/4))
 }
 
-// Take returns up to n records of the datasets in set, in order of arrival. Their total size is at most bytes, except
-// that a single larger record is returned alone.
+// Take returns up to n records of the datasets in set, in order of arrival. Their total size is at most bytes. Only a
+// single larger record exceeds it, and is returned alone.
 func (b *Buffer) Take(set Set, n, bytes int) []Item {
 	if b.spool != nil {
 		if items := b.spool.take(set, n, bytes); len(items) > 0 {
@@ -120,8 +120,8 @@ func (b *Buffer) Take(set Set, n, bytes int) []Item {
 	return b.queue.take(set, n, bytes)
 }
 
-// bypass returns the datasets in set that are sent from memory in spite of a spool: the spool cannot write them or is
-// too slow for them, and has no older records left.
+// bypass returns the datasets in set that are sent from memory in spite of a spool. For these datasets the spool
+// cannot write or is too slow, and has no older records left.
 func (b *Buffer) bypass(set Set) (out Set) {
 	var oldest [priorities]time.Time
 	for p := range priorities {
@@ -142,7 +142,7 @@ func (b *Buffer) bypass(set Set) (out Set) {
 }
 
 // Waiting returns how many records of the datasets in set Take can return now, and when the first of them arrived. The
-// time is zero if that was in an earlier run.
+// time is zero if the record arrived in an earlier run.
 func (b *Buffer) Waiting(set Set) (n int, since time.Time) {
 	if b.spool == nil {
 		return b.queue.waiting(set)
@@ -186,7 +186,8 @@ func (b *Buffer) Drop(items []Item, reason string) {
 	}
 }
 
-// Requeue puts items back to where Take found them. They must be in Take's order.
+// Requeue puts items back to where Take found them. The items must be in the order in which Take
+// returned them.
 func (b *Buffer) Requeue(items []Item) {
 	inMemory, spooled := split(items)
 	b.queue.requeue(inMemory)
@@ -232,9 +233,9 @@ func (b *Buffer) Stats() (st Stats) {
 // Seal makes every later Put fail.
 func (b *Buffer) Seal() { b.queue.seal() }
 
-// Close moves records that are only in memory to the spool, if there is one, syncs it and releases its folder. It waits
-// at most two seconds for this, because a disk that hangs must not delay the end of a pod. It must be called once,
-// after the last Take.
+// Close moves records that are only in memory to the spool, if there is one. It syncs the spool and releases its
+// folder. It waits at most two seconds for this, because a disk that hangs must not delay the end of a pod. It must be
+// called once, after the last Take.
 func (b *Buffer) Close() {
 	if b.spool != nil {
 		b.spool.close()

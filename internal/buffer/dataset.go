@@ -10,7 +10,7 @@ const (
 	Flow    = record.DatasetFlow    // one connection
 )
 
-// priority is a dataset as a number; records of higher numbers are more important.
+// priority is a dataset as a number. A higher number means that its records are more important.
 type priority uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 	tap
 
 	priorities = tap + 1
-	firstKept  = finding // accepted records from this priority on are never evicted
+	firstKept  = finding // accepted records of this priority or a higher one are never evicted
 )
 
 // datasetOf is the inverse of priorityOf.

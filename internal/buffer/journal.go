@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// journal is the list of a dataset's segments, oldest first. The spool's goroutine appends to the last one; the sender
-// reads. The spool's mutex guards all fields except ahead. No method accesses a file.
+// journal is the list of a dataset's segments, oldest first. The spool's goroutine appends to the last segment, and
+// the sender reads. The spool's mutex guards all fields except ahead. No method accesses a file.
 type journal struct {
 	segments []*segment
 	reading  uint64    // number of the segment to read next, or lower if that segment was removed
@@ -24,7 +24,8 @@ func (j *journal) add(s *segment) {
 	j.unread += s.left
 }
 
-// last returns the segment to append to, nil if there is none.
+// last returns the segment to which records are appended. It returns nil if there is no such
+// segment.
 func (j *journal) last() *segment {
 	if len(j.segments) == 0 {
 		return nil
@@ -32,7 +33,7 @@ func (j *journal) last() *segment {
 	return j.segments[len(j.segments)-1]
 }
 
-// appended notes that n records with a total of size bytes were appended to s.
+// appended records that n records with a total of size bytes were appended to s.
 func (j *journal) appended(s *segment, n int, size int64) {
 	if j.unread == 0 {
 		j.since = time.Now()
@@ -44,8 +45,8 @@ func (j *journal) appended(s *segment, n int, size int64) {
 	j.unread += n
 }
 
-// position returns where to read next: the segment, the offset, the end of its records, and the number of unread ones.
-// s is nil if all are read.
+// position returns where to read next: the segment, the offset in it, the end of its records, and the number of its
+// unread records. s is nil if all records are read.
 func (j *journal) position() (s *segment, at, end int64, unread int) {
 	for _, s := range j.segments {
 		if s.number < j.reading {
@@ -61,8 +62,8 @@ func (j *journal) position() (s *segment, at, end int64, unread int) {
 	return nil, 0, 0, 0
 }
 
-// advance notes that items were read from s up to offset next, and that lost records before next could not be read. If
-// the file changed there may be more items than expected.
+// advance records that items were read from s up to offset next. lost is the number of records before next that could
+// not be read. If the file changed there may be more items than expected.
 func (j *journal) advance(s *segment, items []Item, next int64, lost int) {
 	more := max(0, s.pinned+len(items)-s.left)
 	s.left += more - lost
@@ -75,8 +76,8 @@ func (j *journal) advance(s *segment, items []Item, next int64, lost int) {
 	}
 }
 
-// ack marks the records of items as done. It returns the segments whose cursor advanced, and the done records that
-// follow one that is not done.
+// ack marks the records of items as done. It returns the segments whose cursor advanced. It also returns the done
+// records that the cursor has not passed, because an older record is not done.
 func (j *journal) ack(items []Item) (advanced []*segment, marks []*entry) {
 	for i := range items {
 		e := items[i].disk
@@ -101,8 +102,8 @@ func (j *journal) ack(items []Item) (advanced []*segment, marks []*entry) {
 	return advanced, marks
 }
 
-// removeFinished removes and returns the segments whose records are all done. It keeps the last segment unless all is
-// set.
+// removeFinished removes and returns the segments whose records are all done. It keeps the last segment, unless all
+// is set.
 func (j *journal) removeFinished(all bool) []*segment {
 	var out []*segment
 	for i := 0; i < len(j.segments); {
@@ -118,7 +119,8 @@ func (j *journal) removeFinished(all bool) []*segment {
 	return out
 }
 
-// evict removes and returns the oldest segment that is not being read, nil if there is none. Its records are lost.
+// evict removes and returns the oldest segment that is not being read. The records in it are lost. It returns nil
+// if there is no such segment.
 func (j *journal) evict() *segment {
 	for i, s := range j.segments {
 		if s.pinned == 0 && s != j.busy && s.left > 0 {

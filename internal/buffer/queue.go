@@ -13,9 +13,9 @@ const overhead = 160
 
 func (m *Message) size() int { return len(m.Value) + len(m.Key) + len(m.ID) + overhead }
 
-// queue keeps records in memory, bounded by number and by bytes. A full queue evicts flows first, then posture, oldest
-// first. It never evicts findings and the tap's state: if it contains nothing else, it drops a new record instead.
-// Records that are being sent count too. All methods are safe for concurrent use; none blocks.
+// queue keeps records in memory, bounded by number and by bytes. A full queue evicts flows first, then posture, the
+// oldest records first. It never evicts findings and the tap's state. If it contains nothing else, it drops a new
+// record instead. Records that are being sent count too. All methods are safe for concurrent use; none blocks.
 type queue struct {
 	maxRecords, maxBytes int
 	ready                chan struct{} // receives a value after a put
@@ -91,8 +91,8 @@ func (q *queue) fill(s *Stats) {
 	s.Delivered, s.Dropped, s.Reasons = maps.Clone(q.delivered), maps.Clone(q.dropped), maps.Clone(q.reasons)
 }
 
-// reserve evicts records of priority p or lower until one more of size bytes fits. It evicts none if that would not be
-// enough.
+// reserve evicts records of priority p or lower until one more record of size bytes fits. It evicts nothing if that
+// would not be enough.
 func (q *queue) reserve(p priority, size int) bool {
 	needRecords, needBytes := q.records+1-q.maxRecords, q.bytes+size-q.maxBytes
 	if needRecords <= 0 && needBytes <= 0 {
@@ -219,7 +219,8 @@ func (q *queue) countDropped(p priority, n int, reason string) {
 	q.reasons[reason] += uint64(n)
 }
 
-// requeue puts items back to where take found them. They must be in take's order.
+// requeue puts items back to where take found them. The items must be in the order in which take
+// returned them.
 func (q *queue) requeue(items []Item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

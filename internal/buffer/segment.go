@@ -54,8 +54,8 @@ const (
 	maxIndex      = 1 << 24  // a greater index is damage too: a segment is full long before
 )
 
-// Version 1: header with magic (8), cursor (8), checksum (4); record with length of the body (4), checksum of length
-// and body (4), mark (1), body.
+// Version 1 has a header with magic (8), cursor (8) and checksum (4). A record has the length of the body (4), a
+// checksum of length and body (4), a mark (1) and the body.
 const (
 	oldMagic        = "mtlsspl1"
 	oldHeader       = 20
@@ -98,7 +98,8 @@ func createSegment(dir string, p priority, number uint64) (*segment, error) {
 	return s, nil
 }
 
-// cursorField returns the header's cursor, index and checksum, to be written at cursorAt.
+// cursorField returns the bytes of the header's cursor, index and checksum, which are written at
+// cursorAt.
 func (s *segment) cursorField() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(s.cursor))
 	if !s.old {
@@ -107,23 +108,23 @@ func (s *segment) cursorField() []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// countField returns the header's numbers of records and their checksum, to be written at countAt. Version 1 does not
-// have them.
+// countField returns the bytes of the header's numbers of records and their checksum, which are written at countAt.
+// Version 1 does not have them.
 func (s *segment) countField() []byte {
 	b := binary.BigEndian.AppendUint32(nil, s.count)
 	b = binary.BigEndian.AppendUint32(b, s.reported)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// writeCount writes the number of records to the header. If that fails, a later count of
-// lost records is inexact.
+// writeCount writes the number of records to the header. If that fails, a later count of lost
+// records is inexact.
 func (s *segment) writeCount() {
 	if !s.old {
 		_, _ = s.file.WriteAt(s.countField(), countAt)
 	}
 }
 
-// update is a few bytes to be overwritten in a file.
+// update is a change that overwrites a few bytes of a file.
 type update struct {
 	file *os.File
 	at   int64
@@ -159,8 +160,8 @@ func openSegment(file string, number uint64) (s *segment, lost int, err error) {
 	return s, lost, nil
 }
 
-// scan finds the intact records and those that are not done. It returns the number of missing records that were not
-// reported before. If the header is damaged, delivered records are delivered again.
+// scan finds the intact records, and among them those that are not done. It returns the number of missing records
+// that were not reported before. If the header is damaged, delivered records are delivered again.
 func (s *segment) scan(size int64) (lost int) {
 	header, written := s.readHeader()
 	s.size = header
@@ -237,7 +238,7 @@ func (s *segment) readHeader() (header int64, written uint32) {
 	return header, written
 }
 
-// checked returns b without the checksum at its end, and whether the checksum is correct.
+// checked returns b without the checksum at its end, and reports whether the checksum is correct.
 func checked(b []byte) (_ []byte, ok bool) {
 	end := len(b) - 4
 	return b[:end], crc32.Checksum(b[:end], castagnoli) == binary.BigEndian.Uint32(b[end:])
@@ -273,8 +274,9 @@ func (b *bitSet) has(i uint32) bool {
 	return int(i/64) < len(b.words) && b.words[i/64]&(1<<(i%64)) != 0
 }
 
-// read returns the records between the offsets at and end that are not done. next is the offset at which it stopped:
-// end, or the end of the record with which limit bytes were reached. It skips damage. The caller owns the values.
+// read returns the records between the offsets at and end that are not done. It skips damage. It stops at end, or
+// after the record with which limit bytes are reached. next is the offset at which it stopped. The caller owns the
+// values.
 func (s *segment) read(at, end int64, p priority, limit int) (items []Item, next int64) {
 	w := s.walk(at, end)
 	for size := 0; size < limit; {

@@ -93,8 +93,8 @@ func (w *walk) oldRecord() (r diskRecord, ok bool) {
 	return r, ok
 }
 
-// body returns a record whose body has n bytes, header included. It returns nil if the length is impossible or the
-// bytes cannot be read.
+// body returns the header and the body of a record whose body has n bytes. It returns nil if the length is
+// impossible or the bytes cannot be read.
 func (w *walk) body(header int64, n uint32) []byte {
 	if n < minBody || n > maxBody {
 		return nil
@@ -102,7 +102,7 @@ func (w *walk) body(header int64, n uint32) []byte {
 	return w.bytes(header + int64(n))
 }
 
-// bytes returns n bytes at w.at, nil if there are fewer or they cannot be read.
+// bytes returns the n bytes at w.at. It returns nil if there are fewer, or if they cannot be read.
 func (w *walk) bytes(n int64) []byte {
 	if n > w.end-w.at {
 		return nil
@@ -113,7 +113,8 @@ func (w *walk) bytes(n int64) []byte {
 	return nil
 }
 
-// read returns the bytes at w.at: at least n, or fewer at the end or if they cannot be read.
+// read returns the bytes at w.at. It returns at least n bytes, except at the end or if they cannot
+// be read.
 func (w *walk) read(n int) []byte {
 	if from := w.at - w.base; from >= 0 && from+int64(n) <= int64(len(w.window)) {
 		return w.window[from:]

@@ -45,8 +45,8 @@ type spool struct {
 
 	allowance allowance // how long Put may still wait for the disk
 
-	// mu guards the fields below and the journals. It is locked before the queue's mutex, never after it, and is not
-	// held while a file is read or written.
+	// mu guards the fields below and the journals. A caller that needs both locks mu before the queue's mutex. mu is
+	// not held while a file is read or written.
 	mu        sync.Mutex
 	journals  [priorities]journal
 	used      int64
@@ -130,7 +130,8 @@ func (s *spool) notify() {
 	}
 }
 
-// open locks and reads the directory, unless that is done, and reports whether the spool has it.
+// open locks and reads the directory, unless this was done before. It reports whether the spool has
+// the directory.
 func (s *spool) open() bool {
 	if s.lock != nil {
 		return true
@@ -147,7 +148,8 @@ func (s *spool) open() bool {
 	return err == nil
 }
 
-// setReason stores and logs why records cannot be written; nil: they can be.
+// setReason stores and logs the reason for which records cannot be written. A nil reason means that
+// they can be written.
 func (s *spool) setReason(err error) {
 	reason := ""
 	if err != nil {
@@ -173,7 +175,8 @@ func (s *spool) moveAll() {
 	}
 }
 
-// move moves a batch of records from the queue to the disk and reports whether there may be more.
+// move moves a batch of records from the queue to the disk. It reports whether the queue may have
+// more records.
 func (s *spool) move() bool {
 	s.mu.Lock()
 	set := All &^ s.full
@@ -203,7 +206,7 @@ func (s *spool) move() bool {
 	return again
 }
 
-// write appends items of one dataset to its last segment, in one system call.
+// write appends items of one dataset to the dataset's last segment, in one system call.
 func (s *spool) write(p priority, items []Item) error {
 	if len(items) == 0 {
 		return nil
@@ -237,7 +240,8 @@ func (s *spool) write(p priority, items []Item) error {
 	return nil
 }
 
-// segmentFor returns the segment for the next size bytes of a dataset, and evicts segments until they fit.
+// segmentFor returns the segment for the next size bytes of a dataset. It evicts segments until these
+// bytes fit.
 func (s *spool) segmentFor(p priority, size int64) (*segment, error) {
 	s.mu.Lock()
 	j := &s.journals[p]
@@ -289,7 +293,7 @@ func (s *spool) evict(p priority, size int64) (out []*segment, err error) {
 	return out, err
 }
 
-// removeFinished is journal.removeFinished, and updates the spool's size. s.mu must be locked.
+// removeFinished calls journal.removeFinished and updates the spool's size. s.mu must be locked.
 func (s *spool) removeFinished(j *journal, all bool) []*segment {
 	out := j.removeFinished(all)
 	for _, g := range out {

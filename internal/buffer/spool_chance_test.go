@@ -31,8 +31,8 @@ func init() {
 	}
 }
 
-// TestSpoolKilled: SIGKILL loses no record that Put waited for. If the machine is so busy that Put's allowance is used
-// up, records that were in memory when Put returned may be lost, and the process has reported their number.
+// TestSpoolKilled: SIGKILL loses no record for which Put waited. On a busy machine Put's allowance may be used up.
+// Then records that were only in memory when Put returned may be lost, and the process has reported their number.
 func TestSpoolKilled(t *testing.T) {
 	dir := t.TempDir()
 	for round := range 3 {
@@ -63,8 +63,8 @@ func TestSpoolKilled(t *testing.T) {
 	}
 }
 
-// spoolAndKill starts a process that puts records into a spool, and kills it once the given number of records is on disk. It
-// returns how many records the process put, and how many of the first ones were on disk, as the process reported.
+// spoolAndKill starts a process that puts records into a spool. It kills the process once the given number of records is on
+// disk. It returns how many records the process put, and how many of the first ones were on disk according to the process.
 func spoolAndKill(t *testing.T, dir string, records int) (put, safe int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -99,9 +99,9 @@ func spoolAndKill(t *testing.T, dir string, records int) (put, safe int) {
 	return put, safe
 }
 
-// TestSpoolProperty runs random operations on a spool and compares the results with a model. However often the spool is
-// reopened, after Close or in the state after SIGKILL, each record that was put and not acknowledged is returned again,
-// and no acknowledged one is.
+// TestSpoolProperty runs random operations on a spool and compares the results with a model. The spool is reopened many
+// times, after Close or in the state after SIGKILL. Each record that was put and not acknowledged is returned again. No
+// acknowledged record is returned again.
 func TestSpoolProperty(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { spoolProperty(t, rand.New(rand.NewPCG(seed, 9))) })
@@ -191,7 +191,7 @@ func copied(t *testing.T, dir string) string {
 	return to
 }
 
-// FuzzSegment: reading a spool file of any bytes does not panic, and records that were read can be read again.
+// FuzzSegment: no bytes of a spool file cause a panic. Records that were read can be read again.
 func FuzzSegment(f *testing.F) {
 	it := Item{Message: sample(Finding, 1), priority: finding}
 	g, err := createSegment(f.TempDir(), finding, 1)

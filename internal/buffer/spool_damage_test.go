@@ -13,8 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// segmentImage is a spool file with the records 0 to n-1. Those before done are done: two by the cursor, the others by
-// their marks.
+// segmentImage is a spool file with the records 0 to n-1. The records with numbers below done are done: two by the
+// cursor, the others by their marks.
 type segmentImage struct {
 	data  []byte
 	ends  []int // offset of the end of each record; ends[0] is the end of the header
@@ -69,7 +69,8 @@ func imageOf(old bool, done, total int) segmentImage {
 	return m
 }
 
-// recovered reads a file and returns how often each record is read, by number, and how many are counted as lost.
+// recovered reads a file. It returns how often each record was read, by number, and how many records were
+// counted as lost.
 func recovered(t *testing.T, data []byte) (got map[int]int, lost int) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "segment")
@@ -116,7 +117,7 @@ func recovered(t *testing.T, data []byte) (got map[int]int, lost int) {
 	return got, lost
 }
 
-// holds checks that reading data returns the records of m from number m.done on, except those in missing, which must
+// holds checks that reading data returns the records of m from number m.done on, except those in missing. These must
 // be counted as lost.
 func (m *segmentImage) holds(t *testing.T, what string, data []byte, missing ...int) {
 	t.Helper()
@@ -131,7 +132,8 @@ func (m *segmentImage) holds(t *testing.T, what string, data []byte, missing ...
 	}
 }
 
-// recordAt returns the record that contains the byte at an offset, -1 for the header.
+// recordAt returns the number of the record that contains the byte at an offset. It returns -1 for
+// the header.
 func (m *segmentImage) recordAt(at int) int {
 	for n, end := range m.ends {
 		if at < end {
@@ -205,7 +207,7 @@ func TestSegmentTruncated(t *testing.T) {
 	}
 }
 
-// TestSegmentPages: pages that were zeroed, or contain another page's bytes, lose the records in them and no others.
+// TestSegmentPages: if a page is zeroed or has another page's bytes, only the records in it are lost.
 func TestSegmentPages(t *testing.T) {
 	const page, records = 512, 60
 	m := imageOf(false, 0, records)
@@ -244,8 +246,8 @@ func TestSegmentPages(t *testing.T) {
 	}
 }
 
-// TestSpoolFlippedBit reproduces a report: 319 records, one bit flipped at a quarter of the file. All records except
-// one are delivered.
+// TestSpoolFlippedBit reproduces a report: in a file with 319 records, one bit at a quarter of the file was flipped.
+// All records except one are delivered.
 func TestSpoolFlippedBit(t *testing.T) {
 	const records = 319
 	dir := t.TempDir()
@@ -281,7 +283,8 @@ func TestSpoolFlippedBit(t *testing.T) {
 	}
 }
 
-// TestSpoolOldFile: records of an earlier version's tap are delivered, and new records are not appended to its file.
+// TestSpoolOldFile: records in a file of an earlier version of the tap are delivered. New records are not appended
+// to this file.
 func TestSpoolOldFile(t *testing.T) {
 	dir := t.TempDir()
 	m := imageOf(true, 3, 6)
@@ -305,8 +308,8 @@ func TestSpoolOldFile(t *testing.T) {
 	}
 }
 
-// TestSpoolRemoved: if the folder is removed while the tap runs, that is reported and the folder is created again. No
-// record is lost, whether it was put before or after the removal, and not even if SIGKILL follows.
+// TestSpoolRemoved: if the folder is removed while the tap runs, this is reported and the folder is created again. No
+// record is lost, whether it was put before or after the removal. This holds even if SIGKILL follows.
 func TestSpoolRemoved(t *testing.T) {
 	for name, remove := range map[string]func(dir string) error{
 		"the folder": os.RemoveAll,
@@ -345,8 +348,8 @@ func TestSpoolRemoved(t *testing.T) {
 	}
 }
 
-// TestSpoolRemovedForGood: if the folder cannot be created again, records wait in memory, and those in removed files
-// are still sent.
+// TestSpoolRemovedForGood: if the folder cannot be created again, new records wait in memory. Records in removed
+// files are still sent.
 func TestSpoolRemovedForGood(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "parent")
 	b := openSpool(t, SpoolConfig{Dir: filepath.Join(parent, "spool")})

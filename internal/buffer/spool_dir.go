@@ -69,7 +69,8 @@ func parseSegmentName(name string) (p priority, number uint64, ok bool) {
 	return priority(max(0, i)), number, found && cut && i >= 0 && err == nil
 }
 
-// sync syncs segments with records that are neither synced nor done, unless the last sync was less than age ago.
+// sync syncs segments with records that are neither synced nor done. It does nothing if the last sync was less
+// than age ago.
 func (s *spool) sync(age time.Duration) {
 	var dirty []*segment
 	s.mu.Lock()
@@ -124,7 +125,7 @@ func (s *spool) closeFiles() {
 // lockName is the name of the lock file in the directory.
 const lockName = "lock"
 
-// lockDir creates the directory if it does not exist and locks it. The lock ends when the process does, at the latest.
+// lockDir creates the directory if it does not exist, and locks it. The lock ends at the latest when the process ends.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -140,8 +141,8 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// CheckSpool returns an error if a spool cannot use a directory. A directory that another tap has locked is usable.
-// setting is the setting's name for the error.
+// CheckSpool returns an error if a spool cannot use a directory. A directory that another tap has locked causes no
+// error. The error contains setting, the name of the spool's setting.
 func CheckSpool(dir, setting string) error {
 	lock, err := lockDir(dir)
 	if errors.Is(err, errLocked) {

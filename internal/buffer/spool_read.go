@@ -38,8 +38,8 @@ func (s *spool) oldest(set Set) (best priority, ok bool) {
 	return best, ok
 }
 
-// readAhead reads a batch of records into memory, if none is there yet. Records that a segment should have and that
-// cannot be read count as dropped.
+// readAhead reads a batch of records into memory, unless the previous batch has not been taken yet. Records that a
+// segment should have but that cannot be read count as dropped.
 func (s *spool) readAhead(p priority) {
 	for {
 		s.mu.Lock()
@@ -73,7 +73,8 @@ func (s *spool) reportDamage(file string, p priority, lost int) {
 	}
 }
 
-// requeue puts items back to where take found them. They must be in take's order.
+// requeue puts items back to where take found them. The items must be in the order in which take
+// returned them.
 func (s *spool) requeue(items []Item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,8 +85,8 @@ func (s *spool) requeue(items []Item) {
 	}
 }
 
-// ack releases items, which were delivered or dropped. It calls count with them while s.mu is locked, and writes to
-// their files that they are done. If writing fails they are delivered again after a restart.
+// ack releases items, which were delivered or dropped. It calls count with them while s.mu is locked. It then
+// writes to their files that they are done. If this fails, they are delivered again after a restart.
 func (s *spool) ack(items []Item, count func([]Item)) {
 	for p, of := range byPriority(items) {
 		if len(of) == 0 {

@@ -11,9 +11,9 @@ import (
 // errRemoved reports that the spool's folder is not the one that it locked.
 var errRemoved = errors.New("the folder was removed while it was in use")
 
-// checkFiles checks whether the spool's files are still in its folder. If the folder was removed it is created again,
-// now or at the next open. If a segment was removed its records can still be read, and checkFiles copies them into the
-// folder; until then Stats.SpoolReason reports them.
+// checkFiles checks whether the spool's files are still in its folder. If the folder was removed, it is created again,
+// now or at the next open. If a segment was removed, its records can still be read, and checkFiles copies them into
+// the folder. Until then, Stats.SpoolReason reports them.
 func (s *spool) checkFiles() {
 	if s.lock == nil {
 		return
@@ -47,8 +47,8 @@ func isAt(f *os.File, name string) bool {
 	return err == nil && e == nil && os.SameFile(a, b)
 }
 
-// findOrphans marks segments whose files were removed, and reports whether there are more than before. It accesses the
-// disk, which may hang, without the lock.
+// findOrphans marks segments whose files were removed, and reports whether there are more such segments than before.
+// It does not hold the lock while it accesses the disk, because the disk may hang.
 func (s *spool) findOrphans() (more bool) {
 	for _, g := range s.segments(func(*segment) bool { return true }) {
 		exists := isAt(g.file, g.file.Name())
@@ -76,8 +76,8 @@ func (s *spool) segments(is func(*segment) bool) (out []*segment) {
 	return out
 }
 
-// removedReason returns a reason with the number of records that are in no file of the folder, empty if there are none.
-// s.mu must be locked.
+// removedReason returns a reason with the number of records that are in no file of the folder. It returns "" if there
+// are no such records. s.mu must be locked.
 func (s *spool) removedReason() string {
 	n := 0
 	for p := range s.journals {
@@ -102,8 +102,8 @@ func (s *spool) restoreOrphans() {
 	}
 }
 
-// restore writes a segment's file again. Marks that are written meanwhile are lost: those records may be delivered
-// twice.
+// restore writes a segment's file again. Marks that are written at the same time are lost, so the records that
+// they mark may be delivered twice.
 func (s *spool) restore(g *segment) error {
 	f, err := os.OpenFile(g.file.Name(), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

@@ -54,7 +54,7 @@ func drain(b *Buffer) (ids []string) {
 }
 
 // TestSpoolReplay: after a restart, records that were not acknowledged are returned again, once, unchanged and in
-// order; acknowledged ones are not.
+// order. Acknowledged records are not returned again.
 func TestSpoolReplay(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "here")
 	b := openSpool(t, SpoolConfig{Dir: dir})
@@ -149,7 +149,7 @@ func TestSpoolTorn(t *testing.T) {
 	}
 }
 
-// TestSpoolDamaged flips one byte at any offset: no wrong record is read, and missing records are counted as lost, at
+// TestSpoolDamaged flips one byte at any offset. No wrong record is read. Each missing record is counted as lost, at
 // least once.
 func TestSpoolDamaged(t *testing.T) {
 	dir := t.TempDir()
@@ -234,8 +234,8 @@ func TestSpoolFull(t *testing.T) {
 	eventually.True(t, "it is no longer full", func() bool { s := b.Stats(); return s.SpoolReason == "" && s.Spooled == 1 }, b.Stats)
 }
 
-// TestSpoolLocked: a directory belongs to one sink. Another sink continues in memory and takes the directory over when it
-// is free.
+// TestSpoolLocked: a directory belongs to one sink. Another sink continues in memory, and takes over the directory when
+// the lock ends.
 func TestSpoolLocked(t *testing.T) {
 	dir := t.TempDir()
 	a := openSpool(t, SpoolConfig{Dir: dir})
@@ -259,7 +259,8 @@ func TestSpoolLocked(t *testing.T) {
 	}
 }
 
-// TestSpoolNoSpace: a full disk loses no records: they wait in memory and move to the disk when there is space.
+// TestSpoolNoSpace: a full disk loses no records. They wait in memory and move to the disk when it has space
+// again.
 func TestSpoolNoSpace(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {

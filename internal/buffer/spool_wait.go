@@ -11,15 +11,15 @@ const (
 	waitMost  = 50 * time.Millisecond // one call of Put waits at most this long
 )
 
-// allowance is how long Put may still wait for the disk, so that a slow or hanging disk hardly delays capture. The zero
-// value is a full allowance.
+// allowance bounds how long Put may still wait for the disk. It ensures that a slow or hanging disk hardly delays the
+// capture. The zero value is a full allowance.
 type allowance struct {
 	mu    sync.Mutex
 	spent time.Duration
 	at    time.Time // time of the last computation of spent
 }
 
-// left returns the remaining allowance; zero or less: none.
+// left returns the remaining allowance. If the result is zero or less, Put must not wait.
 func (a *allowance) left(now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -58,8 +58,8 @@ func (s *spool) waitWritten(p priority, seq uint64) {
 	s.allowance.spend(time.Since(begun))
 }
 
-// progressAfter returns a channel that is closed at the spool's next progress, nil if the record is on disk or cannot
-// be written.
+// progressAfter returns a channel that is closed at the spool's next progress. It returns nil if the record is on
+// disk or cannot be written.
 func (s *spool) progressAfter(p priority, seq uint64) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,8 +27,9 @@ func TestAllowance(t *testing.T) {
 	}
 }
 
-// TestPutIsOnDisk: when Put returns, a second spool would find the record, and Put waits only for the disk. In the
-// synctest bubble the clock stops while the spool's goroutine works, however slow disk and machine are.
+// TestPutIsOnDisk: when Put returns, a second spool would find the record. Put waits only for the disk. In the
+// synctest bubble the clock stops while the spool's goroutine works, so the speed of disk and machine has no
+// effect.
 func TestPutIsOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -49,7 +50,7 @@ func TestPutIsOnDisk(t *testing.T) {
 	})
 }
 
-// TestDiskHangs: a disk that writes nothing delays Put by at most its allowance.
+// TestDiskHangs: if the disk writes nothing, Put is delayed by at most its allowance.
 func TestDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Buffer{queue: newQueue(0, 0), spool: &spool{}} // without the spool's goroutine

@@ -10,9 +10,9 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Admin checks whether a Kafka sink can deliver, and creates topics. Its errors are one-line
-// reasons as in Status, and name the setting to check. When the context of a request is done, all connections are closed as by
-// Close, and later requests fail. Close must be called after use.
+// Admin checks whether a Kafka sink can deliver, and creates topics. Its errors are one-line reasons as in Status, and name
+// the setting to check. When the context of a request is done, Admin closes all connections as Close does, and later requests
+// fail. Close must be called after use.
 type Admin struct{ *client }
 
 // NewAdmin checks cfg as NewKafka does. It connects at the first request.
@@ -32,7 +32,7 @@ func (a *Admin) within(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, a.close)
 }
 
-// explain returns an error whose text is the reason for err, nil if err is nil.
+// explain returns an error whose text is the reason for err. It returns nil if err is nil.
 func (a *Admin) explain(err error, topic string) error {
 	if err == nil {
 		return nil
@@ -64,7 +64,7 @@ func (a *Admin) Reach(ctx context.Context) (found string, err error) {
 	return found, nil
 }
 
-// Topic describes a topic that exists or that is to be created.
+// Topic describes an existing topic, or a topic to be created.
 type Topic struct {
 	Name       string
 	Partitions int
@@ -73,7 +73,8 @@ type Topic struct {
 	Config     map[string]string // nil: this client may not read it
 }
 
-// Topic describes an existing topic. It returns an error if the topic does not exist or this client may not see it.
+// Topic describes an existing topic. It returns an error if the topic does not exist, or if this client has no
+// permission to describe it.
 func (a *Admin) Topic(ctx context.Context, name string) (Topic, error) {
 	defer a.within(ctx)()
 	t := Topic{Name: name}
@@ -98,7 +99,7 @@ func (a *Admin) Topic(ctx context.Context, name string) (Topic, error) {
 	return t, nil
 }
 
-// config returns a topic's settings, nil if this client may not read them.
+// config returns a topic's settings. It returns nil if this client has no permission to read them.
 func (a *Admin) config(topic string) map[string]string {
 	r, err := a.api().DescribeConfigs(a.life, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}},
@@ -113,8 +114,8 @@ func (a *Admin) config(topic string) map[string]string {
 	return out
 }
 
-// MayWrite checks without writing a record whether records may be written to a topic. It
-// returns an error only if the broker refuses. Brokers other than Apache Kafka may not check.
+// MayWrite checks whether records may be written to a topic. It writes no record. It returns an
+// error only if the broker refuses. Brokers other than Apache Kafka may not support the check.
 func (a *Admin) MayWrite(ctx context.Context, topic string) error {
 	defer a.within(ctx)()
 	return a.explain(a.mayWrite(topic), topic)

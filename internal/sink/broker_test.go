@@ -14,13 +14,14 @@ type record = kafkatest.Record
 
 var distinct = kafkatest.Distinct
 
-// broker is a real Apache Kafka that runs until the end of the test, and the issuer of the tokens that it accepts.
+// broker is a real Apache Kafka that runs until the end of the test. It includes the issuer of the tokens that it
+// accepts.
 type broker struct {
 	*kafkatest.Broker
 	issuer *issuer
 }
 
-// Two listeners of the broker advertise these addresses, where there is no broker.
+// Two listeners of the broker advertise these addresses, at which there is no broker.
 const (
 	nowhereByName    = "kafka-0.kafka.invalid:9092"
 	nowhereByAddress = "127.0.0.1:1"
@@ -38,9 +39,9 @@ func startBroker(t *testing.T) *broker {
 	}, nil), i}
 }
 
-// topics creates prefix.findings, .posture and .flows with three partitions each and returns a
-// configuration that uses them. Its IOTimeout is so long that no response times out because the
-// machine is busy, so a duplicate is an error.
+// topics creates the topics prefix.findings, .posture and .flows with three partitions each. It
+// returns a configuration that uses them. Its IOTimeout is so long that no response times out
+// because the machine is busy. So any duplicate is an error.
 func (b *broker) topics(t *testing.T, prefix string) KafkaConfig {
 	t.Helper()
 	cfg := KafkaConfig{

@@ -19,7 +19,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// clientPair creates a client certificate, signed by the broker's authority, and writes it and its key to files as a projected Secret does.
+// clientPair creates a client certificate that the broker's authority has signed. It writes the certificate and its key to files in the
+// same way as a projected Secret.
 func clientPair(t *testing.T, b *broker, cert, key string) {
 	t.Helper()
 	dir := filepath.Dir(b.CA)

@@ -41,7 +41,7 @@ func newClient(cfg KafkaConfig, topics []string) *client {
 	return c
 }
 
-// sendsSecretUnencrypted reports whether a password or token is sent without TLS.
+// sendsSecretUnencrypted reports whether the configuration sends a password or token without TLS.
 func (c *client) sendsSecretUnencrypted() bool {
 	s := c.cfg.SASL
 	return s != nil && c.cfg.TLS == nil && (s.bearer() || strings.EqualFold(s.Mechanism, "plain"))
@@ -73,9 +73,9 @@ func (c *client) exists(topic string) error {
 	return kafka.UnknownTopicOrPartition
 }
 
-// mayWrite asks the leader of a topic's first partition to write an empty record set. Apache
-// Kafka checks authorization before it rejects the empty set, and has no other request for
-// such a check. Only responses that would refuse real records too are errors.
+// mayWrite asks the leader of a topic's first partition to write an empty record set. Apache Kafka
+// checks authorization before it rejects the empty set. It has no other request for such a check.
+// mayWrite returns only errors that would refuse real records too.
 func (c *client) mayWrite(topic string) error {
 	r, err := c.api().RawProduce(c.life, &kafka.RawProduceRequest{
 		Topic: topic, RequiredAcks: kafka.RequireAll,

@@ -61,22 +61,23 @@ type KafkaConfig struct {
 
 	Spool *buffer.SpoolConfig // nil: records wait only in memory
 
-	// Seed (the pod's UID) selects this sink's moment within every Spread, so that the taps
-	// of a fleet do not connect at the same time. After the sink failed to connect for some
-	// seconds it retries only at that moment, or earlier while an alert waits. The first
-	// connection is delayed by at most a twelfth of Spread. A Spread of 0 delays nothing.
+	// Seed (the pod's UID) determines this sink's moment within every period of length Spread, so
+	// that the taps of a fleet do not connect at the same time. After the sink has failed to
+	// connect for some seconds, it retries only at that moment. While an alert waits, it retries
+	// earlier. The first connection is delayed by at most a twelfth of Spread. A Spread of 0 delays
+	// nothing.
 	Seed   string
 	Spread time.Duration
 
 	Sockets *ownsockets.Sockets // dials the sink's connections; nil: the sink has its own
 
-	// Times between attempts. After an error that may pass by itself they double from MinBackoff
-	// (200 ms) to MaxBackoff (10 s); after an error that somebody has to fix they are SlowBackoff
-	// (30 s). Each time is varied at random, by at most half of it.
+	// Times between attempts. After an error that may pass by itself, they double from MinBackoff
+	// (default 200 ms) to MaxBackoff (10 s). After an error that somebody has to fix, they are
+	// SlowBackoff (30 s). Each time is varied at random, by at most half of it.
 	MinBackoff, MaxBackoff, SlowBackoff time.Duration
 
-	// IOTimeout bounds the time for a response of the broker (30 s). A slower broker may
-	// already have stored the records that the sink then sends again.
+	// IOTimeout bounds the time for a response of the broker (default 30 s). If the broker is
+	// slower, it may already have stored the records that the sink then sends again.
 	IOTimeout time.Duration
 
 	Log *slog.Logger // reports each change of Status once; nil: none
@@ -133,8 +134,8 @@ func setDefault[T comparable](v *T, value T) {
 	}
 }
 
-// check returns the first error as one line that names the setting, its value and the
-// expected kind of value. It does not read files, because they may be created later.
+// check returns the first error as one line. The line names the setting, its value and the expected
+// kind of value. check does not read files, because they may be created later.
 func (c *KafkaConfig) check() error {
 	invalid := func(setting, value, expected string) error {
 		return fmt.Errorf("%s: %q: expected %s", setting, value, expected)

@@ -37,7 +37,7 @@ func (c *client) diagnose(err error, topic string) deliveryError {
 	return deliveryError{class: classOther, reason: c.reasonf("the attempt failed: %v", err)}
 }
 
-// reasonf returns a reason on one line that starts with the brokers.
+// reasonf returns a reason on one line. The line starts with the brokers' addresses.
 func (c *client) reasonf(format string, args ...any) string {
 	s := fmt.Sprintf("kafka %s: ", strings.Join(c.cfg.Brokers, ",")) + fmt.Sprintf(format, args...)
 	return strings.Join(strings.Fields(s), " ")
@@ -100,7 +100,7 @@ func (c *client) userSetting() string {
 	return settingSASLUsername
 }
 
-// passwordSetting returns the setting that the password or token comes from.
+// passwordSetting returns the setting that contains the password or token, or names its file.
 func (c *client) passwordSetting() string {
 	switch s := c.cfg.SASL; {
 	case s != nil && s.bearer():
@@ -126,8 +126,8 @@ func (c *client) tlsError(err error, _ string) (deliveryError, bool) {
 		return deliveryError{class: classTLS, slow: true, reason: c.reasonf("the broker refused the TLS handshake (%v): see %s and %s",
 			op.Err, settingTLSCertFile, settingTLSKeyFile)}, true
 	case early && connect.tls && (isDisconnect(err) || noise):
-		// After a disconnect the retries are not slow, because a broker or load balancer that is just starting
-		// closes connections too.
+		// After a disconnect the retries are not slow, because a starting broker or load balancer closes
+		// connections too.
 		return deliveryError{class: classTLS, slow: !isDisconnect(err), reason: c.reasonf("the broker does not speak TLS on this port (%v): unset %s, or see %s",
 			connect.err, settingTLS, settingBrokers)}, true
 	}
@@ -167,7 +167,7 @@ func (c *client) networkError(err error, _ string) (deliveryError, bool) {
 	return deliveryError{}, false
 }
 
-// isDisconnect reports whether err says only that the connection was closed.
+// isDisconnect reports whether err shows only that the connection was closed.
 func isDisconnect(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)

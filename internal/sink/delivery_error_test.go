@@ -20,7 +20,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/ownsockets"
 )
 
-// noLeak fails the test if it leaves goroutines behind. Call it first.
+// noLeak fails the test if goroutines that the test has started are still running at its end. Call
+// it first.
 func noLeak(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -68,7 +69,7 @@ func server(t *testing.T, handle func(net.Conn)) (address string) {
 	return l.Addr().String()
 }
 
-// TestFaults: each error that needs no broker is reported with the setting to check.
+// TestFaults: each error that can be caused without a broker is reported with the setting to check.
 func TestFaults(t *testing.T) {
 	noLeak(t)
 	serveNames(t, "kafka.test") // a real resolver's response for a name that does not exist is not predictable
@@ -110,7 +111,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestCloseWithoutBroker: Close returns in time in every state of the connection, with the number of records left.
+// TestCloseWithoutBroker: in every state of the connection, Close returns in time, with the number of records
+// left.
 func TestCloseWithoutBroker(t *testing.T) {
 	silent := func(t *testing.T) string {
 		var held []net.Conn
@@ -154,7 +156,7 @@ func TestCloseWithoutBroker(t *testing.T) {
 	})
 }
 
-// transportPatience is the only timeout that no setting changes: DialTimeout in newClient.
+// transportPatience is DialTimeout in newClient, the only timeout that no setting changes.
 const transportPatience = 20 * time.Second
 
 // closeWithoutBroker closes a sink that has ten records. It returns by how much Close exceeded its
@@ -219,8 +221,8 @@ func TestFileChangesMeanwhile(t *testing.T) {
 	}
 }
 
-// TestSilentBroker: a broker that accepts connections and never responds is avoided while there is another broker, and otherwise
-// tried again.
+// TestSilentBroker: a broker that accepts connections and never responds is avoided while there is another broker. Otherwise it
+// is tried again.
 func TestSilentBroker(t *testing.T) {
 	var asked [2]int
 	silent := make([]string, 2)

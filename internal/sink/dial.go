@@ -30,16 +30,16 @@ type dialer struct {
 	silent map[string]time.Time // when an address last failed to respond in time
 }
 
-// avoidFor is how long the dialer avoids a broker that did not respond in time, if there are
-// others. The kernel of a broker that hangs still accepts connections, and each would cost a
+// avoidFor is how long the dialer avoids a broker that did not respond in time, if there are other
+// brokers. If a broker hangs, its kernel still accepts connections, and each of them would cost a
 // timeout.
 const avoidFor = 30 * time.Second
 
 // errSilent is the error of dial for a broker that is avoided.
 var errSilent = errors.New("it did not respond a moment ago")
 
-// avoids reports whether to avoid a broker: it did not respond a moment ago, and there is another
-// broker that is not avoided.
+// avoids reports whether the dialer avoids a broker. It does if the broker did not respond a moment
+// ago, unless all other brokers did not respond either.
 func (d *dialer) avoids(address string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -57,7 +57,7 @@ func (d *dialer) noteSilent(address string) {
 	d.silent[address] = time.Now()
 }
 
-// lastState returns the state of the last TLS handshake, nil if there was none.
+// lastState returns the state of the last TLS handshake. It returns nil if there was no handshake.
 func (d *dialer) lastState() *tls.ConnectionState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -175,7 +175,8 @@ func (d *dialer) track(c *conn) bool {
 	return true
 }
 
-// closeAll closes every connection. Cancel life before, so that no connection is added.
+// closeAll closes every connection. The caller must cancel life first, so that no connection is
+// added.
 func (d *dialer) closeAll() {
 	d.mu.Lock()
 	var all []*conn
@@ -188,9 +189,9 @@ func (d *dialer) closeAll() {
 	}
 }
 
-// conn bounds each read and write by the dialer's limit. kafka-go reads only while it waits
-// for a response. It sets no deadline for SASL, and one of five minutes for metadata: without
-// conn, a broker that hangs would block the sink.
+// conn bounds the time of each read and write by the dialer's limit. kafka-go reads only while it
+// waits for a response. It sets no deadline for SASL, and a deadline of five minutes for metadata.
+// Without conn, a broker that hangs would block the sink.
 type conn struct {
 	net.Conn
 	dialer  *dialer

@@ -66,8 +66,8 @@ func NewJSONLines(w io.Writer, cfg JSONLinesConfig) *JSONLines {
 // Put buffers m to be written and reports whether it was accepted. m.Value then belongs to the sink.
 func (l *JSONLines) Put(m buffer.Message) bool { return l.buffer.Put(m) }
 
-// Status returns the state of the output. A blocked write counts as Down, like unreachable
-// brokers: callers need not give Close time for it.
+// Status returns the state of the output. A blocked write counts as Down, like unreachable brokers,
+// so callers need not give Close time for it.
 func (l *JSONLines) Status() Status {
 	l.mu.Lock()
 	s := Status{OK: l.reason == "", Reason: l.reason, Since: l.since, Retries: l.retries}
@@ -82,10 +82,10 @@ func (l *JSONLines) Status() Status {
 	return s
 }
 
-// Close refuses further records and writes the buffered ones until ctx is done. It returns
-// how many records were left, including those of a blocked write. A write that is still
-// blocked is interrupted if w has SetWriteDeadline. Otherwise (a blocking standard output)
-// the sink's goroutine continues until the write returns.
+// Close refuses further records and writes the buffered ones until ctx is done. It returns how many
+// records were left, including those of a blocked write. If a write is still blocked then, it is
+// interrupted if w has SetWriteDeadline. Otherwise (a blocking standard output) the sink's
+// goroutine continues until the write returns.
 func (l *JSONLines) Close(ctx context.Context) (left int, err error) {
 	l.buffer.Seal()
 	l.stopOnce.Do(func() { close(l.stop) })
@@ -132,7 +132,8 @@ func (l *JSONLines) run() {
 	}
 }
 
-// deliver writes all items, with as many writes as needed, and reports whether to continue.
+// deliver writes all items, with as many writes as needed. It reports whether the sink can
+// continue.
 func (l *JSONLines) deliver(items []buffer.Item) bool {
 	var buf []byte
 	for i := range items {
@@ -164,7 +165,7 @@ func (l *JSONLines) deliver(items []buffer.Item) bool {
 	}
 }
 
-// abandon drops all records: nobody reads the output any more.
+// abandon drops all records, because nobody reads the output any more.
 func (l *JSONLines) abandon(items []buffer.Item, err error) {
 	l.buffer.Seal()
 	l.buffer.Drop(items, buffer.DropClosed)
@@ -184,7 +185,7 @@ func (l *JSONLines) pause() bool {
 	}
 }
 
-// setWriting notes when a write began; the zero time means that it has ended.
+// setWriting records when a write began. The zero time means that no write is in progress.
 func (l *JSONLines) setWriting(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -197,7 +197,7 @@ func TestLinesAfterAnError(t *testing.T) {
 	}
 }
 
-// TestLinesBlockedIsTold: Status reports a reader that does not read, until it reads again. Put does not block.
+// TestLinesBlockedIsTold: while a reader does not read, Status reports this. Put does not block.
 func TestLinesBlockedIsTold(t *testing.T) {
 	r, w := pipe(t)
 	l := NewJSONLines(w, JSONLinesConfig{QueueRecords: 10})

@@ -12,11 +12,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 )
 
-// Kafka sends records to topics in batches, from one goroutine, and repeats a batch until all
-// in-sync replicas have acknowledged it. It starts to connect as soon as it is created, whether
-// or not a broker is up. A topic that cannot be written to does not delay the others. Only Close
-// interrupts an attempt: the broker may have stored the records of an abandoned request, and a
-// repetition would duplicate them.
+// Kafka sends records to topics in batches, from one goroutine. It repeats a batch until all
+// in-sync replicas have acknowledged it. It starts to connect as soon as it is created, whether or
+// not a broker is up. A topic that cannot be written to does not delay the other topics. Only Close
+// interrupts an attempt, because the broker may have stored the records of an abandoned request,
+// and a repetition would duplicate them.
 type Kafka struct {
 	*client
 	buffer                   *buffer.Buffer
@@ -26,9 +26,9 @@ type Kafka struct {
 
 	cluster health // health of all topics together; only run uses its times
 
-	// failedSecrets and currentSecrets are states of the secret files, as secrets returns them.
-	// failedSecrets is the state before the last failed attempt, which the files may have caused to
-	// fail; currentSecrets is the state before the current attempt.
+	// failedSecrets and currentSecrets are states of the secret files, as the method secrets
+	// returns them. failedSecrets is the state before the last failed attempt, which these files
+	// may have caused. currentSecrets is the state before the current attempt.
 	failedSecrets, currentSecrets string
 
 	closing chan struct{} // closed when Close begins
@@ -45,9 +45,9 @@ type Kafka struct {
 	quota   quota
 }
 
-// NewKafka checks cfg and starts the sink; Close ends it. An error is one line that names
-// the setting. Problems with brokers, host names and files are not errors of NewKafka: Status
-// reports them.
+// NewKafka checks cfg and starts the sink; Close ends it. A returned error is one line that names
+// the setting. NewKafka returns no error for problems with brokers, host names and files. Status
+// reports these problems.
 func NewKafka(cfg KafkaConfig) (*Kafka, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
@@ -74,8 +74,8 @@ func NewKafka(cfg KafkaConfig) (*Kafka, error) {
 	return k, nil
 }
 
-// partitionsAtOnce bounds one batch: it has at most the records of this many full requests, each to
-// another partition.
+// partitionsAtOnce bounds one batch. The batch has at most as many records as this number of full
+// requests, each to a different partition.
 const partitionsAtOnce = 4
 
 func (k *Kafka) newWriter() *kafka.Writer {
@@ -96,7 +96,7 @@ func (k *Kafka) newWriter() *kafka.Writer {
 }
 
 // Put buffers m to be sent and reports whether it was accepted. m.Value then belongs to the sink. Put never waits for a
-// broker. It waits for the disk of a spool at most as long as buffer.Buffer.Put does.
+// broker. With a spool it may wait for the disk, but not longer than buffer.Buffer.Put does.
 func (k *Kafka) Put(m buffer.Message) bool { return k.buffer.Put(m) }
 
 // Status returns the state of delivery. It does not wait for a file or a broker.
@@ -108,11 +108,11 @@ func (k *Kafka) Status() Status {
 	return s
 }
 
-// Close refuses further records, sends the buffered ones until ctx is done, closes all
-// connections, and closes the buffer, which moves the remaining records to the spool if there
-// is one. It returns how many records are left in memory and not in the spool, and ctx's error
-// if there are any. The broker may have received some of them in an unanswered request. Status
-// reports how many records are spooled.
+// Close refuses further records, sends the buffered ones until ctx is done, and closes all
+// connections. It then closes the buffer, which moves the remaining records to the spool if there
+// is one. It returns how many records are left only in memory, and ctx's error if there are any.
+// The broker may have received some of them in an unanswered request. Status reports how many
+// records are spooled.
 func (k *Kafka) Close(ctx context.Context) (left int, err error) {
 	k.buffer.Seal()
 	first := false
@@ -182,7 +182,8 @@ func (k *Kafka) finished() bool {
 	return k.isClosing() && k.buffer.Stats().Queued == 0
 }
 
-// due returns the time until the next attempt to send to t; zero or less means now.
+// due returns the time until the next attempt to send to t. If the time is zero or less, the
+// attempt is due now.
 func (k *Kafka) due(t *topic) time.Duration {
 	n, since := k.buffer.Waiting(t.datasets)
 	closing := k.isClosing()
@@ -205,7 +206,7 @@ func (k *Kafka) due(t *topic) time.Duration {
 	return time.Until(ready)
 }
 
-// conclude records how an attempt ended and when the next may begin.
+// conclude records the result of an attempt, and when the next attempt may begin.
 func (k *Kafka) conclude(t *topic, err error) {
 	if k.life.Err() != nil {
 		return // Close interrupted the attempt, which shows nothing about the broker
@@ -217,7 +218,7 @@ func (k *Kafka) conclude(t *topic, err error) {
 		return
 	}
 
-	// The leaders, brokers and addresses that the transport has cached may be out of date.
+	// The transport's cached leaders, brokers and addresses may be out of date.
 	k.transport.CloseIdleConnections()
 	f := k.diagnose(err, t.name)
 	if f.oneTopic {

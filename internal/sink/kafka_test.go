@@ -101,7 +101,8 @@ func testCodecs(t *testing.T, b *broker) {
 	testJava(t, b)
 }
 
-// testJava reads the records of testCodecs with Kafka's own Java consumer, whose decoders are not those of kcat.
+// testJava reads the records of testCodecs with Kafka's own Java consumer. Its decoders differ from those of
+// kcat.
 func testJava(t *testing.T, b *broker) {
 	out := b.Tool("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", b.Plain, "--include", `codec-.*\.flows`,
 		"--from-beginning", "--max-messages", "500", "--timeout-ms", fmt.Sprint(eventually.Limit.Milliseconds()), "--property", "print.key=true", "--property", "print.headers=true")
@@ -122,7 +123,8 @@ func testJava(t *testing.T, b *broker) {
 	}
 }
 
-// testPartitions: kcat, with the rule of the Java client, writes the same keys to the same partitions.
+// testPartitions: the sink writes each key to the same partition as kcat does with the rule of the
+// Java client.
 func testPartitions(t *testing.T, b *broker) {
 	cfg := b.topics(t, "partitions")
 	k := newKafka(t, cfg)
@@ -179,7 +181,8 @@ func testOwnSockets(t *testing.T, b *broker) {
 	eventually.True(t, "no port owned after Close", func() bool { return owned(time.Minute) == 0 })
 }
 
-// testClock sends a record from the future among others: only that record is dropped, with the reason bad_time.
+// testClock sends several records, one of them with a time in the future. Only that record is dropped, with the
+// reason bad_time.
 func testClock(t *testing.T, b *broker) {
 	cfg := b.topics(t, "clock")
 	k := newKafka(t, cfg)
@@ -197,7 +200,7 @@ func testClock(t *testing.T, b *broker) {
 	}
 }
 
-// testTooLarge sends one record that the broker refuses among others that it accepts.
+// testTooLarge sends several records. The broker refuses one of them and accepts the others.
 func testTooLarge(t *testing.T, b *broker) {
 	for name, limit := range map[string]int{"client": 1_000_000, "broker": 4_000_000} {
 		cfg := b.topics(t, "large-"+name)
@@ -263,8 +266,8 @@ func testReasons(t *testing.T, b *broker) {
 	}
 }
 
-// testUnknownTopic: while one topic does not exist, records reach the others. That topic gets its records once it
-// exists.
+// testUnknownTopic: while one topic does not exist, records reach the other topics. The missing topic gets its
+// records once it exists.
 func testUnknownTopic(t *testing.T, b *broker) {
 	cfg := b.topics(t, "unknown")
 	cfg.FindingsTopic, cfg.SlowBackoff = "unknown.later", time.Second
@@ -324,8 +327,8 @@ func testKilled(t *testing.T, b *broker) {
 	}
 }
 
-// testDown starts sinks while there is no broker. One has a queue for all records until the
-// broker starts, the other has too small a queue.
+// testDown starts two sinks while there is no broker. The queue of one has room for all records
+// until the broker starts. The queue of the other is too small.
 func testDown(t *testing.T, b *broker) {
 	noLeak(t)
 	roomy, tight := b.topics(t, "roomy"), b.topics(t, "tight")
@@ -375,7 +378,8 @@ func testDown(t *testing.T, b *broker) {
 	}
 }
 
-// testSpool runs a sink with a spool twice: the first run ends while there is no broker, the second delivers the records that are left.
+// testSpool runs a sink with a spool twice. The first run ends while there is no broker. The second run delivers the records that are
+// left.
 func testSpool(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "spool")

@@ -14,13 +14,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// names is a DNS server that knows one name. Its address is the last one that was set.
+// names is a DNS server that knows one name. It responds with the address that was set last.
 type names struct {
 	name    string
 	address atomic.Pointer[netip.Addr] // nil: there is no such name
 }
 
-// serveNames makes this process resolve all names by a names server until the end of the test.
+// serveNames makes this process resolve all names by a new DNS server until the end of the test.
 func serveNames(t *testing.T, name string) *names {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -75,8 +75,8 @@ func (n *names) answer(query []byte) []byte {
 	return answer
 }
 
-// TestKafkaNames: the sink knows its broker only by a name. At first the name does not exist, then it has an address without a
-// broker, then the broker's address on IPv6 loopback, and at last the broker moves to another address. The sink is not notified
+// TestKafkaNames: the sink knows its broker only by a name. At first the name does not exist. Then it has an address without a
+// broker, and then the broker's address on IPv6 loopback. At last the broker moves to another address. The sink is not notified
 // of any change.
 func TestKafkaNames(t *testing.T) {
 	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {

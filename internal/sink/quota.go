@@ -25,7 +25,7 @@ func (t *throttling) RoundTrip(ctx context.Context, addr net.Addr, request kafka
 	return response, err
 }
 
-// quota is the time for which the broker's quotas throttle this client. Kafka.mu guards it.
+// quota has the times for which the broker's quotas throttle this client. Kafka.mu guards it.
 type quota struct {
 	last, total time.Duration
 	until       time.Time
@@ -49,8 +49,8 @@ func (k *Kafka) throttledUntil() time.Time {
 	return k.quota.until
 }
 
-// slowed returns a reason if quotas delay delivery by a second or more, else "". The caller
-// holds Kafka.mu.
+// slowed returns a reason if quotas delay delivery by a second or more. Otherwise it returns "".
+// The caller holds Kafka.mu.
 func (k *Kafka) slowed() string {
 	if k.quota.last < time.Second {
 		return ""

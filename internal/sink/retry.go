@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// quickRetries is the number of fast retries before slow ones. Some errors last only moments: until
-// every broker knows a new topic, a restarting broker has passed its partitions to others, or a
-// load balancer has noticed a change.
+// quickRetries is the number of fast retries before slow ones. Some errors last only a moment: not
+// every broker knows a new topic yet, a restarting broker still has to pass its partitions to
+// others, or a load balancer has not noticed a change.
 const quickRetries = 2
 
-// backoff returns how long to wait after a failure; failures is the number of consecutive failures before it.
+// backoff returns how long to wait after a failure. failures is the number of consecutive failures before
+// this one.
 func (k *Kafka) backoff(f deliveryError, failures int) time.Duration {
 	d := k.cfg.SlowBackoff
 	if !f.slow || f.oneTopic && failures < quickRetries {
@@ -23,9 +24,9 @@ func (k *Kafka) backoff(f deliveryError, failures int) time.Duration {
 	return d/2 + rand.N(d)
 }
 
-// retrySlot returns when to retry if no alert waits; urgent is when to retry if one does.
-// After a few quick attempts each tap retries at its own moment within every Spread, so that
-// the taps of a fleet reconnect one after the other.
+// retrySlot returns the time of the next attempt if no alert waits. urgent is the time of the next
+// attempt if an alert waits. After a few quick attempts each tap retries at its own moment within
+// every period of length Spread, so that the taps of a fleet reconnect one after the other.
 func (k *Kafka) retrySlot(f deliveryError, urgent time.Time) time.Time {
 	if k.cfg.Spread <= 0 || k.isClosing() || k.cluster.failures <= quickRetries+1 {
 		return urgent

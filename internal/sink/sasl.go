@@ -19,8 +19,8 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 )
 
-// mechanisms returns the hash functions of the SASL mechanisms, by their names in a
-// configuration; PLAIN and OAUTHBEARER have none.
+// mechanisms returns the SASL mechanisms by their names in a configuration, each with its hash
+// function. PLAIN and OAUTHBEARER have no hash function.
 func mechanisms() map[string]func() hash.Hash {
 	return map[string]func() hash.Hash{"plain": nil, "oauthbearer": nil, "scram-sha-256": sha256.New, "scram-sha-512": sha512.New}
 }
@@ -81,8 +81,8 @@ func (l *login) password() (string, error) {
 // bearer is an exchange of RFC 7628.
 type bearer struct{}
 
-// Next acknowledges a refusal, so that the broker ends the exchange with its error
-// code (section 3.2.3). The broker's response to an accepted token is empty.
+// Next acknowledges a refusal, so that the broker ends the exchange with its error code (section
+// 3.2.3). If the broker accepts the token, its response is empty.
 func (*bearer) Next(_ context.Context, message []byte) (bool, []byte, error) {
 	return len(message) == 0, []byte{1}, nil
 }
@@ -90,13 +90,15 @@ func (*bearer) Next(_ context.Context, message []byte) (bool, []byte, error) {
 // plain is an exchange of RFC 4616: one message of the client.
 type plain struct{}
 
-// Next accepts any message of the broker, which refuses a password by an error code.
+// Next accepts any message of the broker. The broker refuses a password by an error code, not by a
+// message.
 func (plain) Next(context.Context, []byte) (bool, []byte, error) { return true, nil, nil }
 
 // gs2Header declares that there is no channel binding (RFC 5802, section 7).
 const gs2Header = "n,,"
 
-// maxIterations bounds the work that a broker can demand; Kafka's own limit is 16384.
+// maxIterations is the largest number of hash iterations that a broker can demand. Kafka's own
+// limit is 16384.
 const maxIterations = 1 << 18
 
 // scram is one exchange of RFC 5802.

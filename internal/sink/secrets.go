@@ -15,8 +15,8 @@ func (k *Kafka) retryWithNewSecrets() {
 	k.retryNow()
 }
 
-// secrets returns a string that changes when a certificate, key, password or token file
-// changes (its modification time or size), empty if no such file is configured.
+// secrets returns a string that changes when the modification time or size of a certificate, key,
+// password or token file changes. The string is empty if no such file is configured.
 func (k *Kafka) secrets() string {
 	var names []string
 	if t := k.cfg.TLS; t != nil {

@@ -76,8 +76,8 @@ func (i *issuer) token(t *testing.T, audience string, lasts time.Duration) strin
 	return text + "." + encode(signature)
 }
 
-// testToken logs in with a token file that is replaced, like a projected service-account token. A prefixed ACL grants the topics of the
-// pod's namespace. Each session ends after two seconds; the token of the first session expires during the test.
+// testToken logs in with a token file that is replaced, as a projected service-account token is. A prefixed ACL grants the topics of
+// the pod's namespace. Each session ends after two seconds. The token of the first session expires during the test.
 func testToken(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "tap.shop")
@@ -132,7 +132,8 @@ func testToken(t *testing.T, b *broker) {
 	}, k.Status, b.Log)
 }
 
-// testACL revokes the right to write and grants it again. If it is missing from the start, the sink reports that before the first alert.
+// testACL revokes the right to write and grants it again. In another case the right is missing from the start, and the sink reports this
+// before the first alert.
 func testACL(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "acl")
@@ -212,7 +213,8 @@ func testPasswordRotated(t *testing.T, b *broker) {
 	}
 }
 
-// accepts waits until the broker accepts a login: a new password becomes effective a moment after it was set.
+// accepts waits until the broker accepts a login. A new password becomes effective only a moment after it was
+// set.
 func (b *broker) accepts(t *testing.T, cfg KafkaConfig, login SASLConfig) {
 	t.Helper()
 	cfg.TLS, cfg.Brokers, cfg.SASL = &TLSConfig{CAFile: b.CA}, []string{b.TLS}, &login
@@ -227,7 +229,8 @@ func (b *broker) accepts(t *testing.T, cfg KafkaConfig, login SASLConfig) {
 	}, func() error { return err }, b.Log)
 }
 
-// testQuota: a sink that a quota slows down reports this, and neither loses nor repeats a record.
+// testQuota: if a quota slows down a sink, the sink reports this. It neither loses nor repeats a
+// record.
 func testQuota(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "quota")

@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 )
 
-// send sends one batch to a topic. If no record waits it checks the topic instead.
+// send sends one batch to a topic. If no record waits, it checks the topic instead.
 func (k *Kafka) send(t *topic) {
 	k.currentSecrets = k.secrets()
 	items := k.buffer.Take(t.datasets, t.limit, k.batchBytes)
@@ -41,8 +41,8 @@ func (k *Kafka) send(t *topic) {
 	k.conclude(t, err)
 }
 
-// write sends items, acknowledges the delivered ones to the buffer, and returns the others
-// with the first error.
+// write sends items and acknowledges the delivered ones to the buffer. It returns the items that
+// were not delivered, and the first error.
 func (k *Kafka) write(t *topic, items []buffer.Item) (failed []buffer.Item, err error) {
 	err = k.writer.WriteMessages(k.life, k.messages(t.name, items)...)
 	if err == nil {
@@ -55,8 +55,8 @@ func (k *Kafka) write(t *topic, items []buffer.Item) (failed []buffer.Item, err 
 	return items, err
 }
 
-// dropTooLarge drops the record that is too large. Because of it the writer refused all items
-// before it sent any.
+// dropTooLarge drops the record that is too large. The writer has refused the whole batch because
+// of this record, and has sent nothing.
 func (k *Kafka) dropTooLarge(t *topic, items []buffer.Item, large kafka.MessageTooLargeError) {
 	if i := slices.IndexFunc(items, func(it buffer.Item) bool { return it.Seq == large.Message.WriterData }); i >= 0 {
 		k.drop(t, items[i:i+1], buffer.DropTooLarge, large)
@@ -65,8 +65,8 @@ func (k *Kafka) dropTooLarge(t *topic, items []buffer.Item, large kafka.MessageT
 	k.buffer.Requeue(items)
 }
 
-// ackDelivered acknowledges the items that have no error, and returns the others with the
-// first error.
+// ackDelivered acknowledges the items without an error. It returns the other items, and the first
+// error.
 func (k *Kafka) ackDelivered(items []buffer.Item, errs []error) (failed []buffer.Item, first error) {
 	var sent []buffer.Item
 	for i := range items {
@@ -100,8 +100,8 @@ func (k *Kafka) messages(topic string, items []buffer.Item) []kafka.Message {
 	return out
 }
 
-// bisect handles a batch that was refused for its content. Halving the batch isolates the
-// record that is the cause, which is dropped.
+// bisect handles a batch that was refused for its content. It halves the batch until it has
+// isolated the record that is the cause, and drops that record.
 func (k *Kafka) bisect(t *topic, failed []buffer.Item, reason string, err error) {
 	if len(failed) == 1 {
 		k.drop(t, failed, reason, err)
@@ -121,7 +121,7 @@ func (k *Kafka) drop(t *topic, items []buffer.Item, reason string, err error) {
 }
 
 // checkTopic checks that a topic exists and, once, that records may be written to it. It writes no
-// record. Without this check the first alert would be the first to fail.
+// record. Without this check, a missing permission would be noticed only at the first alert.
 func (k *Kafka) checkTopic(t *topic) error {
 	err := k.exists(t.name)
 	if err == nil && !t.checked {

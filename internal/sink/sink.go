@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 )
 
-// Reasons for records that a sink drops. Its buffer has further ones.
+// Reasons for records that a sink drops. The sink's buffer has further reasons.
 const (
 	dropBadTime  = "bad_time" // too far from the broker's clock (message.timestamp.*.max.ms)
 	dropRejected = "rejected" // the broker refused this record for its content

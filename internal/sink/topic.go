@@ -17,8 +17,8 @@ type topic struct {
 	checked  bool // the permission to write records to the topic was checked
 }
 
-// topicsOf returns the topics, the most urgent first, each once: settings may give the same
-// name to several.
+// topicsOf returns the topics, the most urgent first. Each topic is returned once, even if several
+// settings have its name.
 func topicsOf(cfg *KafkaConfig, limit int) []*topic {
 	var topics []*topic
 	byName := map[string]*topic{}
@@ -49,7 +49,7 @@ func (c *KafkaConfig) topicNames() []string {
 	return slices.Compact(all)
 }
 
-// topicSetting returns the setting that a topic's name comes from.
+// topicSetting returns the setting that contains a topic's name.
 func (c *client) topicSetting(name string) string {
 	switch name {
 	case c.cfg.FindingsTopic:
@@ -60,9 +60,9 @@ func (c *client) topicSetting(name string) string {
 	return settingFlowsTopic
 }
 
-// adaptBatch adapts the size of the next batch to the connection, given the time that a batch
-// of n records took. A batch that takes longer than limit, the time for a response, would be
-// sent again and again, and stored each time. most bounds the size.
+// adaptBatch adapts the size of the next batch to the speed of the connection. took is the time
+// that a batch of n records took. limit is the time for a response: a batch that takes longer would
+// be sent again and again, and stored each time. most bounds the size.
 func (t *topic) adaptBatch(took, limit time.Duration, n, most int) {
 	switch {
 	case took >= limit:

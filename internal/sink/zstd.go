@@ -8,9 +8,9 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 )
 
-// zstdCodec compresses with little memory. kafka-go's codec uses 18 MB for each partition
-// that is written to at the same time; this one uses 1 MB, is faster and compresses records
-// like the tap's no worse. It decompresses with kafka-go's codec.
+// zstdCodec compresses with little memory. kafka-go's codec uses 18 MB for each partition that is
+// written to at the same time. zstdCodec uses 1 MB, is faster and compresses the tap's records no
+// worse. It decompresses with kafka-go's codec.
 type zstdCodec struct {
 	compress.Codec
 	encoders sync.Pool // of *zstd.Encoder
@@ -21,14 +21,15 @@ func init() {
 	compress.Codecs[compress.Zstd] = &zstdCodec{Codec: compress.Codecs[compress.Zstd]}
 }
 
-// zstdWindow is how far back repetitions are found, in bytes: about a hundred records.
+// zstdWindow is the largest distance, in bytes, at which repetitions are found. It covers about a
+// hundred records.
 const zstdWindow = 256 << 10
 
 // NewWriter implements compress.Codec.
 func (c *zstdCodec) NewWriter(w io.Writer) io.WriteCloser {
 	e, ok := c.encoders.Get().(*zstd.Encoder)
 	if !ok {
-		// NewWriter fails only for invalid options, and these are valid.
+		// NewWriter fails only for invalid options, and these options are valid.
 		e, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow),
 			zstd.WithLowerEncoderMem(true), zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
 	}
