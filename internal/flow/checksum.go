@@ -86,10 +86,10 @@ const (
 	sumsBelieve = 3  // number of acknowledged packets with a wrong checksum after which a direction's checksums are ignored
 )
 
-// sums is the history of the checksums of one direction of an interface. If no checksum was ever correct or trusted,
-// and the receiver acknowledges packets with wrong checksums, then the receiver does not verify checksums, and the
-// table does not either. After one correct checksum the table verifies them again, so nobody can switch verification
-// off where honest packets arrive.
+// sums is the history of the checksums of one direction of an interface. It shows whether the direction's receivers
+// verify checksums: they do not if no checksum was ever correct or trusted, and they acknowledge packets with wrong
+// checksums. Then the table does not verify them either. After one correct checksum the table verifies them again, so
+// nobody can switch verification off where honest packets arrive.
 type sums struct {
 	correct bool
 	acked   uint8

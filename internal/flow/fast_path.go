@@ -7,8 +7,8 @@ import (
 )
 
 // Nearly every packet is a TCP segment over IPv4 and Ethernet that its receiver expects next. The functions here
-// process such a packet in few instructions, with the same result as decode and addSegment, and leave every other
-// packet to decode and addSegment (TestFastPath, TestFastDecode).
+// process such a packet in few instructions, and leave every other packet to decode and addSegment. The results are the
+// same as those of decode and addSegment (TestFastPath, TestFastDecode).
 
 // fastDecode does the work of decode for a packet without tags, IPv4 options and fragments, and without TCP options
 // other than timestamps. For any other packet, and for one with a wrong checksum, it returns false. d is then

@@ -46,8 +46,8 @@ func usualPackets() (packets []flow.Packet, taken int) {
 	return append(packets, packetOf(wire.LinkRaw, plain)), taken
 }
 
-// The fast path decodes a packet like the slow path, or leaves it to the slow path, also if the packet is damaged,
-// truncated or padded.
+// The fast path decodes a packet with the same result as the slow path, or leaves the packet to the slow path. The
+// packets include damaged, truncated and padded ones.
 func TestFastDecode(t *testing.T) {
 	packets, taken := usualPackets()
 	for i := range packets {

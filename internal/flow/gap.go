@@ -277,8 +277,8 @@ func (t *Table) finish(c *Conn, side Side) {
 		t.skipGap(c, side)
 	}
 	if s := &c.tcp.side[side]; s.sure && max(s.acked, s.sent) > s.next+1 && c.endpoint(side).Packets > 0 {
-		// Bytes at the end of the stream were not captured, although the receiver has acknowledged them or the sender's
-		// later sequence numbers show that they were sent. A single byte may be a FIN.
+		// Bytes at the end of the stream may not be in the capture. They were sent if the receiver has acknowledged them, or if
+		// the sender's later sequence numbers are past them. A single byte may be a FIN.
 		t.skipTo(c, side, max(s.acked, s.sent))
 	}
 	t.flushGaps(c, side)

@@ -101,9 +101,9 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	return g, proto, Decodable
 }
 
-// refusedOptions reports whether hosts drop a packet because of its IPv4 options: a source route (RFC 791, section 3.1;
-// RFC 7126, section 4.3; Linux with accept_source_route off), or an option with an impossible length
-// (ip_options_compile in Linux).
+// refusedOptions reports whether hosts drop a packet because of its IPv4 options. They drop it for a source route (RFC
+// 791, section 3.1; RFC 7126, section 4.3; Linux with accept_source_route off), and for an option with an impossible
+// length (ip_options_compile in Linux).
 func refusedOptions(options []byte) bool {
 	const end, none, loose, strict = 0, 1, 131, 137
 	for len(options) > 0 && options[0] != end {
@@ -140,10 +140,10 @@ func ipv6(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 // maxLength16 is the largest length that a 16-bit field can express.
 const maxLength16 = 1<<16 - 1
 
-// jumbo returns the payload length of an IPv6 packet whose 16-bit length is 0, or -1 if its receiver drops it. Linux
-// puts a jumbo payload option first in segments of more than 64 KiB (BIG TCP), or leaves it out. In capture files of
-// other systems offloaded segments of any length have length 0. In a live capture, a packet of at most 64 KiB whose
-// checksum is unverified (verify) was not offloaded, so that its receiver drops it.
+// jumbo returns the payload length of an IPv6 packet whose 16-bit length is 0, or -1 if its receiver drops the packet.
+// Linux puts a jumbo payload option first in segments of more than 64 KiB (BIG TCP), or leaves the option out. In
+// capture files of other systems, offloaded segments of any length have length 0. In a live capture, a packet of at
+// most 64 KiB whose checksum is unverified (verify) was not offloaded, and its receiver drops it.
 func jumbo(f frame, d *Decoded) int {
 	const option, size = 0xc2, 4
 	n := f.wire - 40

@@ -20,9 +20,9 @@ func jumbogram(h headers, off int) []byte {
 	return append(append(out, option...), ip[40:]...)
 }
 
-// TestJumbogram: packets are truncated at 2 KiB, like packets that the filter truncates. The length of a packet of more
-// than 64 KiB is the length in its jumbo payload option, or the frame's length if it has no option. A packet that its
-// receiver drops counts as malformed.
+// TestJumbogram: packets are truncated at 2 KiB, as by the filter. A packet of more than 64 KiB has the length in its
+// jumbo payload option, or the frame's length if it has no option. A packet that its receiver drops counts as
+// malformed.
 func TestJumbogram(t *testing.T) {
 	noLength := func(h headers) []byte {
 		ip := h.ip()

@@ -7,9 +7,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// key identifies a connection, with the smaller endpoint first. It has no pointers, so that the garbage collector need
-// not scan the keys of maps. It consists of words that are written and compared one by one, because a processor stalls
-// when it reads more bytes at a time than were just written.
+// key identifies a connection, with the smaller endpoint first. It has no pointers, so the garbage collector does not
+// scan the keys of maps. Its words are written and compared one by one, because a processor stalls when it reads more
+// bytes at a time than were just written.
 type key struct {
 	aHigh, aLow uint64 // addresses as in Decoded, in network byte order
 	bHigh, bLow uint64

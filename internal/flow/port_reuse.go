@@ -116,8 +116,8 @@ func (h *strangers) forget(c *Conn) {
 	}
 }
 
-// reusePorts ends c (EndReused), opens the connection that reuses its ports from the buffered packets that match d, and
-// returns the connection that d belongs to.
+// reusePorts ends c (EndReused). It opens the connection that reuses the ports of c, with the buffered packets that
+// match d. It returns the connection that d belongs to.
 func (t *Table) reusePorts(c *Conn, k *key, side Side, d *Decoded) *Conn {
 	var fit [maxStrangers]*stranger
 	n := 0

@@ -9,8 +9,8 @@ const MaxPrefetch = 16
 const prefetchFrom = 2048
 
 // Prefetch reads the connections of the next packets, at most MaxPrefetch of them, so that they are in the processor's
-// caches when Add needs them. It has no other effect and is optional. With 100,000 connections that send in turn, each
-// packet waits for memory three times, which takes longer than everything else; Prefetch overlaps the waits of many
+// caches when Add needs them. Prefetch has no other effect and is optional. If 100,000 connections send in turn, each
+// packet waits for memory three times, which takes longer than everything else. Prefetch overlaps the waits of many
 // packets.
 func (t *Table) Prefetch(packets []Packet) {
 	if t.count < prefetchFrom {

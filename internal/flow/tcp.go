@@ -144,7 +144,7 @@ const keepAliveQuiet = int64(500 * time.Millisecond)
 const maxFirstOffset = 1 << 20
 
 // confirmStart compares the first payload or FIN of a stream with the assumed start, and returns its offset. If they do
-// not fit, the stream starts at this segment instead, because a single packet with forged numbers could otherwise hide
+// not fit, the stream starts at this segment instead. Otherwise a single packet with forged numbers could hide
 // everything that follows.
 func (t *Table) confirmStart(c *Conn, side Side, seq uint32, off, n int64) int64 {
 	s := &c.tcp.side[side]
@@ -216,8 +216,8 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 	q.rst, q.rstAt = max(off, s.next), t.now
 }
 
-// challenged reports whether the receiver answers a RST at an offset with an ACK instead of closing the connection,
-// because the offset is not the next one that it expects (RFC 5961, section 3.2).
+// challenged reports whether the receiver answers a RST at an offset with an ACK instead of closing the connection. It
+// does so if the offset is not the next one that it expects (RFC 5961, section 3.2).
 func (c *Conn) challenged(side Side, off int64) bool {
 	s := &c.tcp.side[side]
 	return s.windowKnown() && !c.Thinned && off > s.next && s.next >= max(s.acked, s.sent) && !c.gapped(side)

@@ -3,8 +3,8 @@ package flow
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
 // A connection that is done (Table.Done) and continues costs the host a copy of each packet, without new information. A
-// filter in the kernel may leave most of these packets out. It must pass every SYN, FIN and RST, and one packet of each
-// direction for every 16 MiB of the stream, so that sequence numbers show how much was left out.
+// filter in the kernel may leave most of these packets out. It must pass every SYN, FIN and RST. In each direction it
+// must also pass one packet for every 16 MiB of the stream, so that sequence numbers show how much was left out.
 
 // A connection is worth thinning if one of its sides sent busyStep * busySteps packets between two calls of Thin.
 const (

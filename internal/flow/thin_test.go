@@ -129,8 +129,8 @@ func TestThinLeavesOthersAlone(t *testing.T) {
 	}
 }
 
-// Bytes that a filter left out of a chosen connection are counted by sequence numbers, for any end of the connection,
-// and they are not a gap.
+// Bytes that a filter left out of a chosen connection are counted by sequence numbers. They are not a gap. The
+// connections of the test end in different ways.
 func TestThinCountsBySequenceNumbers(t *testing.T) {
 	var far []step
 	for i := range uint32(300) { // one packet for each 16 MiB of the stream, as the filter passes them

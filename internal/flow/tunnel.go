@@ -291,7 +291,8 @@ func runsNetwork(r Reason, inner *Decoded, datagram []byte) bool {
 }
 
 // vxlan decodes VXLAN (RFC 7348, section 5). All reserved bits must be zero. IANA assigned Linux' default port to
-// another protocol, so the source address of the inner frame must also be the address of a single station.
+// another protocol. So that no datagram of that protocol is decoded, the source address of the inner frame must be the
+// address of a single station.
 func vxlan(f frame, d *Decoded) Reason {
 	const size = 8
 	switch b := f.b; {

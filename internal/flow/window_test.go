@@ -253,8 +253,8 @@ func TestSuspectCost(t *testing.T) {
 	}
 }
 
-// TestUnheardReceiver: data far past a window are delivered if the receiver is no longer captured, but not if the
-// receiver answers or is the host of a live capture.
+// TestUnheardReceiver: data far past a window are delivered if the receiver is no longer captured. They are not
+// delivered if the receiver answers, or if it is the host of a live capture.
 func TestUnheardReceiver(t *testing.T) {
 	const far = 5 << 20
 	text := func(n int) (all []step) {

@@ -61,12 +61,12 @@ func hashAddress(a *[16]byte) uint32 {
 	return uint32(z)
 }
 
-// The two directions of a connection are usually in one zone, but may be in two: a router that is captured on its
-// receiving interfaces shows two VLANs, MPLS labels and GTP-U endpoint identifiers belong to one direction, and a load
-// balancer may tunnel only one. So a connection of which only one end was seen (lone) also accepts packets of the other
-// end from another zone, if their numbers fit. If either end then sends in the zone of the other end, that zone shows a
-// conversation of its own: the connection is marked with Conflict, and further packets in that zone belong to another
-// connection.
+// The two directions of a connection are usually in one zone, but may be in two. A router that is captured on its
+// receiving interfaces shows two VLANs. MPLS labels and GTP-U endpoint identifiers belong to one direction. A load
+// balancer may tunnel only one direction. So a connection with only one end seen (lone) also accepts packets of the
+// other end from another zone, if their numbers fit. If either end then sends in the zone of the other end, that zone
+// shows a conversation of its own. The connection is then marked with Conflict, and further packets in that zone belong
+// to another connection.
 
 // acrossZones returns the connection that a packet with an unknown key continues from another zone, nil if there is
 // none.

@@ -77,8 +77,8 @@ func checkZones(t *testing.T, g *gather, table *flow.Table, want ...string) {
 	}
 }
 
-// TestNoZone: a tag that carries only a priority does not start a VLAN, and the bits of the priority do not change the
-// zone of a VLAN.
+// TestNoZone: a tag that carries only a priority is not a VLAN. The bits of the priority do not change the zone of a
+// VLAN.
 func TestNoZone(t *testing.T) {
 	g, table := tabled(t)
 	for i, s := range exchange("a") {

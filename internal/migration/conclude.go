@@ -83,9 +83,9 @@ func (m *matching) concludeMutual(x *row, b, a *Counts) {
 	}
 }
 
-// mayBeSeenByAddress reports whether an edge that was matched by its name may also have connections that were seen
-// under an address only, and that may be less than mutual TLS. That is possible if its client may have such
-// connections to a peer without a name at the same port.
+// mayBeSeenByAddress reports whether an edge that was matched by its name may have further connections, less than
+// mutual TLS, that were seen under an address only. That is possible if its client may have such connections to a peer
+// without a name at the same port.
 func (m *matching) mayBeSeenByAddress(x *row) bool {
 	return x.Basis == ByName && x.To.named() && m.unmatched[x.From].at(x.Port)
 }
@@ -126,9 +126,9 @@ func (m *matching) concludeGone(x *row) {
 	x.concludeAbsent(Gone, reasons)
 }
 
-// concludeNew sets the change of an edge that was not seen before the change. If its connections are less than
-// mutual TLS, it is a loss in two cases: the two ends had only mutual TLS before, at other ports; or the server's
-// port accepted only mutual TLS before, and the client has no name.
+// concludeNew sets the change of an edge that was not seen before the change. If its connections are less than mutual
+// TLS, the edge counts as lost in two cases. The two ends had only mutual TLS before, at other ports. Or the client has
+// no name, and the server's port accepted only mutual TLS before.
 func (m *matching) concludeNew(x *row) {
 	if x.After.Counts.less() && x.Port != 0 {
 		was, took := m.formerPairs[x.pair], Counts{}

@@ -14,9 +14,9 @@ const maxLine = 1 << 20
 // maxReported bounds the lines of one input that an error names.
 const maxReported = 3
 
-// Read adds the records of one input, one JSON object in each line. It skips empty lines and lines of the tap's
-// log, which `kubectl logs` mixes in. If other lines are not records, it counts them, still adds all records, and
-// returns an error with the input's name and the numbers of the first maxReported of these lines.
+// Read adds the records of one input, one JSON object in each line. It skips empty lines and lines of the tap's log,
+// which `kubectl logs` mixes in. Other lines that are not records are counted. All records are added nevertheless. The
+// error has the input's name and the numbers of the first lines that are not records, at most maxReported.
 func (s *Side) Read(r io.Reader, name string) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	var told []error

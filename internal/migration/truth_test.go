@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// world is a few workloads, with the true transport of each of their services before and after the change.
-// Taps see only a part: some pods have no tap, some names are missing, services are reached by their own
-// address or by a pod's, HBONE may use a waypoint, and addresses are reused.
+// world is a few workloads, with the true transport of each of their services before and after the change. Taps see
+// only a part of it: some pods have no tap, and some names are missing. Services are reached by their own address or by
+// a pod's, HBONE may use a waypoint, and addresses are reused.
 type world struct {
 	rng    *rand.Rand
 	tapped map[string]bool // whether a pod has a tap, by workload and side

@@ -68,8 +68,8 @@ type location struct {
 	addr netip.Addr
 }
 
-// view is the content of a Side, with each address replaced by the workload that owns it, if a tap of the
-// same side names the owner.
+// view is the content of a Side. It replaces each address by the workload that owns it, if a tap of the same side names
+// the owner.
 type view struct {
 	side          *Side
 	ids           map[netip.Addr][]*tap // taps of workloads

@@ -32,8 +32,8 @@ func requests(list ...string) *capturetest.Conversation {
 	return c
 }
 
-// TestClassesAreEarned: a connection gets a class that exempts it from findings only by facts that neither end can
-// choose, and loses the class when anything else is sent.
+// TestClassesAreEarned: only facts that neither end can choose give a connection a class that exempts it from findings.
+// The connection loses the class when anything else is sent on it.
 func TestClassesAreEarned(t *testing.T) {
 	const peer, node, gateway, neighbor = "10.1.0.9:40000", "10.0.0.5:40000", "10.1.0.1:40000", "[fe80::9]:40000"
 	login40 := make([]string, 40)

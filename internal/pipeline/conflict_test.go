@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestOtherBytesAgain: if a part of a mutual handshake is sent again with different bytes, the verdict becomes
-// unknown, even if the receiver has acknowledged the first bytes and the verdict has settled. A resumption of this
+// TestOtherBytesAgain: if a part of a mutual handshake is sent again with different bytes, the verdict becomes unknown.
+// It does so even if the receiver has acknowledged the first bytes and the verdict has settled. A resumption of this
 // TLS session inherits nothing.
 func TestOtherBytesAgain(t *testing.T) {
 	cert := workload(t)

@@ -16,8 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestProxiedTLS: a connection that starts with the tap's own ClientHello belongs to the tap while it carries TLS,
-// even after its verdict has settled or it has ended. TLS of another tap does not.
+// TestProxiedTLS: a connection that starts with the tap's own ClientHello belongs to the tap while it carries TLS, even
+// after its verdict has settled, and when the connection ends. TLS of another tap does not belong to the tap.
 func TestProxiedTLS(t *testing.T) {
 	talks, err := capturetest.TLSTalk(tls.VersionTLS13, capturetest.NotRequested, 2)
 	if err != nil {

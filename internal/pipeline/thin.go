@@ -24,10 +24,10 @@ const (
 	// that they are idle.
 	ThinRound = 5 * time.Second
 
-	// MaxThinned bounds the connections that are chosen, on all interfaces together. They must fit twice
-	// into the 4096 instructions of a filter and into net.core.optmem_max, because the kernel keeps the old
-	// filter until the new one is in place. With 20 KiB, the default of older kernels, it allows some 60
-	// connections that share addresses, or 8 that do not.
+	// MaxThinned bounds the number of chosen connections, on all interfaces together. The kernel keeps the old filter until
+	// the new one is in place, so the connections must fit twice into net.core.optmem_max, and twice into the 4096
+	// instructions of a filter. With 20 KiB, the default of older kernels, net.core.optmem_max allows some 60 connections
+	// that share addresses, or 8 that do not.
 	MaxThinned = 128
 )
 

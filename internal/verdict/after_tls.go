@@ -50,8 +50,8 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 }
 
-// blockInheritance prevents later connections from inheriting from a client that makes two handshakes in one
-// connection, because it is unknown in which handshake a ticket was issued.
+// blockInheritance handles a client that makes two handshakes in one connection. It is unknown which of them issued a
+// ticket, so later connections inherit nothing from this client.
 func (m *resumptions) blockInheritance(out *Judged, t *dissect.TLS) {
 	if t == nil || t.Hello == nil || t.Client != dissect.Originator {
 		return

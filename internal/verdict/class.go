@@ -75,7 +75,7 @@ func (j *Judge) claimedClass(o *Judged) string {
 	return ""
 }
 
-// ClassMayChange reports whether o would lose its class if later requests differ, so that its later bytes count.
+// ClassMayChange reports whether o would lose its class if later requests differ. Its later bytes must then be read.
 func ClassMayChange(o *Judged) bool {
 	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)
 }
@@ -267,8 +267,8 @@ func (j *Judge) proxied(o *Judged, ports func(p *profile) []uint16) bool {
 	})
 }
 
-// claimsMetrics reports whether a connection claims to be a scrape: its path is one of metrics, and its source is on
-// the node, its port is one where metrics are declared or proxies are scraped, or its User-Agent is a scraper's.
+// claimsMetrics reports whether a connection claims to be a scrape. It requests a path of metrics, and has one of these
+// signs: a source on the node, a port where metrics are declared or proxies are scraped, a scraper's User-Agent.
 func (j *Judge) claimsMetrics(o *Judged) bool {
 	if !slices.Contains(metricPaths, path(o)) {
 		return false
@@ -385,8 +385,8 @@ func (j *Judge) isNode(o *Judged) bool {
 	return o.Destination.Port == portKubelet && slices.Contains(j.cfg.Nodes, o.Destination.Addr.Unmap())
 }
 
-// claimsNode reports whether the server's address is the node's, where workloads may listen too (NodePort,
-// hostNetwork), or the peer's address is link-local, which any neighbor can have.
+// claimsNode reports whether the server has the node's address, where workloads may listen too (NodePort, hostNetwork),
+// or a link-local address, which any neighbor can have.
 func (j *Judge) claimsNode(o *Judged) bool {
 	switch {
 	case slices.Contains(j.cfg.Nodes, o.Destination.Addr.Unmap()):

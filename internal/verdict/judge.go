@@ -305,8 +305,8 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 	out.because(misnamed(out, s)...)
 }
 
-// misnamed returns a reason for each kind of name that was sent but is left out, because it is invalid or a
-// request named several hosts.
+// misnamed returns a reason for each kind of name that was sent but is left out. A name is left out if it is invalid,
+// or if a request named several hosts.
 func misnamed(out *Judged, s *dissect.Session) (why []string) {
 	if h := s.HTTP(); h != nil && h.Misnamed {
 		why = append(why, "host_not_a_name")

@@ -14,7 +14,7 @@ import (
 const mostEmpty = emptyCertificate + 255 + 12 + 32
 
 // mostHollow is mostEmpty plus a Finished. A record up to this size may be the whole flight of a client without a
-// certificate, so that the next record may be application data.
+// certificate. The next record may then be application data.
 const mostHollow = mostEmpty + messageHeader + 64
 
 // compresses reports whether a client may compress its certificate: it offers to accept compressed certificates, or it
@@ -35,8 +35,8 @@ func limited(hello *tlsmsg.ClientHello) bool {
 	return hello == nil || hello.Has(maxFragmentLength) || hello.RecordSizeLimit > 0
 }
 
-// encryptThenMAC is the extension of RFC 7366. OpenSSL and some other stacks offer it, and all stacks that do so
-// put each message of a flight into a record of its own.
+// encryptThenMAC is the extension of RFC 7366. OpenSSL offers it, and some other stacks do. All these stacks put each
+// message of a flight into a record of its own.
 const encryptThenMAC = 22
 
 // splits reports whether a client's stack never puts its flight into one record. Such stacks are recognized by
@@ -55,7 +55,7 @@ func padded(r []dissect.TLSRecord, s suite, t *dissect.TLS) bool {
 	return block > 0 && all[0] == block+s.over-1
 }
 
-// fillsRecord reports whether a record of the server has the largest size that the client allows, so that its message
+// fillsRecord reports whether a record of the server has the largest size that the client allows. Its message then
 // continues in the next record. Some stacks include the content type and padding in that size.
 func fillsRecord(n int, s suite, hello *tlsmsg.ClientHello) bool {
 	content := n - s.over

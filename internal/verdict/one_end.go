@@ -7,9 +7,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Bytes of one end are only a claim, because the other end may speak plaintext and ignore them. So encryption
-// counts as established, and its verdict settles, only by the bytes of both ends, and only if their contents do
-// not contradict it.
+// Bytes of one end are only a claim, because the other end may speak plaintext and ignore them. So encryption counts as
+// established, and its verdict settles, only by the bytes of both ends. The contents of these bytes must not contradict
+// it.
 
 // fromStart reports whether a TCP connection was captured without loss from its first byte.
 func fromStart(c *flow.Conn, s *dissect.Session) bool {
@@ -33,8 +33,8 @@ func bothSpoke(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	return t.Hello != nil || t.HelloBegun || !fromStart(c, s)
 }
 
-// revertOneEnd reverts conclusions that need both ends. A failure is not settled while the other end can still send,
-// and does not count as a failure if that end sent something other than TLS.
+// revertOneEnd reverts conclusions that need both ends. A failure does not settle while the other end can still send.
+// If that end sent something other than TLS, there is no failure.
 func (h *handshake) revertOneEnd(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) {
 	if h.outcome == OutcomeEstablished {
 		h.outcome = OutcomeIncomplete
@@ -122,9 +122,9 @@ func judgeMidstream(out *Judged, c *flow.Conn, s *dissect.Session) {
 	judgeReadable(out, t)
 }
 
-// judgeReadable sets the verdict of a TLS connection to plaintext if its content can be read, because its suite
-// authenticates without encrypting or its records contain text. If the suite is unfamiliar, it sets the verdict to
-// unknown, because the suite may not encrypt.
+// judgeReadable sets the verdict of a TLS connection to plaintext if its content can be read: its suite authenticates
+// without encrypting, or its records contain text. If the suite is unfamiliar, the verdict is unknown, because the
+// suite may not encrypt.
 func judgeReadable(out *Judged, t *dissect.TLS) {
 	c := chosenCiphering(t)
 	switch {

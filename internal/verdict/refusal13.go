@@ -122,9 +122,9 @@ func (f *serverFlight) refused(a *reaction, end int64, e ends) bool {
 	return owesTickets(f.t) && e.first.server && !e.first.reset && n > 0 && r[n-1].End <= end
 }
 
-// owesTickets reports whether a server that accepts the client usually sends a ticket before anything else. It may
-// send none to a client that does not say how it would use a ticket (RFC 8446, section 4.2.9), such as Go's
-// without a session cache.
+// owesTickets reports whether a server that accepts the client usually sends a ticket before anything else. It may send
+// none to a client without the extension psk_key_exchange_modes (RFC 8446, section 4.2.9), such as Go's without a
+// session cache.
 func owesTickets(t *dissect.TLS) bool { return t.Hello != nil && t.Hello.TakesTickets() }
 
 // leftOpen reports whether the handshake may have been complete, for a connection that ended and in which the

@@ -17,12 +17,14 @@ import (
 //
 // In TLS 1.3 tickets are issued encrypted. Behind SNAT many clients share an address, and one client's proof must not
 // become another's. So a resumption inherits from the full handshakes of the same address, SNI and shape of ClientHello
-// only if all of them within a ticket's lifetime were accepted and agree, none is in progress, one was with the same
-// server address and port, and the offered ticket has the size of one that was issued in them. A full handshake that
-// was not captured, because it took place before the tap started or with another replica of the server, shows only in
-// its ticket: if the client had no certificate, the ticket holds none. So no certificate is inherited with a ticket
-// that is too short to hold one: a session number (OpenSSL -no_ticket, rustls, Erlang), or wolfSSL's ticket, which has
-// the same size either way.
+// only under these conditions: all of them within a ticket's lifetime were accepted and agree, no such handshake is in
+// progress, one of them was with the same server address and port, and one of them issued a ticket of the size that the
+// client offers.
+//
+// A full handshake may be missing from the capture, because it took place before the tap started or with another
+// replica of the server. Only its ticket then shows whether the client had a certificate: without one, the ticket holds
+// none. So no certificate is inherited with a ticket that is too short to hold one, such as a session number (OpenSSL
+// -no_ticket, rustls, Erlang), or with wolfSSL's ticket, which has the same size either way.
 //
 // Connections without an end in the pod (Judged.Foreign) neither teach nor inherit.
 type resumptions struct {

@@ -223,9 +223,9 @@ func (f *serverFlight) reaction(end int64, s suite, e ends) (a reaction) {
 	return a
 }
 
-// least returns the size of the largest record of the server that may be an alert, and whether the server pads as Mbed
-// TLS does, so that up to 15 bytes of data look like an alert. A server whose records do not match a known sender may
-// pad to any block that fits its first records.
+// least returns the size of the largest record of the server that may be an alert. blocks reports whether the server
+// pads as Mbed TLS does, so that up to 15 bytes of data look like an alert. A server whose records do not match a known
+// sender may pad to any block that fits its first records.
 func (f *serverFlight) least(s suite) (n int, blocks bool) {
 	n = s.alert
 	for _, d := range s.senders() {

@@ -85,8 +85,8 @@ func inBlocks(r []dissect.TLSRecord, over int) bool {
 // fits reports whether the first records may come from a sender with these sizes.
 func (s suite) fits(r []dissect.TLSRecord) bool { return s.slack == 0 || inBlocks(r, s.over-s.slack) }
 
-// isAlert reports whether a record of n bytes is as large as an alert of a sender whose Finished takes the given
-// number of bytes, -1 if unknown.
+// isAlert reports whether a record of n bytes has the size of an alert. finished is the size of the sender's Finished,
+// which shows the kind of sender, -1 if unknown.
 func (s suite) isAlert(n, finished int) bool {
 	for i, d := range s.senders() {
 		if n == d.alert && (finished == d.finished || finished < 0 && i < 2) {
@@ -107,8 +107,8 @@ func signed(n, slack int) bool {
 }
 
 // lengths13 are the lengths of hash and tag of the TLS 1.3 suites whose sizes are known (RFC 8446, appendix B.4, RFC
-// 8998, RFC 9367, draft-irtf-cfrg-aegis-aead; RFC 9150: the tag is an HMAC, and nothing is encrypted). The sizes of
-// other suites' records are not interpreted.
+// 8998, RFC 9367, draft-irtf-cfrg-aegis-aead, RFC 9150). In the suites of RFC 9150 the tag is an HMAC, and nothing is
+// encrypted. The sizes of other suites' records are not interpreted.
 var lengths13 = map[uint16][2]int{
 	0x1301: {32, 16}, 0x1302: {48, 16}, 0x1303: {32, 16}, 0x1304: {32, 16},
 	0x1305: {32, 8},                    // TLS_AES_128_CCM_8_SHA256

@@ -90,8 +90,8 @@ func TestDTLSOfOneEndThenPlaintext(t *testing.T) {
 	}
 }
 
-// TestDTLSBesideOthers checks that a handshake is judged the same if packets of protocols that share ports with DTLS
-// come in between, even if only one end was captured.
+// TestDTLSBesideOthers checks a handshake with packets in between that belong to protocols which share ports with DTLS.
+// It is judged the same as without them, even if only one end was captured.
 func TestDTLSBesideOthers(t *testing.T) {
 	all := capturetest.Datagrams(offersMedia(capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Presented))), 1200)
 	client := slices.DeleteFunc(slices.Clone(all), func(c capturetest.Chunk) bool { return c.FromServer })
