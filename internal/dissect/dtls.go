@@ -70,7 +70,7 @@ func dtlsBegins(b []byte) bool {
 	return at == len(b) || handshakes > 0 // a truncated datagram still shows its hello
 }
 
-// fragment is a fragment of a handshake message.
+// fragment is a handshake message of DTLS, or a part of one (RFC 6347 section 4.2.2).
 type fragment struct {
 	typ          uint8
 	size, offset int // size of the message, and offset of the fragment in it

@@ -27,7 +27,7 @@ const maxSpare = 64
 // maxLeaves bounds the parsed certificates that are stored, of up to about 1 KiB each.
 const maxLeaves = 128
 
-// knownLeaf is a parsed certificate.
+// knownLeaf holds the result of parsing a leaf certificate.
 type knownLeaf struct {
 	leaf            *tlsmsg.Leaf // nil if the certificate is malformed
 	subject, issuer string

@@ -68,7 +68,7 @@ func TestTextInRecords(t *testing.T) {
 	}
 }
 
-// TestTextInRecordsOfEveryType checks that protected records of every type are examined.
+// TestTextInRecordsOfEveryType checks that text is found in protected records of every type.
 func TestTextInRecordsOfEveryType(t *testing.T) {
 	text := strings.Repeat("the merger is on friday, do not tell anyone ", 14)
 	for _, typ := range []byte{20, 21, 23, 24} {

@@ -12,7 +12,7 @@ func dhcp() string {
 	return "\x01\x01\x06\x00" + strings.Repeat("\x00", 232) + "\x63\x82\x53\x63\x35\x01\x01\xff"
 }
 
-// snmp3 is a message of SNMP 3 with flags.
+// snmp3 returns a message of SNMP 3 with flags.
 func snmp3(flags string) string {
 	return "\x30\x3e\x02\x01\x03\x30\x11\x02\x04\x12\x34\x56\x78\x02\x03\x00\xff\xe3\x04\x01" + flags + "\x02\x01\x03\x04\x10\x30\x0e" + strings.Repeat("\x04", 16) + "\x30\x14" + strings.Repeat("\x05", 18)
 }

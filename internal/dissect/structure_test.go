@@ -128,7 +128,7 @@ func TestTextAfterHeader(t *testing.T) {
 	}
 }
 
-// TestTextAfterBinary checks that text after a binary start is text.
+// TestTextAfterBinary checks that a connection is called text if it begins with binary data and continues with text.
 func TestTextAfterBinary(t *testing.T) {
 	s := New()
 	start := []byte("\x01\xfe\x80\x99\xaa\xbb\xcc\xdd\xee\xf1\xf2\xf3\xf4\xf5\xf6\xf7\xf8\xf9\xe1\xe2\xe3\xe4\xe5\xe6\xe7\xe8\xe9\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8")

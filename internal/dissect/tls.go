@@ -26,7 +26,7 @@ type TLS struct {
 	ServerHelloEnd int64 // stream offset right after the ServerHello
 	// ClientHelloEnd is the stream offset right after the last ClientHello.
 	ClientHelloEnd int64
-	// HelloBegun reports whether a ClientHello has begun that is not complete.
+	// HelloBegun reports whether a ClientHello has begun, but is not complete.
 	HelloBegun bool
 
 	CertificateRequest bool

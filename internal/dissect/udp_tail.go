@@ -24,7 +24,7 @@ type udpTail struct {
 // protocol.
 const enoughStray = 4
 
-// datagramTail returns a Tail for a session that is not finished.
+// datagramTail returns a Tail for a connection over UDP, before its session is finished.
 func (t *TLS) datagramTail() Tail {
 	const useSRTP = 14
 	return Tail{over: t.Over, udp: udpTail{
@@ -125,7 +125,7 @@ func (f *Tail) sealedText(b []byte) []byte {
 	return nil
 }
 
-// textPacket reports whether a datagram is text.
+// textPacket reports whether a datagram is long enough to be called text, and its first SampleSize bytes are text.
 func textPacket(b []byte) bool {
 	return len(b) >= protocols.MinText && allText(b[:min(len(b), protocols.SampleSize)])
 }

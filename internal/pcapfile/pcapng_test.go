@@ -128,7 +128,7 @@ func TestPcapngTruncated(t *testing.T) {
 	}
 }
 
-// TestPcapVersions: all versions that libpcap reads are read.
+// TestPcapVersions: the reader accepts all versions that libpcap reads.
 func TestPcapVersions(t *testing.T) {
 	file := func(magic uint32, major, minor uint16, header ...uint32) []byte {
 		w := capturetest.BigBlocks

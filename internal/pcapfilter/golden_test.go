@@ -154,7 +154,7 @@ func TestErrors(t *testing.T) {
 	golden(t, "errors.golden", b.String())
 }
 
-// faults are invalid expressions.
+// faults has one invalid expression in each line.
 const faults = `
 foo
 \foo

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// kind is the kind of a token.
+// kind is the kind of a token, such as a word, a number or an address.
 type kind uint8
 
 const (

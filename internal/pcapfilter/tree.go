@@ -2,7 +2,7 @@ package pcapfilter
 
 import "net/netip"
 
-// node is a condition: one of the types below.
+// node is a condition that a packet meets or not: one of the types below.
 type node any
 
 // both is true if left and right are true. either is true if at least one of them is.
@@ -29,62 +29,63 @@ const (
 )
 
 type (
-	// etherProto is an EtherType.
+	// etherProto is true if the EtherType is number.
 	etherProto struct{ number uint32 }
 
-	// ipProto is an IP protocol number.
+	// ipProto is true if IPv4 (over4) or IPv6 (over6) carries the IP protocol number.
 	ipProto struct {
 		number       uint32
 		over4, over6 bool
 	}
 
-	// host4 is an IPv4 address with a mask.
+	// host4 is true if an IPv4 address that dir selects equals address in the bits of mask.
 	host4 struct {
 		over          []uint32 // EtherTypes of the headers that are tested: IPv4, ARP, RARP
 		dir           direction
 		address, mask uint32
 	}
 
-	// host6 is an IPv6 network.
+	// host6 is true if an IPv6 address that dir selects is in prefix.
 	host6 struct {
 		dir    direction
 		prefix netip.Prefix
 	}
 
-	// etherHost is an Ethernet address.
+	// etherHost is true if an Ethernet address that dir selects is mac.
 	etherHost struct {
 		dir direction
 		mac [6]byte
 		at  int
 	}
 
-	// ports is a range of ports of some transports.
+	// ports is true if a port that dir selects is in the range from low to up.
 	ports struct {
 		over    []uint32 // IP protocol numbers
 		dir     direction
 		low, up uint32
 	}
 
-	// group is a multicast or broadcast destination.
+	// group is true if the destination is a multicast or broadcast address.
 	group struct {
 		kind groupKind
 		at   int
 	}
 
-	// passing is a packet's direction: inbound or outbound.
+	// passing is true if the packet is outbound, or inbound if outbound is not set.
 	passing struct {
 		outbound bool
 		at       int
 	}
 
-	// vlan is an outer VLAN tag. Later conditions apply to the headers after the tag.
+	// vlan is true if the packet has a VLAN tag, with the identifier id if hasID is set. Later
+	// conditions apply to the headers after the tag.
 	vlan struct {
 		id    uint32
 		hasID bool
 		at    int
 	}
 
-	// relation compares two values.
+	// relation is true if "left op right" is.
 	relation struct {
 		op          string // one of = != < <= > >=
 		left, right *value
