@@ -87,8 +87,7 @@ func inRecords(b []byte) []byte {
 	return out
 }
 
-// counted checks that a Pool counts about as much memory for each session as the session uses, which is held bytes. After the sessions are
-// dropped, the Pool must count 0.
+// counted checks how much memory a Pool counts for a session: about held bytes, and 0 after the session is dropped.
 func counted(t *testing.T, name string, held int, fill func(*Session)) {
 	t.Helper()
 	m := &Pool{}

@@ -1,7 +1,7 @@
 package dissect
 
-// bufferBytes appends b to buf. It appends only the first part of b if buf would otherwise exceed limit bytes, or the session its
-// bound. whole reports whether all of b was appended.
+// bufferBytes appends b to buf. It appends only the first part of b if buf would otherwise exceed limit bytes, or if the session
+// would exceed its bound. whole reports whether all of b was appended.
 func (s *memory) bufferBytes(buf, b []byte, limit int) (out []byte, whole bool) {
 	n := min(len(b), limit-len(buf))
 	if need := len(buf) + n; need > cap(buf) {

@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// Answer is an address that DNS returned for a name. The end that answered was asked for the name before, in the same connection.
+// Answer is an address that DNS returned for a name. An answer counts only if its question was seen in the same connection.
 type Answer struct {
 	Asker Side
 	Name  string // the name in the question, a valid host name
@@ -112,7 +112,7 @@ func dnsLike(b []byte) bool {
 	return protocols.DNSMessage(b, len(b)) == protocols.Yes || len(b) == dnsHeader && b[2]&0x80 != 0 && b[3]&0x0f != 0
 }
 
-// addQuestion stores a question. A repeated question is stored once.
+// addQuestion stores a question if name is a valid host name. A repeated question is stored once.
 func (d *dns) addQuestion(q question, name []byte) {
 	if host, ok := names.Hostname(string(name)); !ok || host != string(name) {
 		return
@@ -250,7 +250,7 @@ func messageSize(b []byte) int {
 	return 2 + int(binary.BigEndian.Uint16(b))
 }
 
-// dnsData processes the next bytes of a direction over TCP.
+// dnsData passes the next bytes of a direction over TCP to s.dns. It calls markStrayed if a message is of another protocol, or may be.
 func (s *plainLayer) dnsData(side Side, data []byte) {
 	s.dns.data(side, data)
 	if s.dns.alien {

@@ -136,8 +136,8 @@ func (s *udpLayer) dtlsDatagram(side Side, b []byte) {
 	}
 }
 
-// dtlsSealed notes a protected record of size bytes. The Finished is retransmitted if the answer to it is lost (RFC 6347 section 4.2.4), so
-// a record of the same size does not count as another message.
+// dtlsSealed notes a protected record of size bytes. The Finished is retransmitted if the answer to it is lost (RFC 6347 section 4.2.4).
+// Therefore a handshake record of the same size as the Finished does not count as another message.
 func (s *udpLayer) dtlsSealed(side Side, typ uint8, size int) {
 	t, d := s.tls, &s.udp.dtls.sides[side]
 	first := false

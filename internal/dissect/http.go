@@ -287,7 +287,7 @@ func (h *HTTP) target(target string) {
 // schemeBytes are the characters of a URI scheme, in lower case (RFC 3986 section 3.1).
 const schemeBytes = "abcdefghijklmnopqrstuvwxyz0123456789+-."
 
-// setHost stores the host of a request; ok reports whether it is valid. If a request has two different hosts, neither is stored.
+// setHost stores the host of a request; ok reports whether the host is valid. If a request has two different hosts, neither is stored.
 func (h *HTTP) setHost(host string, ok bool) {
 	switch {
 	case !ok || h.Host != "" && h.Host != host:

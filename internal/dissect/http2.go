@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// maxBlock bounds the size of a header block that is parsed, in bytes. maxFrames bounds the number of frames up to its end.
+	// maxBlock bounds the size of a header block that is parsed, in bytes. maxFrames bounds the number of frames up to the end of the
+	// block.
 	maxBlock  = 8 << 10
 	maxFrames = 64
 	// maxTable bounds the size of the HPACK table, in bytes. The table's entries come from the parsed block and from interim responses

@@ -62,8 +62,8 @@ func (f *Tail) parted() bool {
 	return lost && a.state > tailLost && b.state > tailLost
 }
 
-// changesCipher reports whether a record is a ChangeCipherSpec in plaintext. Each side sends one, only in a handshake (RFC 5246 section
-// 7.1, RFC 8446 appendix D.4). Therefore a second one shows another handshake.
+// changesCipher reports whether a record is a ChangeCipherSpec in plaintext. Each side sends one ChangeCipherSpec, during the handshake
+// (RFC 5246 section 7.1, RFC 8446 appendix D.4). Therefore a second one shows another handshake.
 func changesCipher(typ byte, size int) bool { return typ == wire.ContentChangeCipherSpec && size == 1 }
 
 // cipherChanges reports whether b begins with a ChangeCipherSpec in plaintext.

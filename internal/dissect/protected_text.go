@@ -12,8 +12,8 @@ const (
 	// readableUTF8 is how many consecutive bytes of UTF-8 text prove plaintext. A run of 64 bytes has a probability of less than 4e-22,
 	// summed over all ways to divide it into characters.
 	readableUTF8 = 64
-	// readableTail is how many bytes of text at the end of a record are needed for a run that continues in the next record. Fewer are
-	// nearly always there by chance, and following them would cost time.
+	// readableTail is how many bytes of text at the end of a record are needed for a run that continues in the next record. A shorter
+	// run is nearly always there by chance, and following it would cost time.
 	readableTail = 16
 	// readableHead is how many bytes of each record are examined.
 	readableHead = 512

@@ -175,7 +175,7 @@ func (s *Session) startReader(side Side, buf []byte) {
 	}
 }
 
-// plaintext processes bytes of a direction that is not TLS and has been recognized.
+// plaintext processes bytes of a direction whose kind is decided and is not KindTLS.
 func (s *Session) plaintext(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	s.acknowledges(side, ack)
@@ -235,8 +235,8 @@ func readable(b []byte) bool {
 	return textKind(b) == KindText || len(b) >= short && protocols.CountNonText(b) == 0
 }
 
-// maxTries bounds how many later segments are examined for a protocol if the first bytes of a direction were not recognized. After that,
-// only segments that begin with text are examined.
+// maxTries bounds how many later segments are examined for a protocol if the first bytes of a direction were not recognized. After
+// maxTries segments, only segments that begin with text are examined.
 const maxTries = 256
 
 // retryRecognize looks for a protocol in a later segment of a direction whose first bytes were not recognized: the tap may have been

@@ -68,8 +68,8 @@ const (
 )
 
 // readSSH processes bytes of a direction that began with an identification string. Once its SSH_MSG_KEXINIT is parsed the direction is
-// KindEncrypted, and is examined further. If bytes before that are malformed, the direction is not SSH, and these bytes are recognized like
-// the start of a direction.
+// KindEncrypted, and is examined further. If bytes before the end of the SSH_MSG_KEXINIT are malformed, the direction is not SSH, and these
+// bytes are recognized like the start of a direction.
 func (s *Session) readSSH(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	r := st.p.ssh

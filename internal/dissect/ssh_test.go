@@ -64,7 +64,7 @@ func TestSSH(t *testing.T) {
 }
 
 // TestSSHThatWasNotSeenWhole checks that the beginning of a truncated key exchange is enough, and that SSH is not recognized if bytes
-// before it are missing.
+// before the key exchange are missing.
 func TestSSHThatWasNotSeenWhole(t *testing.T) {
 	kex := capturetest.SSHKexInit()
 	begin := func() *dissect.Session {

@@ -166,8 +166,8 @@ func (s *recognition) decideStructure() {
 	s.revision++
 }
 
-// structured reports whether the directions that no recognizer matches are structured plaintext: their segments have enough weight
-// together, at most one in eight weighs against plaintext, and the last segment of each direction weighs for it.
+// structured reports whether the directions that no recognizer matches are structured plaintext. Their segments must have enough weight
+// together, and at most one segment in eight may weigh against plaintext. The last segment of each direction must weigh for plaintext.
 func (s *recognition) structured() bool {
 	score, segments, opaque := 0, 0, 0
 	for i := range s.sides {

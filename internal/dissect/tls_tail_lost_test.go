@@ -64,7 +64,7 @@ func TestPlaintextWhereThePositionIsLost(t *testing.T) {
 	}
 }
 
-// begun prepares s: its first side has sent a few records of TLS, and its position is now unknown.
+// begun prepares s: its first side has sent a few records of TLS, and the side's position in the records is now unknown.
 func (s *Session) begun(t *testing.T) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, 2))

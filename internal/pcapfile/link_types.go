@@ -248,8 +248,8 @@ func nflog(b []byte) view {
 }
 
 // pktap decodes the header of macOS: its length, the type of the next header, and the link type
-// (https://www.tcpdump.org/linktypes/LINKTYPE_PKTAP.html). The link type is the system's DLT_ value. It differs from the link type in files
-// only for raw IP.
+// (https://www.tcpdump.org/linktypes/LINKTYPE_PKTAP.html). The link type is the system's DLT_ value, which differs from the link type in
+// files only for raw IP.
 func pktap(b []byte) (view, bool) {
 	const least, packet = 108, 1
 	if len(b) < 12 {

@@ -9,7 +9,8 @@ import (
 )
 
 // FuzzCompile: any expression is refused with an error at an offset within the expression, or is
-// compiled. The kernel accepts its program for each link type that supports its conditions.
+// compiled. The kernel accepts the program for each link type that supports the conditions of the
+// expression.
 func FuzzCompile(f *testing.F) {
 	for text := range strings.SplitSeq(readings+faults, "\n") {
 		f.Add(text)

@@ -132,7 +132,7 @@ func (g *generator) host6(n *host6, yes, no Label) {
 	})
 }
 
-// ports tests ports. In IPv6 they must directly follow the fixed header; in IPv4 the packet
+// ports tests ports. In IPv6 the ports must directly follow the fixed header. In IPv4 the packet
 // must not be a later fragment.
 func (g *generator) ports(n *ports, yes, no Label) {
 	inside6, found6, ip4 := g.Label(), g.Label(), g.Label()

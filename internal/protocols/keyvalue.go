@@ -32,7 +32,8 @@ func redisCommand(b []byte) Match {
 	return prefix(b[i+2+j:], "\r\n")
 }
 
-// digits returns the offset after mark and one to nine digits. It reports false if b does not begin with them.
+// digits expects mark and then one to nine digits at the start of b. It returns the offset after them, or false if b does not begin with
+// them.
 func digits(b []byte, mark byte) (int, bool) {
 	if len(b) == 0 || b[0] != mark {
 		return 0, false

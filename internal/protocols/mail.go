@@ -96,7 +96,8 @@ func nntpCommand(b []byte) Match {
 	return anyFold("CAPABILITIES", "MODE READER", "MODE STREAM", "STARTTLS", "GROUP ", "LIST", "AUTHINFO ")(b)
 }
 
-// nntpGreeting recognizes a greeting with 200 or 201 (RFC 3977 section 5.1). It must name NNTP or INN; otherwise the result is Maybe.
+// nntpGreeting recognizes a greeting with 200 or 201 (RFC 3977 section 5.1). The greeting must name NNTP or INN; otherwise the result is
+// Maybe.
 func nntpGreeting(b []byte) Match {
 	if a := anyOf("200 ", "201 ")(b); a != Yes {
 		return a

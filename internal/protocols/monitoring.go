@@ -77,7 +77,7 @@ func snmpFlags(b []byte) (flags byte, ok bool) {
 const months = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec "
 
 // syslogLine recognizes a message of syslog by its priority, followed by a version (RFC 5424 section 6) or a month (RFC 3164 section 4).
-// Its length may come first (RFC 6587 section 3.4.1).
+// The length of the message may come first (RFC 6587 section 3.4.1).
 func syslogLine(b []byte) Match {
 	i := 0
 	for i < len(b) && i < 6 && b[i] >= '0' && b[i] <= '9' {

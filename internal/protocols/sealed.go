@@ -39,7 +39,7 @@ func IsSealed(protocol string, b []byte) bool {
 }
 
 // rdpSealed reports whether the data of a channel is encrypted by RDP's own security: b is an MCS request or indication, and its security
-// header has the flag (MS-RDPBCGR section 2.2.8.1.1.2.1).
+// header has the flag for encryption (MS-RDPBCGR section 2.2.8.1.1.2.1).
 func rdpSealed(b []byte) bool {
 	if len(b) < 16 || b[0] != 3 || b[4] != 2 || b[5] != 0xf0 || b[7] != 0x64 && b[7] != 0x68 {
 		return false

@@ -17,8 +17,8 @@ const (
 )
 
 // MessageOf returns the kind of the message at the start of b and its size in bytes. A size of at most 0 means that the message's end is
-// unknown. framed reports whether both ends have sealed messages and b is known to be the start of a message: LDAP and
-// PostgreSQL show sealed messages only then.
+// unknown. framed reports whether both ends have sealed messages and b is known to be the start of a message. Only then are sealed
+// messages of LDAP and PostgreSQL recognized.
 func MessageOf(protocol string, b []byte, framed bool) (size int, m Message) {
 	switch protocol {
 	case "smb":

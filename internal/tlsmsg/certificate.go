@@ -40,8 +40,8 @@ type Leaf struct {
 	SerialNumber        string   // upper-case hex
 }
 
-// ParseCertificate reads a certificate. leaf is nil if it is not a well-formed X.509 certificate; subject and issuer, as RFC 4514 writes
-// them, may be known even then. A panic of a parser counts as an error.
+// ParseCertificate reads a certificate. leaf is nil if the certificate is not a well-formed X.509 certificate. subject and issuer, as
+// RFC 4514 writes them, may be known even then. A panic of a parser counts as an error.
 func ParseCertificate(der []byte) (leaf *Leaf, subject, issuer string) {
 	subject, issuer = readNames(der)
 	return readLeaf(der), subject, issuer
