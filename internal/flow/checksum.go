@@ -18,8 +18,8 @@ const (
 )
 
 // A receiver drops segments and datagrams with a wrong checksum (RFC 9293, section 3.1; RFC 1122, sections 3.2.1.2 and
-// 4.1.3.4), so a third host could show the tap bytes that the receiver never reads. The table drops them too and counts
-// them (Stats.BadChecksums). A truncated packet cannot be verified and is accepted.
+// 4.1.3.4). With such packets, a third host could show the tap bytes that the receiver never reads. So the table drops
+// them too and counts them (Stats.BadChecksums). A truncated packet cannot be verified and is accepted.
 //
 // Some network cards leave all checksums of a direction wrong, and receivers accept the packets nevertheless.
 // Acknowledgements reveal such a direction: see sums.

@@ -187,8 +187,8 @@ func TestForgedChecksums(t *testing.T) {
 	}
 }
 
-// TestDirectionWithoutChecksums: if no checksum of a direction is ever correct and the receiver acknowledges the
-// packets nevertheless, the packets count. After one correct checksum, packets with wrong checksums no longer count.
+// TestDirectionWithoutChecksums: packets with wrong checksums count if no checksum of their direction is ever correct
+// and the receiver acknowledges them. After one correct checksum they no longer count.
 func TestDirectionWithoutChecksums(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, newGather(t))
 	wrong := func(_ int, s step) bool { return !s.server }

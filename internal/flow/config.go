@@ -67,7 +67,7 @@ func (c Config) defaults() Config {
 type Stats struct {
 	Packets             uint64          // packets that were passed to Add
 	Undecoded           [reasons]uint64 // packets without ports, by Reason
-	Fragments           uint64          // IP fragments, first ones and later ones
+	Fragments           uint64          // IP fragments, both first and later ones
 	Reassembled         uint64          // datagrams that were reassembled from fragments
 	Created             uint64          // connections
 	Active              int             // connections now in the table

@@ -103,7 +103,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// A packet that is truncated at any byte is reported as truncated or decoded correctly.
+// A packet that is truncated at any byte is decoded correctly, or reported as truncated.
 func TestDecodeTruncations(t *testing.T) {
 	for _, k := range kinds {
 		p := packetOf(k.link, k.h, k.tags...)

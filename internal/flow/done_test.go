@@ -18,7 +18,7 @@ func (s *satisfied) Data(c *flow.Conn, d *flow.Segment) {
 	s.table.Done(c, false)
 }
 
-// After Done no bytes are delivered, and all counters are the same as with delivery.
+// After Done no bytes are delivered, but all counters have the same values as without Done.
 func TestDone(t *testing.T) {
 	steps := after(
 		step{flags: "PA", seq: 1, ack: 1, data: "first"},

@@ -122,7 +122,7 @@ func (r *callLog) Changed(c *flow.Conn) { r.note(c, "change") }
 func (r *callLog) End(c *flow.Conn, why flow.EndReason) { r.note(c, fmt.Sprint("end ", why)) }
 
 // chat adds segments of one connection to a table, each described by eight bytes of b, and returns the calls of the
-// Handler. Most segments are the next ones. If both ports are equal there is no fast path.
+// Handler. Most segments are the next ones of their side. If the two ports are equal, the fast path is not used.
 func chat(b []byte, clientPort uint16) []string {
 	r := &callLog{}
 	r.table = flow.NewTable(flow.Config{MaxBuffered: 64 << 10, MaxBufferedPerSide: 16 << 10, MaxRecent: 1}, r)

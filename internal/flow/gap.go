@@ -125,10 +125,10 @@ func (c *Conn) gapEnd(side Side) int64 {
 	return max(q.rst, s.next)
 }
 
-// gapLost reports whether the first gap of a side is permanent. There are three cases. The receiver has acknowledged
-// the bytes, so they will not be sent again, and the time for reordering within the capture is over. Or the sender
-// reset the connection GapWait ago. Or no packet of the receiver was seen, and bytes after the gap have been buffered
-// for UnseenWait. Any other gap stays open until it is filled, however long that takes.
+// gapLost reports whether the first gap of a side is permanent, in one of three cases. The receiver has acknowledged
+// the bytes, so they will not be sent again, and the time for reordering within the capture is over. The sender reset
+// the connection GapWait ago. No packet of the receiver was seen, and bytes after the gap have been buffered for
+// UnseenWait. Any other gap stays open until it is filled, however long that takes.
 func (t *Table) gapLost(c *Conn, side Side) bool {
 	if !c.gapped(side) {
 		return false

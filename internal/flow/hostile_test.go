@@ -12,9 +12,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestForgedPackets: a third host can send packets that the pod's kernel drops and the tap sees: with a bad checksum, a
-// TTL that is too small, or forged numbers. The data that the kernel accepts must still be delivered, or the
-// contradiction must be noticed.
+// TestForgedPackets: a third host can send packets that the tap sees and the pod's kernel drops, because they have a
+// bad checksum, a TTL that is too small, or forged numbers. The data that the kernel accepts must still be delivered,
+// or the contradiction must be noticed.
 func TestForgedPackets(t *testing.T) {
 	ask := step{flags: "PA", seq: 1, ack: 1, data: "GET"}
 	got := step{server: true, flags: "A", seq: 1, ack: 4}
@@ -136,7 +136,7 @@ func TestJunkAhead(t *testing.T) {
 	}
 }
 
-// If a budget is exceeded, a permanent gap is skipped. If there is none, the last piece is dropped.
+// If a budget is exceeded, a permanent gap is skipped. Without such a gap, the last piece is dropped.
 func TestBudget(t *testing.T) {
 	const each = 1000
 	many := func(table *flow.Table, at time.Time, from uint32, n int) time.Time {
@@ -228,8 +228,8 @@ func TestBudgetIsShared(t *testing.T) {
 	})
 }
 
-// A retransmission with other bytes is noticed for any segment boundaries, also if the receiver has acknowledged the
-// bytes.
+// A retransmission with different bytes is noticed for any segment boundaries, even if the receiver has acknowledged
+// the bytes.
 func TestConflicts(t *testing.T) {
 	bytes := strings.Repeat("abcdefghij", 10)
 	segment := func(from, to int, change int) step {

@@ -66,8 +66,7 @@ func TestJumbogram(t *testing.T) {
 	}
 }
 
-// TestJumbogramsInOrder: in a connection with truncated segments of more than 64 KiB each byte counts once, and none is
-// missed.
+// TestJumbogramsInOrder: in a connection with truncated segments of more than 64 KiB, each byte counts exactly once.
 func TestJumbogramsInOrder(t *testing.T) {
 	const size, n = 180_000, 40
 	table := flow.NewTable(flow.Config{}, newGather(t))

@@ -66,8 +66,8 @@ func (c *Conn) matches(k *key, d *Decoded) bool {
 	return c.Orig.isAt(src, d.SrcPort) && c.respondsAt(dst, d.DstPort) || c.Orig.isAt(dst, d.DstPort) && c.respondsAt(src, d.SrcPort)
 }
 
-// respondsAt reports whether an address and port belong to the responder: those that the originator used, or those
-// after a redirect.
+// respondsAt reports whether an address and port belong to the responder, as the originator used them or as a redirect
+// changed them.
 func (c *Conn) respondsAt(a netip.Addr, port uint16) bool {
 	return c.Resp.isAt(a, port) || c.Redirected != nil && c.Redirected.isAt(a, port)
 }

@@ -40,8 +40,8 @@ func (c *Conn) refuses(side Side, d *Decoded) bool {
 	return o.known && n >= 0 && n <= c.sentEnd(side.Other())
 }
 
-// endsOneSided reports whether c was OneSided until a packet of a side, which was just counted. The packet is the
-// first one of that side that is not a RST. The packet has no payload, and the other side has sent some.
+// endsOneSided reports whether c was OneSided until a packet of a side, which was just counted. It was if the packet is
+// the first one of that side other than a RST, the packet has no payload, and the other side has sent payload.
 func (c *Conn) endsOneSided(side Side, d *Decoded) bool {
 	return c.endpoint(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&wire.FlagRST == 0 &&
 		d.Transport == wire.ProtoTCP && c.endpoint(side.Other()).Bytes > 0 && !c.Excluded

@@ -17,7 +17,7 @@ import (
 
 // network describes how bad network and capture are.
 type network struct {
-	lossy   int // one in this many segments is lost after the tap, 0: none
+	lossy   int // the network loses one in this many segments after the tap, 0: none
 	dropped int // the capture loses one in this many packets, 0: none
 	doubled int // the capture duplicates one in this many packets, 0: none
 	jitter  time.Duration
@@ -194,7 +194,7 @@ func (h *heard) End(c *flow.Conn, _ flow.EndReason) {
 }
 
 // check compares the delivered bytes with the sent and the captured ones: each captured byte is delivered at its
-// offset, and all others are gaps.
+// offset, and all other bytes are gaps.
 func (h *heard) check(k *talk, captured []*sent) error {
 	var missed int64
 	for side := range 2 {

@@ -94,9 +94,9 @@ func (t *Table) rememberSkipped(s *stream, off int64) {
 	}
 }
 
-// verify compares p with earlier copies of its bytes, delivered and buffered ones. Acknowledged bytes are compared too,
-// because a capture may have put the acknowledgement before the data. It ignores a keep-alive probe, which repeats one
-// acknowledged byte and may carry garbage (RFC 9293, section 3.8.4).
+// verify compares p with earlier copies of its bytes, both delivered and buffered copies. Acknowledged bytes are
+// compared too, because a capture may have put the acknowledgement before the data. verify ignores a keep-alive probe,
+// which repeats one acknowledged byte and may carry garbage (RFC 9293, section 3.8.4).
 func (t *Table) verify(c *Conn, side Side, p piece) {
 	s := &c.tcp.side[side]
 	if p.n == 1 && p.off == s.acked-1 {
@@ -129,8 +129,8 @@ func (t *Table) doubt(c *Conn, flag *bool) {
 	}
 }
 
-// Doubtful reports whether the ends of c may have read other bytes than those that were seen: Conflict, Urgent or
-// Multipath is set. It never becomes false again.
+// Doubtful reports whether the ends of c may have read bytes other than the captured ones: Conflict, Urgent or
+// Multipath is set. Once true, the result never becomes false again.
 func (c *Conn) Doubtful() bool { return c.Conflict || c.Urgent || c.Multipath }
 
 // maxRecentRuns bounds the runs of a stream that are searched for one segment.

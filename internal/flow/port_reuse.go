@@ -12,9 +12,9 @@ import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 // of another one.
 
 const (
-	// If the numbers of both directions are more than farAhead bytes ahead, the connection is another one. The bound is
-	// twice maxThinned, the most that a filter leaves out. The connection is also another one if the numbers of one
-	// direction are more than farAhead bytes back.
+	// If the numbers of both directions are more than farAhead bytes ahead, they belong to another connection. The bound is
+	// twice maxThinned, the most that a filter leaves out. Numbers of one direction also belong to another connection if
+	// they are more than farAhead bytes back.
 	farAhead = 64 << 20
 	// farBehind is how old a retransmission in a closed connection may be, in bytes.
 	farBehind = 1 << 20
@@ -40,9 +40,9 @@ type strangers struct {
 	n    int // number of packets added so far
 }
 
-// checkStranger buffers a packet of c whose numbers do not fit, and reports it as kept. Otherwise it returns the
-// connection of the packet: c if the numbers fit, or the new connection once both ends have sent such packets. If it
-// returns nil and kept is false, the caller must create the connection.
+// checkStranger buffers a packet of c whose numbers do not fit, and returns kept set. Otherwise it returns the
+// connection of the packet: c if the numbers fit, or the new connection once both ends have sent packets that do not
+// fit. If it returns nil and kept is not set, the caller must create the connection.
 func (t *Table) checkStranger(c *Conn, k *key, d *Decoded, now int64) (of *Conn, kept bool) {
 	side := c.sender(d)
 	if !c.misfits(side, d) {

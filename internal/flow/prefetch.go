@@ -28,9 +28,9 @@ func (t *Table) Prefetch(packets []Packet) {
 	t.read += t.conns.prefetch(hashes[:n])
 }
 
-// prefetch reads the slots of some hashes, then their connections, then the connections linked with those. Reads within
-// one step do not depend on each other. It returns a sum of all that it read, so that the compiler does not remove the
-// reads.
+// prefetch reads the slots of some hashes, then the connections in these slots, then the connections linked with those
+// connections. Reads within one step do not depend on each other. The result is a sum of everything that was read, so
+// that the compiler does not remove the reads.
 func (x *index) prefetch(hashes []uint64) (sum uint64) {
 	mask := uint64(len(x.slots) - 1)
 	for _, hash := range hashes {

@@ -1,6 +1,6 @@
 package flow
 
-// Renew empties a table after Add or Tick panicked, since its state may be inconsistent. The Handler gets an End with
+// Renew empties a table after Add or Tick panicked, because its state may be inconsistent. The Handler gets an End with
 // EndEvicted for each connection whose User is set. Counters and connection numbers continue. Renew returns the number
 // of connections that the table had.
 func (t *Table) Renew() (connections int) {

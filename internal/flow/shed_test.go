@@ -60,8 +60,8 @@ func TestDoneIsEvictedFirst(t *testing.T) {
 	}
 }
 
-// Shed(false) ends connections that are not done, whether they are closed or not. Shed(true) ends those that are done.
-// Neither ends a connection without payload.
+// Shed(false) ends connections that are not done, whether they are closed or not. Shed(true) ends connections that are
+// done. Neither ends a connection without payload.
 func TestShed(t *testing.T) {
 	s := newMarksDone(flow.Config{})
 	table := s.table

@@ -63,7 +63,7 @@ const maxWindow = 1 << 30
 // beyondWindow reports whether off is past every possible window, so that no receiver accepts it.
 func (s *stream) beyondWindow(off int64) bool { return off-max(s.next, s.acked) > maxWindow }
 
-// reassemble delivers the bytes of p that are next in the stream and buffers those after a gap. If bytes are sent
+// reassemble delivers the bytes of p that are next in the stream, and buffers bytes after a gap. If bytes are sent
 // twice, the first copy counts.
 func (t *Table) reassemble(c *Conn, side Side, p piece) {
 	s := &c.tcp.side[side]

@@ -153,8 +153,8 @@ func (t *Table) decode(p *Packet, d *Decoded) bool {
 	return ok
 }
 
-// find returns the connection with key k, nil if there is none. Packets of a connection often follow each other, so it
-// compares the last result first.
+// find returns the connection with key k, nil if there is none. It compares k with the last result first, because
+// packets of a connection often follow each other.
 func (t *Table) find(k *key, d *Decoded) *Conn {
 	if t.last != nil && t.lastKey.equal(k) {
 		return t.last

@@ -143,8 +143,7 @@ func TestTickFlushesGaps(t *testing.T) {
 	}
 }
 
-// If only one direction is captured, no acknowledgement of its bytes is ever seen, and Tick skips its gaps
-// nevertheless.
+// If only one direction is captured, no acknowledgement of its bytes is ever seen. Tick skips its gaps nevertheless.
 func TestTickFlushesGapsOfOneDirection(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)

@@ -164,8 +164,9 @@ func (t *Table) confirmStart(c *Conn, side Side, seq uint32, off, n int64) int64
 	return 0
 }
 
-// fin notes a FIN at an offset. It takes effect once the bytes before it were delivered or skipped, because a capture
-// may put it before the sender's last data. Of two FINs the earlier offset counts: the other one may be forged.
+// fin notes a FIN at an offset. The FIN takes effect once the bytes before it were delivered or skipped, because a
+// capture may put it before the sender's last data. If there are two FINs, the earlier offset counts, because the other
+// FIN may be forged.
 func (t *Table) fin(c *Conn, side Side, off int64) {
 	s, q := &c.tcp.side[side], c.queue(side)
 	switch {

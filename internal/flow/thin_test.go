@@ -107,7 +107,7 @@ func TestThinChoosesBusyConnections(t *testing.T) {
 	look("after its end", 8, false, false, 0)
 }
 
-// Connections that are not done, and UDP, are never chosen, however busy they are.
+// Connections that are not done are never chosen, even if they are busy. UDP connections are not either.
 func TestThinLeavesOthersAlone(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -185,7 +185,7 @@ func TestThinCountsBySequenceNumbers(t *testing.T) {
 	}
 }
 
-// A connection that reuses the ports of a chosen one is another connection, and none of its packets are left out.
+// A connection that reuses the ports of a chosen connection is a new one, and no packets of it are left out.
 func TestThinForgetsReusedPorts(t *testing.T) {
 	table, g, at := thinTable(t)
 	at = asks(table, at, 2, 202)
@@ -202,8 +202,8 @@ func TestThinForgetsReusedPorts(t *testing.T) {
 	}
 }
 
-// A forged packet far ahead moves the numbers of a chosen connection. The connection that reuses its ports is seen
-// nevertheless, for any initial sequence number.
+// A forged packet far ahead moves the numbers of a chosen connection. A connection that reuses its ports, with any
+// initial sequence number, is seen nevertheless.
 func TestThinMadeUpNumbersHideNoConnection(t *testing.T) {
 	table, g, at := thinTable(t)
 	at = asks(table, at, 2, 202)

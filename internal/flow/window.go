@@ -250,9 +250,9 @@ func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 }
 
 // receiverUnheard reports whether the receiver sent no packet for unheardWait after several segments that are not
-// acceptable to it. A receiver answers each such segment that has payload at once (RFC 9293, section 3.10.7.4). So its
-// packets are no longer captured, and its known window is out of date. In a live capture the receiver of arriving
-// segments is always captured.
+// acceptable to it. A receiver at once answers each such segment that has payload (RFC 9293, section 3.10.7.4). So
+// without an answer, the receiver's packets are no longer captured, and its known window is out of date. In a live
+// capture the receiver of arriving segments is always captured.
 func (c *Conn) receiverUnheard(now int64) bool {
 	if c.suspects() == 0 || now-c.tcp.reassembly.suspects[0].time < unheardWait {
 		return false

@@ -246,7 +246,7 @@ func TestUndecidedIsNotAbsent(t *testing.T) {
 	}
 }
 
-// TestSuspectCost: the memory that is counted for a suspended segment is at least what it takes.
+// TestSuspectCost: the memory that is counted for a suspended segment is at least its real size.
 func TestSuspectCost(t *testing.T) {
 	if size, cost := flow.SuspectSize(); cost < size || cost > 2*size {
 		t.Errorf("a cost of %d for %d bytes", cost, size)

@@ -6,14 +6,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Zone identifies the network of a packet, where a capture shows several networks: it is a hash of the VLANs (IEEE
-// 802.1Q) and of the tunnels around the packet, with their identifiers and outer addresses. Two tenants may use the
-// same addresses and ports in two zones. The zero value means no VLAN and no tunnel.
+// Zone identifies the network of a packet, if a capture shows several networks. It is a hash of the VLANs (IEEE 802.1Q)
+// and of the tunnels around the packet, with their identifiers and outer addresses. Two tenants may use the same
+// addresses and ports in two zones. The zero value means no VLAN and no tunnel.
 type Zone uint32
 
-// In returns the zone of a network inside z. id is the network's identifier in a header. kind is that header's
-// EtherType, IP protocol number or UDP port; the ones in use all differ. Different identifiers of one kind in one zone
-// give different zones.
+// In returns the zone of a network inside z. id is the network's identifier in a header. kind is the EtherType, IP
+// protocol number or UDP port of that header; no two kinds in use are equal. Different identifiers of one kind in one
+// zone give different zones.
 func (z Zone) In(kind uint16, id uint32) Zone {
 	const spread = 0x9e3779b1
 	return max(scramble((z+Zone(kind)*spread)^Zone(id)), 1)
@@ -38,8 +38,8 @@ func (z Zone) VLAN(typ, control uint16) Zone {
 	return z.In(typ, uint32(control&identifier))
 }
 
-// enterTunnel starts the decoding of a tunneled packet (decapsulate) in a zone of the tunnel's two ends, the same in
-// both directions. It returns false if no tunnel may be decapsulated.
+// enterTunnel starts the decoding of a tunneled packet (decapsulate). It sets a zone for the tunnel's two ends, which
+// is the same in both directions. It returns false if no tunnel may be decapsulated.
 func (d *Decoded) enterTunnel(kind uint16) bool {
 	if d.tunnels == 0 {
 		return false
@@ -124,8 +124,8 @@ func (c *Conn) continuesAs(d *Decoded) bool {
 	return s.known && s.near(d.Seq) && o.near(d.Ack)
 }
 
-// listLone enters c, which was just created, in the table of lone connections. If the table has one with the same ports
-// in another zone, c replaces it. It is then unknown which of the two an answer belongs to.
+// listLone enters c, which was just created, in the table of lone connections. If the table has a lone connection with
+// the same ports in another zone, c replaces it. It is then unknown to which of the two connections an answer belongs.
 func (t *Table) listLone(c *Conn, k key) {
 	if k.zone == 0 {
 		return
@@ -153,7 +153,7 @@ func (c *Conn) inOtherZone(k *key, d *Decoded) bool {
 	return c.Zones[Originator] != c.Zones[Responder] && k.zone != c.Zones[c.sender(d)]
 }
 
-// splitZone removes a zone from c, because it shows a conversation of its own.
+// splitZone removes a zone from c, because the zone shows a conversation of its own.
 func (t *Table) splitZone(c *Conn, k *key) {
 	t.conflict(c)
 	t.conns.remove(k, c)

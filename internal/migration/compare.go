@@ -63,7 +63,7 @@ type row struct {
 	Edge
 	pair         *pair // the edge's pair, on the side where the edge was found
 	hbone        bool  // for an edge that only the after side has: it is HBONE
-	unshared     bool  // no other edge was matched to the same evidence
+	unshared     bool  // no other edge was matched to the same evidence of the after side
 	onlyHBONE    bool  // only HBONE was found between the two ends
 	tooManyNames bool  // more than maxHits pairs matched
 	besideHBONE  bool  // in addition to HBONE, the two ends have connections that may be less than mutual TLS
@@ -249,8 +249,8 @@ func (m *matching) addPortRows(p *pair, hits []candidate) {
 	}
 }
 
-// matchElsewhere searches for edges that were not seen at their own port: at new ports of the same
-// service, and in HBONE of the pair.
+// matchElsewhere searches for edges that were not seen at their own port. It looks at new ports of the same service,
+// and in HBONE of the pair.
 func matchElsewhere(p *pair, hits []candidate, unseen []*row) {
 	var found evidence
 	for i := range hits {

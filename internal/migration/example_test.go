@@ -18,7 +18,7 @@ func records(day, verdict, clientAuth string) string {
 		`"peer":{"name":"cart.shop.svc.cluster.local","name_basis":"sni"}}}` + "\n"
 }
 
-// Each side reads its records. Compare returns the edges, those that lost mutual TLS first.
+// Each side reads its records. Compare returns the edges; the edges that lost mutual TLS come first.
 func ExampleCompare() {
 	before, after := migration.NewSide(), migration.NewSide()
 	if err := before.Read(strings.NewReader(records("01", "mtls", "presented")), "before.jsonl"); err != nil {

@@ -10,8 +10,8 @@ import (
 // publishes at least one record in each window of 10 minutes.
 const margin = minWatched
 
-// owner returns the workload that had an address when the connections of an edge were seen, empty if that
-// is unknown or ambiguous. Another pod can have the address earlier and later, so only taps that were
+// owner returns the workload that had an address when the connections of an edge were seen. It returns an empty name if
+// the workload is unknown or ambiguous. Another pod can have the address earlier and later, so only taps that were
 // running at that time count.
 func (v *view) owner(a netip.Addr, e *entry) (name string) {
 	for _, t := range v.ids[a] {

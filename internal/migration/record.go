@@ -128,9 +128,9 @@ func service(name, namespace string) string {
 	return bounded(name)
 }
 
-// isIdentity reports whether a name is one that a mesh gives to a server, in addition to the server's
-// usual name: a SPIFFE ID, which certificates of TLS 1.2 show, or a server name of Linkerd, Consul or
-// Kuma (see the profiles of internal/verdict).
+// isIdentity reports whether a mesh has given a name to a server in addition to the server's usual name. Such a name is
+// a SPIFFE ID, which certificates of TLS 1.2 show, or a server name of Linkerd, Consul or Kuma (see the profiles of
+// internal/verdict).
 func isIdentity(name string) bool {
 	return strings.HasPrefix(name, "spiffe://") || strings.Contains(name, ".serviceaccount.identity.linkerd.") ||
 		strings.HasSuffix(name, ".consul") || strings.ContainsAny(name, "{_") || strings.HasPrefix(name, "sni.") && strings.Count(name, ".") >= 4

@@ -36,7 +36,7 @@ func (t *tap) watched() (sum int64) {
 	return sum
 }
 
-// whyUnseen returns reasons to suspect that a source has an edge which this side did not see. There are none if
+// whyUnseen returns reasons to suspect that a source has an edge which this side did not see. It returns no reasons if
 // the source was watched for as long as on the other side and no input was lost.
 func (v *view) whyUnseen(other *view, source Party) []string {
 	if known, ok := v.absent[source]; ok {

@@ -129,9 +129,9 @@ func grpcProbe() []byte {
 	return append(b, frame(0, 1, 1, make([]byte, 5))...)
 }
 
-// TestRequestInParts: a scrape or a probe whose request comes in two segments raises no finding that has to be
-// retracted, whether the server waits for the whole request or not. A login that comes in two segments at the same
-// ports raises a finding.
+// TestRequestInParts: a scrape or a probe whose request comes in two segments raises no finding that would have to be
+// retracted. It does not matter whether the server waits for the whole request. A login that comes in two segments at
+// the same ports raises a finding.
 func TestRequestInParts(t *testing.T) {
 	const peer, node, gateway = "10.1.0.9:40000", "10.0.0.5:40000", "10.1.0.1:40000"
 	named := strings.Replace(probeLine, "Host", "User-Agent: kube-probe/1.37\r\nHost", 1)

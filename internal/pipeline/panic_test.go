@@ -47,7 +47,7 @@ func TestFaultIsContained(t *testing.T) {
 	}
 }
 
-// TestFaultInAll: the packets after one that causes a panic are processed.
+// TestFaultInAll: if a packet causes a panic, the packets after it are still processed.
 func TestFaultInAll(t *testing.T) {
 	said := &flows{t: t}
 	p := pipeline.New(pipeline.Config{Engine: said.config(), Table: flow.Config{Exclude: func(c *flow.Conn) bool {

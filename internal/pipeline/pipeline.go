@@ -57,7 +57,7 @@ type Config struct {
 	Owns func(local, peer flow.Endpoint, iface string, at int64, begins bool) bool
 }
 
-// Default bounds, for a process without a memory limit, such as one that reads a capture file.
+// Default bounds. They are for a process without a memory limit, such as a process that reads a capture file.
 const (
 	defaultPending     = 256 << 20
 	defaultConclusions = 64 << 20
@@ -202,7 +202,8 @@ func (l *Locked) addAll(packets []flow.Packet) {
 	}
 }
 
-// addSome adds packets up to one that causes a panic, and returns how many it has processed.
+// addSome adds packets, up to and including the first packet that causes a panic. It returns the number of processed
+// packets.
 func (l *Locked) addSome(packets []flow.Packet) (n int) {
 	defer l.recoverPanic()
 	for n < len(packets) {

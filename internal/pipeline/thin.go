@@ -8,9 +8,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// The packets of a settled connection show nothing new, but each is copied into the ring of a live
-// capture, at the workload's expense. So the kernel leaves most of them out, by a filter (tapfilter.Thin)
-// that is replaced as connections start and end.
+// The packets of a settled connection show nothing new, but each packet is copied into the ring of a live capture, at
+// the workload's expense. So the kernel leaves most of these packets out, by a filter (tapfilter.Thin) that is replaced
+// as connections start and end.
 
 const (
 	// ThinEvery is the interval between choices of connections.
@@ -40,7 +40,7 @@ type Thinner struct {
 	lastChoice int64 // when the last choice was made
 }
 
-// Choose makes a choice if one is due, and reports whether it differs from the last one. Locked.Thinned
+// Choose makes a choice if one is due, and reports whether the new choice differs from the last one. Locked.Thinned
 // returns the choice. now is in ns since the epoch.
 func (n *Thinner) Choose(l *Locked, now int64) (changed bool) {
 	if n.Most == 0 {

@@ -13,9 +13,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestThinnedConnectionThatEndsTLS: the TLS of a thinned connection ends. Plaintext at the start of a
-// segment is seen at once, and so is plaintext after records in the same segment, however short. Text
-// within records is seen after ThinRound at the latest, when the connection is captured whole.
+// TestThinnedConnectionThatEndsTLS: the TLS of a thinned connection ends, and plaintext follows. Plaintext of any
+// length is seen at once at the start of a segment, and after records in the same segment. Text within records is seen
+// after ThinRound at the latest, when the connection is captured whole.
 func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 	norace(t)
 	mutual, oneWay := handshakes(t)

@@ -61,8 +61,8 @@ func TestConnectionOutlivesAnEnd(t *testing.T) {
 	}
 }
 
-// TestBehindAnEndAndAGap checks bytes after a RST and a gap, which may belong to another connection on the same
-// ports. They do not complete a handshake that was incomplete before.
+// TestBehindAnEndAndAGap checks bytes after a RST and a gap. They may belong to another connection on the same ports,
+// so they do not complete a handshake that was incomplete before.
 func TestBehindAnEndAndAGap(t *testing.T) {
 	flights := flights12(11, 4)
 	for _, reset := range []bool{false, true} {

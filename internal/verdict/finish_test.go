@@ -73,8 +73,8 @@ func TestFinishedIsJudgedTheSame(t *testing.T) {
 	}
 }
 
-// TestFinishedEarly checks a session that is finished before its verdict has settled: it is judged by the bytes
-// before that.
+// TestFinishedEarly checks a session that is finished before its verdict has settled. It is judged by the bytes that
+// came before the finish.
 func TestFinishedEarly(t *testing.T) {
 	chunks := talk(t, tls.VersionTLS13, capturetest.Presented).Chunks
 	s := dissect.New()

@@ -14,7 +14,7 @@ type flight struct {
 	records []dissect.TLSRecord
 	auth    string // AuthUnknown if the records match no known flight
 	end     int64  // stream offset right after the Finished, 0 if unknown
-	soonest int64  // stream offset right after the flight if it may be shorter than it seems, 0 if it may not
+	soonest int64  // stream offset right after the flight, if the flight may be shorter than it seems; otherwise 0
 	last    int    // index of the record with the Finished
 	firm    bool   // more TLS records cannot change the meaning
 	hollow  bool   // the flight is, so far, an empty Certificate without a Finished
@@ -57,8 +57,8 @@ func secondFlight(t *dissect.TLS) (records []dissect.TLSRecord, why string) {
 	return nil, "no_client_flight"
 }
 
-// changeCipherSpec is the size in bytes of a ChangeCipherSpec record, the only unprotected one that a client may send
-// in its second flight.
+// changeCipherSpec is the size in bytes of a ChangeCipherSpec record. A client may send no other unprotected record in
+// its second flight.
 const changeCipherSpec = wire.RecordHeader + 1
 
 // contiguous returns the leading records that follow each other directly. Only a ChangeCipherSpec may be between

@@ -147,13 +147,13 @@ func awaitsFlight13(s *dissect.Session, t *dissect.TLS) bool {
 	return len(records) == 0
 }
 
-// cachedHandshake is the result of Settled, reused if Judge is called at the same moment.
+// cachedHandshake is the result of Settled. It is reused if Judge is called at the same moment.
 type cachedHandshake struct {
 	moment
 	handshake handshake
 }
 
-// moment identifies a state of a session. While the state is the same, conclusions from it do not change.
+// moment identifies a state of a session. Conclusions from the session do not change as long as its moment is the same.
 type moment struct {
 	session  *dissect.Session
 	revision uint32

@@ -85,7 +85,7 @@ func TestVerdictTable(t *testing.T) {
 	}
 }
 
-// TestNoPrefixClaimsMore checks every prefix of a conversation. It shows the same client authentication as the
+// TestNoPrefixClaimsMore checks every prefix of a conversation. Each prefix shows the same client authentication as the
 // whole conversation, or none. It shows mtls only after the server's reaction.
 func TestNoPrefixClaimsMore(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

@@ -17,8 +17,8 @@ const mostEmpty = emptyCertificate + 255 + 12 + 32
 // certificate. The next record may then be application data.
 const mostHollow = mostEmpty + messageHeader + 64
 
-// compresses reports whether a client may compress its certificate: it offers to accept compressed certificates, or it
-// is OpenSSL 3.5 or later, which compresses without such an offer and is recognized by ML-DSA.
+// compresses reports whether a client may compress its certificate. Either it offers to accept compressed certificates,
+// or it is OpenSSL 3.5 or later, which compresses without such an offer. That version is recognized by ML-DSA.
 func compresses(hello *tlsmsg.ClientHello) bool {
 	const leastMLDSA, mostMLDSA = 0x0904, 0x0906
 	return hello.CertificateCompression() || splits(hello) && slices.ContainsFunc(hello.SignatureSchemes, func(s uint16) bool {
@@ -26,8 +26,8 @@ func compresses(hello *tlsmsg.ClientHello) bool {
 	})
 }
 
-// maxFragmentLength is an extension that asks for small records (RFC 6066, section 4). The value of the other such
-// extension, record_size_limit (RFC 8449), is in the hello.
+// maxFragmentLength is an extension that asks for small records (RFC 6066, section 4). Another one is record_size_limit
+// (RFC 8449); its value is in the hello.
 const maxFragmentLength = 1
 
 // limited reports whether a client's hello allows its server to keep the client's records small.

@@ -195,7 +195,7 @@ func kumaSPIFFE(id identities) bool {
 	return len(id.path) == 1 && !strings.Contains(id.domain, ".") && (tagged || strings.Contains(id.path[0], "_svc_"))
 }
 
-// Values of meshtls.mesh_basis, the evidence for a mesh. The ends claim each of them; none is verified.
+// Values of meshtls.mesh_basis, the evidence for a mesh. The ends claim all of it; nothing is verified.
 const (
 	meshByALPN        = "alpn"        // an ALPN name of the mesh in the ClientHello
 	meshBySNI         = "sni"         // the form of the server name

@@ -63,7 +63,7 @@ func TestNoCertificateAlert(t *testing.T) {
 }
 
 // TestDrafts checks the drafts of TLS 1.3, which are judged like TLS 1.3. Drafts before 22 have the version in the
-// hello itself, and neither session id nor compression method.
+// ServerHello itself, without session id and compression method.
 func TestDrafts(t *testing.T) {
 	old := record(22, message(2, u16(0x7f12)+strings.Repeat("r", 32)+u16(0x1301)+sized(2, u16(51)+sized(2, u16(29)+sized(2, strings.Repeat("k", 32))))))
 	late := hello{old: true, extensions: map[uint16]string{extVersions: u16(0x7f1c)}}.bytes(false)

@@ -54,7 +54,7 @@ func closed(s *dissect.Session) bool {
 }
 
 // spokeOtherwise reports whether a side sent bytes of no known protocol, and no handshake shows TLS. Over UDP the first
-// datagram of a TLS end is a hello, even if later ones are lost.
+// datagram of a TLS end is a hello, even if later datagrams are lost.
 func spokeOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	if t.Hello != nil && t.Server != nil {
 		return false

@@ -94,8 +94,8 @@ func TestOneEndAlone(t *testing.T) {
 	}
 }
 
-// TestShortAnswers checks a few bytes in response to a claim of encryption. They refute the claim, unless they are
-// such a claim too.
+// TestShortAnswers checks a few bytes in response to a claim of encryption. They refute the claim, unless they claim
+// encryption too.
 func TestShortAnswers(t *testing.T) {
 	binary := func(name string) bool { return strings.HasPrefix(name, "\x00") }
 	for name, fake := range fakes() {
@@ -290,7 +290,7 @@ func TestNullSuites(t *testing.T) {
 	}
 }
 
-// TestTextInRecords checks that text in TLS records is plaintext, whatever handshake preceded it.
+// TestTextInRecords checks that text in TLS records is plaintext after any handshake.
 func TestTextInRecords(t *testing.T) {
 	nonce := "\x80\x81\x82\x83\x84\x85\x86\x87"
 	text := record(23, nonce+login+strings.Repeat("\xa7", 16))

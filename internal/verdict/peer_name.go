@@ -37,8 +37,8 @@ const (
 	// maxNames bounds the remembered addresses, each about 150 bytes plus the name. At the limit, the older half is
 	// removed.
 	maxNames = 4096
-	// A name is valid for at least leastName, since clients use addresses for longer than their TTL, and for at most
-	// mostName. Both are in ns.
+	// A name is valid for at least leastName, because clients use addresses for longer than their TTL. It is valid for at
+	// most mostName. Both are in ns.
 	leastName = 10 * 60 * 1e9
 	mostName  = 24 * 3600 * 1e9
 )
@@ -50,8 +50,8 @@ type hostNames struct {
 	young, old map[resolved]hostName
 }
 
-// resolved is an address in an answer to a client. The tapped pod counts as one client, with the zero address,
-// whichever of its addresses it asks from.
+// resolved is an address in an answer to a client. The tapped pod counts as one client, with the zero address, no
+// matter from which of its addresses it asks.
 type resolved struct{ client, addr netip.Addr }
 
 // hostName is a name of an address, with the time in which it is valid.
@@ -60,8 +60,8 @@ type hostName struct {
 	from, until int64 // ns since the epoch: the time of the answer, and the end of its validity
 }
 
-// Learn stores the DNS answers in c, seen at the given time in ns: the names of the addresses that the client may
-// connect to next. If the pod's own addresses are known, only its own questions count.
+// Learn stores the DNS answers in c, seen at the given time in ns. They name the addresses to which the client may
+// connect next. If the pod's own addresses are known, only answers to the pod's questions count.
 func (j *Judge) Learn(c *flow.Conn, s *dissect.Session, at int64) {
 	for _, a := range s.Answers() {
 		asker := c.Orig.Addr

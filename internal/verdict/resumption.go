@@ -70,7 +70,7 @@ type history struct {
 	auth     string
 	first    int64            // start of the first full handshake since the last disagreement expired, 1 if unknown; 0: none
 	last     int64            // start of the latest full handshake
-	disagree int64            // time of the latest handshake that did not agree, or was not accepted; 0: none
+	disagree int64            // time of the latest handshake that disagreed, or was not accepted; 0: none
 	tickets  []ticketRecord   // records that may hold tickets that the server issued
 	servers  []netip.AddrPort // servers of the handshakes that agree, by their address in the packets
 	open     int              // full handshakes in progress
@@ -132,7 +132,7 @@ func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 }
 
 // noteDone notes that the handshake of noteOpen is no longer in progress. If the handshake was not understood, it
-// counts as one that disagrees.
+// counts as a disagreement.
 func (m *resumptions) noteDone(id uint64, at int64, understood bool) {
 	k, known := m.open[id]
 	if !known {
@@ -167,7 +167,8 @@ func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	}
 }
 
-// inheritable returns the history that a resumption of TLS 1.3 inherits from, nil if there is none, and the reason.
+// inheritable returns the history from which a resumption of TLS 1.3 inherits, nil if there is none. The string is the
+// reason for either result.
 func (m *resumptions) inheritable(out *Judged, t *dissect.TLS) (*history, string) {
 	const withExternalPSK = 33 // a certificate in addition to an external PSK (RFC 8773)
 	p := m.clients[out.key(t)]
@@ -279,8 +280,8 @@ func (m *resumptions) noteLostServerHello(out *Judged, t *dissect.TLS) {
 	}
 }
 
-// addTickets stores the sizes of the records that may hold tickets: the first ones after the server's flight. A
-// server that puts its whole flight into one record also puts its tickets, usually two, into one.
+// addTickets stores the sizes of the records that may hold tickets: the first records after the server's flight. A
+// server that puts its whole flight into one record also puts all its tickets, usually two, into one record.
 func (p *history) addTickets(t *dissect.TLS) {
 	s, _ := sizes(t.Server.CipherSuite)
 	f := readServer(t, s, 0)
@@ -296,8 +297,8 @@ func (p *history) addTickets(t *dissect.TLS) {
 	}
 }
 
-// historyOf returns the history of a client, a new one if there is none. It returns nil if the table is full. From
-// then on a new client's history may be incomplete (mayHaveForgotten), so nobody inherits from it.
+// historyOf returns the history of a client, a new one if there is none. It returns nil if the table is full. Later
+// histories may then be incomplete (mayHaveForgotten), so nobody inherits from them.
 func (m *resumptions) historyOf(k client, now int64) *history {
 	if p := m.clients[k]; p != nil {
 		return p

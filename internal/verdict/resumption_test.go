@@ -192,8 +192,8 @@ func TestOtherPort(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
 }
 
-// TestOtherServer checks that a proof to one server does not count at another one with the same name: anybody who can
-// send packets to the pod could play such a server.
+// TestOtherServer checks that a proof to one server does not count at another server with the same name, because
+// anybody who can send packets to the pod could play such a server.
 func TestOtherServer(t *testing.T) {
 	t.Run("TLS 1.3", func(t *testing.T) {
 		a, b := resuming(mutualTicket)

@@ -14,9 +14,9 @@ type serverFlight struct {
 	last     int    // index of the record with the server's Finished, or the earliest that may have it
 	most     int    // like last, but by all records of the server, regardless of their acknowledgements
 	request  string // withRequest, withoutRequest, or empty if unknown
-	own      int    // length of the record with its Finished, -1 if its flight was not understood
+	own      int    // length of the record with the server's Finished, -1 if the server's flight was not understood
 	unit     int    // the greatest common divisor of the sizes (content, type and padding) of its first records
-	block    int    // the block size that it pads its records to, 0 if none
+	block    int    // the block size to which the server pads its records, 0 if none
 }
 
 const (

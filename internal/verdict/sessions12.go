@@ -27,7 +27,7 @@ type tlsSession struct {
 	server netip.Addr // the server that issued the ticket or id, as the packets show it
 	zones  [2]flow.Zone
 	conn   uint64 // the connection in which the ticket or id was issued
-	bad    bool   // another handshake issued the same ticket or id and does not agree
+	bad    bool   // another handshake issued the same ticket or id, and disagrees
 }
 
 // tlsSessions are the remembered TLS sessions of TLS 1.2 and older.

@@ -41,8 +41,8 @@ const (
 	mbedBlock = 16
 )
 
-// senders returns the sizes for three kinds of sender: one that does not pad (s itself), Java, and Mbed TLS. They
-// must not be changed.
+// senders returns the sizes for three kinds of sender: a sender that does not pad (s itself), Java, and Mbed TLS. The
+// caller must not change them.
 func (s suite) senders() *[3]suite {
 	for i := range sendersOf {
 		if sendersOf[i][0] == s {
@@ -118,8 +118,8 @@ var lengths13 = map[uint16][2]int{
 	0xc103: {32, 16}, 0xc104: {32, 8}, 0xc105: {32, 16}, 0xc106: {32, 8}, // Kuznyechik and Magma, MGM
 }
 
-// sizes returns the record sizes of a suite. If they are unknown, it returns larger ones than any known suite's, so
-// that no alert is taken for data.
+// sizes returns the record sizes of a suite. For a suite with unknown sizes, it returns larger sizes than those of any
+// known suite, so that no alert is mistaken for data.
 func sizes(cipher uint16) (s suite, known bool) {
 	n, known := lengths13[cipher]
 	if !known {
@@ -160,8 +160,8 @@ func keyHint(n int) string {
 	return ""
 }
 
-// block returns the block size to which a sender pads its records (RFC 8446, section 5.4): the greatest common
-// divisor of the first ones, 0 if it is too small to be significant.
+// block returns the block size to which a sender pads its records (RFC 8446, section 5.4). It is the greatest common
+// divisor of the sizes of the first records, 0 if that is too small to be significant.
 func (s suite) block(lengths []int) int {
 	all := s.unit(lengths)
 	if all >= leastBlock && (len(lengths) > 1 || all%leastBlock == 0) {
@@ -186,5 +186,5 @@ func (s suite) unit(lengths []int) int {
 	return all
 }
 
-// leastBlock is the smallest block size that is not taken for coincidence.
+// leastBlock is the smallest block size that cannot be a coincidence.
 const leastBlock = 64

@@ -8,7 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 )
 
-// TestCiphering checks all numbers: registered suites are known, and of the others only the ones listed here.
+// TestCiphering checks all numbers. All registered suites are known. Among the other numbers, only the ones listed here
+// are known.
 func TestCiphering(t *testing.T) {
 	plain := map[uint16]bool{0x001c: true, 0x0082: true, 0x0083: true, 0x00fe: true, 0xff87: true, 0xc0b4: true, 0xc0b5: true}
 	private := map[uint16]bool{0x001d: true, 0x0080: true, 0x0081: true, 0xc0ff: true, 0xff85: true, 0xfefe: true, 0xfeff: true, 0xffe0: true, 0xffe1: true,

@@ -86,7 +86,7 @@ func unproved(t *dissect.TLS) string {
 	return ""
 }
 
-// noCertificate reports whether an SSL 3.0 client sent the alert no_certificate, which means that it has none (RFC
+// noCertificate reports whether an SSL 3.0 client sent the alert no_certificate: the client has no certificate (RFC
 // 6101, section 5.6.6).
 func noCertificate(t *dissect.TLS) bool {
 	for _, a := range t.Alerts {

@@ -59,12 +59,12 @@ type Judged struct {
 	Interface   string // name of the capturing interface, empty if unknown
 	Start, Last int64  // ns since the epoch
 	Ended       bool   // the connection has left the table
-	Settled     bool   // the verdict does not change unless the connection continues differently than it began
+	Settled     bool   // the verdict remains the same unless the connection continues differently than it began
 	State       string // Zeek's conn_state
 	Transport   string // "tcp" or "udp"
 	Source      Endpoint
 	Destination Endpoint
-	NAT         Endpoint // destination.nat: where a REDIRECT on lo really sent the connection; Addr is invalid if there was none
+	NAT         Endpoint // destination.nat: the address to which a REDIRECT on lo sent the connection; Addr is invalid if there was no REDIRECT
 	MissedStart bool     // the start was not captured
 	MissedBytes uint64   // bytes of both streams that were not captured
 	FlowHash    FlowHash // meshtls.flow_hash, zero if the start of a direction was missed
@@ -128,7 +128,7 @@ type TLSInfo struct {
 	SessionHash                                      string   // hash of both randoms
 	ClientChainBytes                                 int      // DER bytes of the client's chain, inferred or observed, 0 if unknown
 	ClientKeyHint                                    string   // "ecdsa-p256", "rsa-2048", "ed25519", ...
-	ClientAuthAge                                    int64    // ns since the handshake that ClientAuth is inherited from, 0 if it is not inherited
+	ClientAuthAge                                    int64    // ns since the handshake from which ClientAuth is inherited, 0 if it is not inherited
 }
 
 // Certificate is a leaf certificate that was sent in plaintext.

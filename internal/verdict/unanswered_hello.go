@@ -29,8 +29,8 @@ func unansweredHello(c *flow.Conn, s *dissect.Session) bool {
 		t.Chained(server) <= len(t.Alerts)
 }
 
-// judgeUnanswered judges connections for which unansweredHello returns true, by the bytes before the hello. The
-// fields of the hello are reported only if those bytes are unknown.
+// judgeUnanswered judges a connection for which unansweredHello returns true, by the bytes before the hello. The fields
+// of the hello are reported only if the earlier bytes were not recognized as plaintext.
 func judgeUnanswered(out *Judged, s *dissect.Session) {
 	kind, protocol := s.Preceded()
 	out.Verdict, out.Protocol = Plaintext, protocol

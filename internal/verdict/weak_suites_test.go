@@ -72,7 +72,7 @@ func choosing(b []byte, suite uint16) []byte {
 	return b
 }
 
-// TestTextUnderUnfamiliarSuite checks that a connection with an unfamiliar suite is examined until its end, since it
+// TestTextUnderUnfamiliarSuite checks that a connection with an unfamiliar suite is examined until its end, because it
 // may be plaintext.
 func TestTextUnderUnfamiliarSuite(t *testing.T) {
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))

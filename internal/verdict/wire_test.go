@@ -21,7 +21,7 @@ type hello struct {
 	id         string            // session id
 	old        bool              // TLS 1.2
 	random     byte
-	cacheless  bool   // a client that does not say how it would use a ticket, and so gets none
+	cacheless  bool   // a client without psk_key_exchange_modes, which therefore gets no tickets
 	offers     string // the client's suites, by number; default 0x1301, 0x1302, 0xc02b
 }
 
