@@ -17,16 +17,17 @@
 // Tests compare with libpcap itself. The differences are intended:
 //
 //   - names of hosts, networks and services are an error, because nothing resolves them;
-//   - addresses and numbers whose meaning is not the obvious one are errors too (host 10, host 10.1, net 300, ip proto 300, an octet with a
-//     leading zero, an offset past every packet), and so is ip broadcast, which needs the netmask of an interface;
+//   - addresses and numbers whose meaning is not the obvious one are errors: host 10, host 10.1, net 300, ip proto 300, an octet with a
+//     leading zero, an offset past every packet;
+//   - ip broadcast is an error, because it needs the netmask of an interface;
 //   - ip proto tcp needs no backslash before tcp;
 //   - bytes of a protocol are read only where the protocol is present: libpcap omits that check on the right of an arithmetic operator, as
 //     in 1 + tcp[0];
 //   - on BSD loopback links the address family is recognized in both byte orders, and the family of IPv6 by the number of every system;
-//   - live, expressions after vlan are evaluated after the tag if the packet still contains it, and otherwise without it: so
-//     "not vlan and ip" works;
-//   - prefixes of IPv6 networks read no bytes past their length, as after libpcap's optimizer. (The optimizer also removes reads past the
-//     end of a packet, which changes which truncated packets a program accepts. Here these reads remain, as without the optimizer.)
+//   - in a live program, conditions after vlan apply to the headers after the tag if the packet still contains the tag, and otherwise to
+//     the headers without it, so that "not vlan and ip" works;
+//   - a condition on an IPv6 network reads no bytes past the prefix length, as after libpcap's optimizer. (The optimizer also removes reads
+//     past the end of a packet, so that other truncated packets are accepted. Here these reads remain, as without the optimizer.)
 //   - of the protocols below IP only ARP and RARP have names: there is no 802.2 LLC, IEEE 802.11, MPLS, PPPoE or Geneve, and no gateway,
 //     protochain or byte.
 package pcapfilter

@@ -64,8 +64,8 @@ func postgresAuth(b []byte) Match {
 	return Yes
 }
 
-// postgresMethod reports whether an authentication method's message has the right size: with a salt of four bytes for MD5, with the names
-// of mechanisms for SASL, or empty for others.
+// postgresMethod reports whether the message of an authentication method has a valid size. MD5 needs a salt of four bytes, and SASL the
+// names of mechanisms or other data. The messages of methods without data must be empty.
 func postgresMethod(size, method uint32, body []byte) bool {
 	switch method {
 	case 5:
