@@ -9,8 +9,9 @@ import (
 )
 
 // ControlGroup returns the lowest memory limit of the process's control group and of its visible
-// ancestors, in bytes; 0 if there is no limit. root is the root of the file system. See cgroups(7),
-// and admin-guide/cgroup-v2 and cgroup-v1/memory in the kernel's documentation.
+// ancestors, in bytes. It returns 0 if there is no limit. root is the root of the file system. The
+// formats are in cgroups(7), and in admin-guide/cgroup-v2 and cgroup-v1/memory of the kernel's
+// documentation.
 func ControlGroup(root fs.FS) int64 {
 	least := int64(math.MaxInt64)
 	mounts, groups := content(root, "proc/self/mountinfo"), content(root, "proc/self/cgroup")
@@ -29,8 +30,8 @@ func ControlGroup(root fs.FS) int64 {
 	return least
 }
 
-// unlimited is higher than any real limit. For a control group without a limit, version 1 reports
-// one close to 2^63.
+// unlimited is higher than any real limit. For a control group without a limit, version 1 reports a
+// limit close to 2^63.
 const unlimited = 1 << 50
 
 // mount is a mounted hierarchy of control groups that may limit memory.
@@ -40,8 +41,8 @@ type mount struct {
 	v2    bool
 }
 
-// parseMount parses a line of proc_pid_mountinfo(5). ok is false if the line is not the mount of a
-// hierarchy that may limit memory.
+// parseMount parses a line of proc_pid_mountinfo(5). ok is false if the line describes no mount, or
+// the mount of something that cannot limit memory.
 func parseMount(line string) (m mount, ok bool) {
 	front, back, _ := strings.Cut(line, " - ")
 	f, kind := strings.Fields(front), strings.Fields(back)
@@ -52,8 +53,8 @@ func parseMount(line string) (m mount, ok bool) {
 	return m, m.v2 || kind[0] == "cgroup" && strings.Contains(","+kind[2]+",", ",memory,")
 }
 
-// groupIn returns the process's control group from the text of /proc/self/cgroup (proc_pid_cgroup(5)): the group in
-// the hierarchy of version 2 if v2 is set, else the group in version 1's hierarchy for memory.
+// groupIn returns the process's control group from the text of /proc/self/cgroup (proc_pid_cgroup(5)). If v2 is
+// set, the group is in the hierarchy of version 2. Otherwise it is in version 1's hierarchy for memory.
 func groupIn(groups string, v2 bool) (group string, ok bool) {
 	for line := range strings.Lines(groups) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -95,8 +96,8 @@ func hierarchical(stat string) int64 {
 	return math.MaxInt64
 }
 
-// parseLimit parses a limit. It returns math.MaxInt64 if s is not a positive number: "max", or "" for a missing
-// file.
+// parseLimit parses a limit. It returns math.MaxInt64 if s is not a positive number. s is "max" if there is no
+// limit, and "" for a missing file.
 func parseLimit(s string) int64 {
 	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
 	if err != nil || n <= 0 {

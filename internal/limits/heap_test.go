@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestTrim: Trim returns unused memory once no collection has run since the last call, and does nothing for a small amount.
+// TestTrim: Trim returns unused memory if no collection has run since the last call. It does nothing for a small amount.
 func TestTrim(t *testing.T) {
 	var m runtime.MemStats
 	now := func() uint64 {

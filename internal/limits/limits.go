@@ -5,8 +5,8 @@ import (
 	"runtime/debug"
 )
 
-// Limits bound the tap's memory. All of them follow from the memory limit of its control group. They
-// are published in /metrics and in meshtls.coverage.
+// Limits bound the tap's memory. All limits follow from the memory limit of the tap's control group.
+// They are published in /metrics and in meshtls.coverage.
 type Limits struct {
 	Group       int64 // memory limit of the control group, bytes; 0: no limit
 	Ring        int   // ring of each interface, bytes of kernel memory
@@ -14,7 +14,7 @@ type Limits struct {
 	Pending     int   // bytes of all sessions that are not settled
 	Conclusions int   // bytes of the conclusions of settled sessions
 	Reorder     int   // bytes in out-of-order buffers
-	Recent      int   // bytes that are stored to compare retransmissions with
+	Recent      int   // bytes that are stored to be compared with retransmissions
 	Heap        int64 // heap size from which the garbage collector runs more often (GOMEMLIMIT), bytes
 	Growth      int   // growth of the heap between two collections (GOGC), percent
 }
@@ -23,10 +23,12 @@ const (
 	// assumedLimit is the memory limit in bytes that is assumed if there is none. It is the chart's
 	// default.
 	assumedLimit = 128 << 20
-	// connectionBytes is the memory of a settled connection with its share of the map and its
-	// entries in the tables of verdict and finding: 460 to 600 bytes were measured.
+	// connectionBytes is the memory of a settled connection. It includes the connection's share of
+	// the map and its entries in the tables of verdict and finding. The measured memory was 460 to
+	// 600 bytes.
 	connectionBytes = 640
-	// fixedBytes is the part of the heap for everything else: edges, queue, names, tickets.
+	// fixedBytes is the part of the heap for everything except connections and buffers: edges,
+	// queue, names, tickets.
 	fixedBytes = 12 << 20
 
 	leastRing, mostRing               = 512 << 10, 16 << 20
@@ -34,18 +36,18 @@ const (
 	ringStep                          = 128 << 10 // size of a block of the ring, bytes
 )
 
-// Bounds on QUIC Initial packets to read in a second. Reading one takes some 20 µs. Initials with a response are always
-// read. At most 256 + 63 * 8 others are read, which takes 15 ms of CPU.
+// Bounds on the unanswered QUIC Initial packets that are read in each second of packet time. Answered Initials are
+// always read. At most 256 + 63 * 8 unanswered ones are read. Each takes some 20 µs, so all take 15 ms of CPU time.
 const (
-	OwnInitials   = 256 // Initials that the pod sends
+	OwnInitials   = 256 // Initials of connections that the tapped pod opened
 	OtherInitials = 8   // Initials of each of the 63 groups into which all other sources are divided
 )
 
 // For divides the memory limit of a control group (bytes; 0: no limit) among the rings of a number of
-// interfaces, the heap and the rest. Three quarters are for the heap; the rest is for the program,
-// stacks, sockets and rings. The rings together have a sixteenth; Linux 6.18 does not account them to
-// the control group, but they are the node's memory too. The tables and buffers use at most two
-// thirds of the heap, so that the garbage collector can keep up.
+// interfaces, the heap and the rest. Three quarters are for the heap. The last quarter is for the
+// program, stacks, sockets and rings. The rings together get a sixteenth of the limit. Linux 6.18
+// does not account them to the control group, but they use memory of the node too. The tables and
+// buffers use at most two thirds of the heap, so that the garbage collector can keep up.
 func For(group int64, interfaces int) Limits {
 	m := group
 	if m <= 0 {
@@ -62,14 +64,15 @@ func For(group int64, interfaces int) Limits {
 	return l
 }
 
-// Rings divides the ring of an interface, in bytes. TCP has most of it, and a flood of datagrams fills only the other
-// part.
+// Rings divides the ring of an interface into two rings, in bytes. TCP gets most of it. A flood of datagrams fills
+// only the other ring.
 func (l *Limits) Rings() (tcp, other int) {
 	other = max(l.Ring*3/8/ringStep, 2) * ringStep
 	return max(l.Ring-other, 2*ringStep), other
 }
 
-// Apply configures the garbage collector, except for values that the environment sets (GOMEMLIMIT, GOGC).
+// Apply configures the garbage collector. It does not change values that the environment sets
+// (GOMEMLIMIT, GOGC).
 func (l *Limits) Apply() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(l.Growth)
@@ -83,9 +86,9 @@ func (l *Limits) Apply() {
 	debug.SetMemoryLimit(l.Heap + int64(len(ballast)))
 }
 
-// ballast is memory that nobody touches, so it never becomes resident. The garbage collector counts it as a part of
-// the heap and lets the heap grow by Limits.Growth percent of it too. Without it, a heap of one or two megabytes would
-// be collected after each half megabyte.
+// ballast is memory that is never accessed, so it never becomes resident. The garbage collector counts it as a part of
+// the heap. So the heap may grow by Limits.Growth percent of the ballast too. Without the ballast, a heap of one or
+// two megabytes would be collected after each half megabyte.
 var ballast []byte
 
 const ballastBytes = 6 << 20

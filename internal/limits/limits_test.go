@@ -33,7 +33,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestLimitsFit: for every memory limit of at least 48 MiB, the limits together fit in it.
+// TestLimitsFit: the sum of all limits is at most the memory limit, for every memory limit of at
+// least 48 MiB.
 func TestLimitsFit(t *testing.T) {
 	for group := int64(48 << 20); group < 8<<30; group += 5 << 20 {
 		for interfaces := 1; interfaces <= 8; interfaces++ {
@@ -100,7 +101,7 @@ func TestRings(t *testing.T) {
 	}
 }
 
-// TestNoBallast: a limit that the operator sets is not changed, and there is no ballast then.
+// TestNoBallast: if the operator sets a limit, the limit does not change and there is no ballast.
 func TestNoBallast(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	t.Setenv("GOMEMLIMIT", "64MiB")

@@ -11,15 +11,15 @@ import (
 )
 
 // addresses holds the addresses at which the pod's network namespace receives packets. It follows the announcements of
-// rtnetlink(7): an address that was announced before a packet reached the ring is known before the packet is read. The
-// pipeline's lock guards it.
+// rtnetlink(7). If an address was announced before a packet reached the ring, the address is known before the packet
+// is read. The pipeline's lock guards it.
 type addresses struct {
 	given   []netip.Addr // Config.PodIPs
 	exact   map[netip.Addr]struct{}
 	ranges  []netip.Prefix          // local routes to more than one address (AnyIP: ip route add local)
 	all     map[netip.Addr]struct{} // broadcast addresses
 	joined  map[netip.Addr]struct{} // multicast groups
-	removed map[netip.Addr]int64    // removed addresses, and when that was noticed, ns since the epoch
+	removed map[netip.Addr]int64    // removed addresses, each with the time at which the removal was noticed, ns since the epoch
 	err     error                   // why the namespace's addresses could not be read
 
 	events     events
@@ -31,15 +31,17 @@ const (
 	// maxAddresses bounds each of the lists of addresses and ranges.
 	maxAddresses = 1 << 14
 
-	// A local route with a shorter prefix does not make its range the pod's. A transparent proxy has a local route to all
-	// addresses (ip route add local 0.0.0.0/0 table N), so that it receives all packets that are routed to it.
+	// A local route with a shorter prefix does not add its range to the pod's addresses. A transparent proxy has a local
+	// route to all addresses (ip route add local 0.0.0.0/0 table N), so that it receives all packets that are routed to
+	// it.
 	leastBits4, leastBits6 = 8, 16
 
-	// The kernel does not announce that a multicast group is joined, so the groups are read again for a packet to an unknown group,
-	// at most every joinEvery. Addresses are polled every pollEvery if the kernel does not announce their changes.
+	// The kernel does not announce that the pod joins a multicast group. So the groups are read again for a packet to an unknown
+	// group, but at most once in joinEvery. Addresses are polled every pollEvery if the kernel does not announce their changes.
 	joinEvery, pollEvery = 250 * time.Millisecond, 250 * time.Millisecond
 
-	// removedFor is how long a removed address is remembered: longer than packets wait in a ring.
+	// removedFor is how long a removed address is remembered. It is longer than packets wait in a
+	// ring.
 	removedFor = 10 * time.Second
 )
 
@@ -49,8 +51,8 @@ type localRoute struct {
 	broadcast bool
 }
 
-// has reports whether an address is the pod's, or was at the time at, in ns since the epoch. A packet may wait in a ring until
-// after its address was removed.
+// has reports whether an address is the pod's, or was the pod's at the time at, in ns since the epoch. The second case matters
+// for a packet that waited in a ring while its address was removed.
 func (a *addresses) has(x netip.Addr, at int64) bool {
 	x = x.Unmap().WithZone("")
 	if x.IsLoopback() {
@@ -65,8 +67,8 @@ func (a *addresses) has(x netip.Addr, at int64) bool {
 	return slices.ContainsFunc(a.ranges, func(p netip.Prefix) bool { return p.Contains(x) })
 }
 
-// receives reports whether datagrams to a broadcast address, or to a multicast group that
-// the pod has joined, reach the pod.
+// receives reports whether datagrams to a broadcast or multicast address reach the pod. Datagrams
+// to a multicast group reach it only if it has joined the group.
 func (a *addresses) receives(x netip.Addr) bool {
 	if !x.IsMulticast() {
 		_, ok := a.all[x]
@@ -82,10 +84,12 @@ func (a *addresses) receives(x netip.Addr) bool {
 	return ok
 }
 
-// unknown reports whether no address of the pod is known. Then no connection can be called the pod's.
+// unknown reports whether no address of the pod is known. In this case no connection can be called
+// the pod's.
 func (a *addresses) unknown() bool { return a.err != nil && len(a.given) == 0 }
 
-// problem returns an error for the operator if no address of the pod is known, else nil.
+// problem returns an error for the operator if no address of the pod is known. Otherwise it returns
+// nil.
 func (a *addresses) problem() error {
 	if !a.unknown() {
 		return nil
@@ -93,8 +97,8 @@ func (a *addresses) problem() error {
 	return fmt.Errorf("the pod's addresses are not known: %w: set POD_IPS; until then connections have no direction and resumptions inherit nothing", a.err)
 }
 
-// update reads the addresses again if they may have changed since the last call. read reports whether it did, and links whether
-// network interfaces came or went.
+// update reads the addresses again if they may have changed since the last call. read reports whether it has read them. links
+// reports whether network interfaces may have come or gone.
 func (a *addresses) update() (read, links bool) {
 	changed, links, ok := a.events.drain()
 	if !ok && time.Since(a.readAt) >= pollEvery {
@@ -106,7 +110,7 @@ func (a *addresses) update() (read, links bool) {
 	return changed, links
 }
 
-// read reads the namespace's addresses. If that fails, the known ones remain.
+// read reads the namespace's addresses. If that fails, the addresses that were read before remain.
 func (a *addresses) read() {
 	a.readAt = time.Now()
 	routes, err := localRoutes()
@@ -117,7 +121,7 @@ func (a *addresses) read() {
 	}
 }
 
-// noteRemoved notes which addresses of before are gone. now is in ns since the epoch.
+// noteRemoved records the addresses of before that are gone. now is in ns since the epoch.
 func (a *addresses) noteRemoved(before map[netip.Addr]struct{}, now int64) {
 	maps.DeleteFunc(a.removed, func(_ netip.Addr, at int64) bool { return now-at > int64(removedFor) })
 	for x := range before {
@@ -176,9 +180,9 @@ func (c *Capture) AddressesUnknown() bool { return c.addresses.unknown() }
 // Receives reports whether datagrams to a broadcast or multicast address reach the pod. It is for flow.Config.Group.
 func (c *Capture) Receives(a netip.Addr) bool { return c.addresses.receives(a) }
 
-// IsLocal reports whether an address was the pod's at a time, in ns since the epoch. It is for pipeline.Config.Local. It reads
-// announced changes of addresses first. They are not read for each block, because on lo almost all packets have loopback
-// addresses or belong to known connections.
+// IsLocal reports whether an address was the pod's at a time, in ns since the epoch. It is for pipeline.Config.Local. It first
+// reads announced changes of addresses. These changes are not read for each block, because on lo almost all packets have
+// loopback addresses or belong to known connections.
 func (c *Capture) IsLocal(a netip.Addr, at int64) bool {
 	if c.due != nil && !a.Unmap().IsLoopback() {
 		p := c.due

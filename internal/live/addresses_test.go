@@ -46,8 +46,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestAddressesAreDue: announced changes are read before an address is looked up, once for each block, and not for a loopback
-// address.
+// TestAddressesAreDue: announced changes are read before an address is looked up, but only once for each block. For a
+// loopback address they are not read.
 func TestAddressesAreDue(t *testing.T) {
 	x := &Capture{pipeline: pipeline.New(pipeline.Config{})}
 	x.pipeline.Do(func(p *pipeline.Locked) {
@@ -61,7 +61,8 @@ func TestAddressesAreDue(t *testing.T) {
 	})
 }
 
-// TestAddressRemoved: packets from before an address was removed belong to the pod.
+// TestAddressRemoved: packets that were captured before their address was removed belong to the
+// pod.
 func TestAddressRemoved(t *testing.T) {
 	a, x := &addresses{}, netip.MustParseAddr("10.1.1.9")
 	a.set([]localRoute{{netip.PrefixFrom(x, 32), false}})
@@ -91,7 +92,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// TestAddressesUnknown: it is a problem if no address of the pod is known.
+// TestAddressesUnknown: if no address of the pod is known, this is reported as a problem.
 func TestAddressesUnknown(t *testing.T) {
 	a := &addresses{err: fmt.Errorf("no netlink")}
 	if a.set(nil); !a.unknown() || a.problem() == nil {

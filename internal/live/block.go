@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// addBlock adds the packets of a block to the pipeline, flow.MaxPrefetch at a time. filter is applied to the packets; it is nil
-// if the kernel applies it.
+// addBlock adds the packets of a block to the pipeline, flow.MaxPrefetch at a time. It applies filter to the packets. filter is
+// nil if the kernel applies it.
 func (i *Interface) addBlock(link wire.LinkType, filter pcapfilter.Program, b *afpacket.Block) {
 	c := i.capture
 	c.pipeline.Do(func(p *pipeline.Locked) {
@@ -31,7 +31,8 @@ func (i *Interface) addBlock(link wire.LinkType, filter pcapfilter.Program, b *a
 	})
 }
 
-// next sets packets to the next ones of a block and returns how many there are: fewer than len(packets) at the block's end.
+// next fills packets with the next packets of a block and returns their number. The number is less than len(packets) only
+// at the block's end.
 func (i *Interface) next(packets []flow.Packet, link wire.LinkType, filter pcapfilter.Program, b *afpacket.Block) int {
 	for n := range packets {
 		x, ok := b.Next()
@@ -55,7 +56,7 @@ func (i *Interface) next(packets []flow.Packet, link wire.LinkType, filter pcapf
 	return len(packets)
 }
 
-// origin returns where a packet came from. On lo both ends are the pod's.
+// origin returns the end from which a packet came. On lo both ends belong to the pod.
 func (i *Interface) origin(typ uint8) flow.Origin {
 	switch {
 	case i.name == Loopback:
@@ -70,8 +71,8 @@ func (i *Interface) origin(typ uint8) flow.Origin {
 	return flow.OriginArrived
 }
 
-// applyFilter applies a filter to a packet as the kernel would: it truncates the packet and reports
-// whether the filter accepts it.
+// applyFilter applies a filter to a packet as the kernel would. It truncates the packet, and
+// reports whether the filter accepts it.
 func applyFilter(filter pcapfilter.Program, x *afpacket.Packet) bool {
 	n := filter.Run(&pcapfilter.Packet{Data: x.Data, Length: x.Length, HasVLAN: x.VLANType != 0, VLAN: x.VLAN, Type: x.Type})
 	x.Data = x.Data[:min(len(x.Data), int(n))]

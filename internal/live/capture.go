@@ -17,8 +17,8 @@ const (
 	// TickEvery is how often Tick must be called.
 	TickEvery = 250 * time.Millisecond
 
-	// checkEvery is the longest time between two comparisons of the interfaces with the captures, if the kernel
-	// reports no change.
+	// checkEvery is the longest time between two comparisons of the existing interfaces with the captured ones.
+	// If the kernel reports a change, they are compared earlier.
 	checkEvery = 5 * time.Second
 
 	// Loopback is the name of Linux's loopback interface, one in each network namespace (net_namespace(7)).
@@ -27,13 +27,15 @@ const (
 
 // A Config configures a Capture. Thin and PodIPs are optional.
 type Config struct {
-	// Interfaces are the names of the interfaces to capture. A missing one is captured once it exists.
+	// Interfaces are the names of the interfaces to capture. A missing interface is captured once it
+	// exists.
 	Interfaces []string
 
 	// All replaces Interfaces by every interface that is up, at most MaxInterfaces.
 	All bool
 
-	// Filter returns the filter for packets of a link type: which are captured, and how much of each.
+	// Filter returns the filter for packets of a link type. The filter determines which packets are
+	// captured, and how many bytes of each.
 	Filter func(pcapfilter.Config) (pcapfilter.Program, error)
 
 	// Thin lets the kernel leave out most packets of busy connections whose verdict has settled.
@@ -45,7 +47,8 @@ type Config struct {
 	// PodIPs are always addresses of the pod.
 	PodIPs []netip.Addr
 
-	// OwnConnections returns how many TCP connections this process has opened so far. Gap does not count them.
+	// OwnConnections returns how many TCP connections this process has opened so far. The connections in Gap
+	// do not include them.
 	OwnConnections func() uint64
 
 	Log *slog.Logger
@@ -78,7 +81,8 @@ type Capture struct {
 	uncaptured   []string // names of interfaces that are up and not captured
 }
 
-// New returns a Capture that does not capture yet. It reads the pod's addresses and counts the connections that exist.
+// New returns a Capture that does not capture yet. It reads the pod's addresses and counts the TCP connections that
+// exist already.
 func New(cfg Config) *Capture {
 	c := &Capture{cfg: cfg, log: cfg.Log, created: networkCreated(time.Now()), older: establishedConnections()}
 	c.addresses.given = cfg.PodIPs
@@ -89,7 +93,7 @@ func New(cfg Config) *Capture {
 	return c
 }
 
-// Attach sets the pipeline that gets the packets, and adds Config.Interfaces to it.
+// Attach sets the pipeline to which packets are added, and adds Config.Interfaces to it.
 func (c *Capture) Attach(p *pipeline.Pipeline) {
 	c.pipeline = p
 	if c.cfg.All {
@@ -102,8 +106,8 @@ func (c *Capture) Attach(p *pipeline.Pipeline) {
 	})
 }
 
-// Start starts to capture. It does not wait until the interfaces are open. The capture ends when ctx is done; call Stop to wait
-// for that.
+// Start starts to capture. It does not wait until the interfaces are open. The capture ends when ctx is done. Stop waits for
+// this end.
 func (c *Capture) Start(ctx context.Context) {
 	ctx, c.cancel = context.WithCancel(ctx)
 	c.start = func(i *Interface) {
@@ -122,7 +126,7 @@ func (c *Capture) Start(ctx context.Context) {
 	})
 }
 
-// WaitTried waits until each interface has been tried once, or ctx ends.
+// WaitTried waits until the capture has tried to open each interface once, or ctx ends.
 func (c *Capture) WaitTried(ctx context.Context) {
 	for _, i := range c.Interfaces() {
 		i.waitTried(ctx)
@@ -152,16 +156,16 @@ func (c *Capture) Close() { c.addresses.events.close() }
 // lock.
 func (c *Capture) TableCleared() { c.tableCleared = true }
 
-// Interfaces returns the interfaces that are captured, were captured or should be. The returned slice is not
-// changed later.
+// Interfaces returns three kinds of interfaces: those that are captured, those that were captured, and those
+// that should be captured. The returned slice is not changed later.
 func (c *Capture) Interfaces() []*Interface {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clip(c.interfaces)
 }
 
-// States returns the state of each interface that should be captured, without interfaces that are gone if Config.All is set. It is
-// safe for concurrent use.
+// States returns the state of each interface that should be captured. If Config.All is set, interfaces that are gone are left out.
+// It is safe for concurrent use.
 func (c *Capture) States() (out []finding.InterfaceState) {
 	for _, i := range c.Interfaces() {
 		if !i.isGone() {

@@ -6,9 +6,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/afpacket"
 )
 
-// openFitting opens both rings with the first of several choices of filters that the kernel has memory for (net.core.optmem_max);
-// empty filters always fit. With any but the first choice the tap applies the filters itself, and the workload pays for a copy of
-// each packet.
+// openFitting opens both rings with the first of several choices of filters for which the kernel has memory
+// (net.core.optmem_max). Empty filters always fit. With any but the first choice the tap applies the filters itself, and the
+// workload pays for a copy of each packet.
 func (i *Interface) openFitting(choices ...ringFilters) (tcp, other *afpacket.Handle, err error) {
 	for k, filters := range choices {
 		reason := err
@@ -23,8 +23,8 @@ func (i *Interface) openFitting(choices ...ringFilters) (tcp, other *afpacket.Ha
 	return tcp, other, err
 }
 
-// setUnfiltered notes whether the kernel had no memory for the filters, and logs the reason when this becomes
-// true.
+// setUnfiltered records whether the kernel had no memory for the filters. It logs the reason when
+// unfiltered changes from false to true.
 func (i *Interface) setUnfiltered(unfiltered bool, reason error) {
 	i.mu.Lock()
 	warn := unfiltered && !i.unfiltered
@@ -35,7 +35,8 @@ func (i *Interface) setUnfiltered(unfiltered bool, reason error) {
 	}
 }
 
-// unappliedFilters returns the filters that the kernel does not apply; nil for those that it does.
+// unappliedFilters returns the filters that the tap must apply, because the kernel does not. A
+// filter that the kernel applies is nil.
 func (i *Interface) unappliedFilters() (filters ringFilters) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

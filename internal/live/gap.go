@@ -13,23 +13,23 @@ import (
 type gap struct {
 	network     time.Time // when the network was created; zero: unknown
 	connections uint64    // TCP connections that were opened or accepted before the capture
-	captured    time.Time // when the last interface was first captured; zero: some are not yet
-	recorded    bool      // the gap is recorded: an interface that is opened again later changes nothing
+	captured    time.Time // when the last interface was first captured; zero if some were never captured
+	recorded    bool      // the gap is recorded, and does not change if an interface is opened again
 }
 
-// Gap returns the record of the time before the capture. An interface that is opened again after this call does not change it.
-// The caller holds the pipeline's lock.
+// Gap returns the record of the time before the capture. The gap does not change when an interface is opened again after this
+// call. The caller holds the pipeline's lock.
 func (c *Capture) Gap() *finding.Gap {
 	c.gap.recorded = true
 	return c.gap.record()
 }
 
-// AllCapturedSince returns when all interfaces were first captured, in ns since the epoch; 0: some are not captured yet. The
-// caller holds the pipeline's lock.
+// AllCapturedSince returns when all interfaces were first captured, in ns since the epoch. It returns 0 if some were never
+// captured. The caller holds the pipeline's lock.
 func (c *Capture) AllCapturedSince() int64 { return c.gap.allCapturedSince() }
 
-// countBefore counts the connections before the capture when an interface was opened, and notes whether all are open now. The
-// caller holds the pipeline's lock.
+// countBefore is called when an interface was opened. It counts the connections before the capture, and records whether all
+// interfaces are open now. The caller holds the pipeline's lock.
 func (c *Capture) countBefore(now time.Time) {
 	g := &c.gap
 	if g.recorded && !g.captured.IsZero() {
@@ -65,8 +65,8 @@ func (g *gap) allCapturedSince() int64 {
 // 1213.
 const tcpCounters = "/proc/self/net/snmp"
 
-// openedConnections returns how many TCP connections were opened and accepted. list has two lines that start with "Tcp:", one with
-// the counters' names and one with their values.
+// openedConnections returns how many TCP connections were opened and accepted. list has two lines that start with "Tcp:". The
+// first has the counters' names, the second their values.
 func openedConnections(list string) (n uint64) {
 	var names []string
 	for line := range strings.Lines(list) {
@@ -88,9 +88,9 @@ func openedConnections(list string) (n uint64) {
 	return 0
 }
 
-// networkCreated returns when the process's network namespace was created, zero if that is unknown. The answer is the time of the
-// namespace's file in nsfs. The file exists as long as something refers to it, such as a mount of the container runtime. If
-// nothing did, the query itself creates the file, whose time then means nothing.
+// networkCreated returns when the process's network namespace was created. It returns the zero time if this is unknown. The
+// result is the time of the namespace's file in nsfs. The file exists as long as something refers to it, such as a mount of the
+// container runtime. If nothing refers to it, the query itself creates the file, and the time of the file means nothing.
 func networkCreated(now time.Time) time.Time {
 	info, err := os.Stat("/proc/self/ns/net")
 	if err != nil {
@@ -102,6 +102,6 @@ func networkCreated(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// freshFile is the least age of a file that the query cannot have created itself. The kernel's file clock
-// advances once a tick, which is at most 10 ms.
+// freshFile is an age in the file system. An older file existed before the query, so the query did not
+// create it. The kernel's file clock advances once a tick, which is at most 10 ms.
 const freshFile = 20 * time.Millisecond

@@ -26,8 +26,8 @@ func TestOpenedConnections(t *testing.T) {
 	}
 }
 
-// TestGap: the time at which a network was created is unknown if the query itself created the network's file. The time at
-// which the capture started is unknown until all interfaces were captured. Opening an interface again does not change it.
+// TestGap: the time at which a network was created is unknown if the query itself created the network's file. The start
+// of the capture is unknown until all interfaces were captured. It does not change when an interface is opened again.
 func TestGap(t *testing.T) {
 	if at := networkCreated(time.Unix(1, 0)); !at.IsZero() {
 		t.Errorf("a network was created at %v, in the future", at)

@@ -17,13 +17,14 @@ const (
 // rtfGateway is the flag of a route whose next hop is a gateway (RTF_GATEWAY, linux/route.h).
 const rtfGateway = 0x2
 
-// gateways returns the default gateways of the process's network namespace, as far as they can be read.
+// gateways returns the default gateways of the process's network namespace. Gateways that cannot be
+// read are left out.
 func gateways() []netip.Addr {
 	return slices.Concat(gateways4(contents(routes4)), gateways6(contents(routes6)))
 }
 
 // gateways4 returns the default gateways in the text of routes4. A line has interface, destination, gateway, flags, three counts
-// and mask; addresses are hexadecimal numbers in the machine's byte order.
+// and mask. Addresses are hexadecimal numbers in the machine's byte order.
 func gateways4(text string) (out []netip.Addr) {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
@@ -42,7 +43,7 @@ func gateways4(text string) (out []netip.Addr) {
 }
 
 // gateways6 returns the default gateways in the text of routes6. A line has destination and its prefix length, source and its
-// prefix length, next hop, three counts, flags and interface; addresses are 32 hexadecimal digits.
+// prefix length, next hop, three counts, flags and interface. Addresses are 32 hexadecimal digits.
 func gateways6(text string) (out []netip.Addr) {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)

@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 )
 
-// An Interface is a network interface to capture, identified by its name. It is opened again whenever it was
-// lost. It is safe for concurrent use.
+// An Interface is a network interface to capture, identified by its name. When its capture is lost, it is
+// opened again. It is safe for concurrent use.
 type Interface struct {
 	capture *Capture
 	name    string
@@ -39,14 +39,15 @@ type Interface struct {
 	pastOther  afpacket.Stats         // counts of earlier handles of the other ring
 }
 
-// The wait between two attempts to open an interface starts at reopenFirst and doubles, up to reopenMost.
+// After a failed attempt to open an interface, the wait is reopenFirst. It doubles with each further
+// failure, up to reopenMost.
 const (
 	reopenFirst = 100 * time.Millisecond
 	reopenMost  = 5 * time.Second
 )
 
-// run captures until ctx is done or, with Config.All, until the interface no longer exists. It returns when the rings are
-// drained.
+// run captures until ctx is done. With Config.All it also ends when the interface no longer exists. It returns when the
+// rings are drained.
 func (i *Interface) run(ctx context.Context) {
 	wait := reopenFirst
 	for ctx.Err() == nil {
@@ -108,14 +109,14 @@ func (i *Interface) read(ctx context.Context, tcp, other *afpacket.Handle) error
 	return err
 }
 
-// reset prepares for another run.
+// reset prepares the interface for another call of run.
 func (i *Interface) reset() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.err, i.since, i.gone, i.ended = nil, time.Now(), false, false
 }
 
-// opened notes that the interface is captured now.
+// opened records that the interface is captured now.
 func (i *Interface) opened(tcp, other *afpacket.Handle) {
 	c := i.capture
 	i.mu.Lock()
@@ -135,7 +136,8 @@ func (i *Interface) opened(tcp, other *afpacket.Handle) {
 	i.log.Info("capturing")
 }
 
-// failed notes why nothing is captured. It logs and publishes each new reason once.
+// failed records the reason for which nothing is captured. It logs and publishes each new reason
+// once.
 func (i *Interface) failed(err error) {
 	if err == nil {
 		err = fmt.Errorf("interface %s: the capture ended", i.name)
@@ -152,7 +154,7 @@ func (i *Interface) failed(err error) {
 	i.capture.pipeline.Do(func(p *pipeline.Locked) { p.Engine.Lost(time.Now().UnixNano(), i.name, err.Error()) })
 }
 
-// leave notes that the interface is gone, which is not an error.
+// leave records that the interface is gone, which is not an error.
 func (i *Interface) leave() {
 	i.mu.Lock()
 	i.gone, i.err = true, nil
@@ -161,7 +163,7 @@ func (i *Interface) leave() {
 	i.log.Info("the interface is gone")
 }
 
-// setTried notes that opening the interface was tried.
+// setTried records that the capture has tried to open the interface.
 func (i *Interface) setTried() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -172,7 +174,7 @@ func (i *Interface) setTried() {
 	}
 }
 
-// waitTried waits until opening the interface was tried, or ctx ends.
+// waitTried waits until the capture has tried to open the interface, or ctx ends.
 func (i *Interface) waitTried(ctx context.Context) {
 	select {
 	case <-i.once:

@@ -21,8 +21,8 @@ func (c *Capture) addInterface(p *pipeline.Locked, name string) *Interface {
 	return i
 }
 
-// checkInterfaces compares the interfaces that are up with those that are captured. It starts to capture new ones if all are to be
-// captured, and notes which are not captured.
+// checkInterfaces compares the interfaces that are up with the captured ones. If all interfaces should be captured, it starts to
+// capture new ones. It also records which are not captured.
 func (c *Capture) checkInterfaces(p *pipeline.Locked) {
 	c.linksChanged, c.nextCheck = false, time.Now().Add(checkEvery)
 	all, err := net.Interfaces()
@@ -58,7 +58,8 @@ func (c *Capture) checkInterfaces(p *pipeline.Locked) {
 	c.setUncaptured(missing)
 }
 
-// setUncaptured sets the interfaces that are up and not captured, and logs new ones.
+// setUncaptured sets the interfaces that are up and not captured. It logs those that were not in
+// the set before.
 func (c *Capture) setUncaptured(missing []string) {
 	var fresh []string
 	for _, name := range missing {
@@ -73,7 +74,7 @@ func (c *Capture) setUncaptured(missing []string) {
 }
 
 // followNames ends the capture of a renamed interface in three cases: all interfaces are captured; another interface has its old
-// name; or its new name is to be captured too. The interface is then opened again by name. In any other case its capture
+// name; or its new name should be captured too. The interface is then opened again by name. In any other case its capture
 // continues under the old name.
 func (c *Capture) followNames(all []net.Interface) {
 	captures := c.Interfaces()
@@ -92,7 +93,7 @@ func (c *Capture) followNames(all []net.Interface) {
 	}
 }
 
-// ifindex returns the kernel's index of the interface that is captured; 0 if nothing is captured, or if the capture is ending.
+// ifindex returns the kernel's index of the interface. It returns 0 if nothing is captured, or if the capture is ending.
 func (i *Interface) ifindex() int {
 	i.mu.Lock()
 	defer i.mu.Unlock()

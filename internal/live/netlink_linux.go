@@ -20,7 +20,8 @@ type events struct {
 	page [32 << 10]byte
 }
 
-// open opens the socket. Only later changes are announced. It does nothing if the socket is open.
+// open opens the socket. The socket receives only changes from then on. open does nothing if the
+// socket is open already.
 func (e *events) open() error {
 	if e.fd != 0 {
 		return nil
@@ -49,8 +50,8 @@ func (e *events) close() {
 // mostEvents bounds the datagrams that one call of drain reads.
 const mostEvents = 256
 
-// drain reads the announcements since the last call, without waiting, and reports whether addresses may have changed and whether
-// interfaces may have. ok is false if the socket is closed.
+// drain reads the announcements since the last call without waiting. addresses reports whether addresses may have changed, and
+// links whether interfaces may have changed. ok is false if the socket is closed.
 func (e *events) drain() (addresses, links, ok bool) {
 	if e.fd == 0 {
 		return false, false, false
@@ -72,9 +73,9 @@ func (e *events) drain() (addresses, links, ok bool) {
 	return true, true, true
 }
 
-// receive reads a datagram into page, or returns EAGAIN if there is none. It makes the system call without telling Go's scheduler,
-// since the call does not block: otherwise the scheduler's monitor wakes up and polls every 20 µs while the block is processed, which
-// costs a tenth of the block's CPU time.
+// receive reads a datagram into page, or returns EAGAIN if there is none. It makes the system call without notifying Go's scheduler,
+// because the call does not block. Otherwise the scheduler's monitor would wake up and poll every 20 µs while the block is processed,
+// which costs a tenth of the block's CPU time.
 func (e *events) receive() (n int, err error) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(e.fd), uintptr(unsafe.Pointer(&e.page[0])), uintptr(len(e.page)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
@@ -83,7 +84,8 @@ func (e *events) receive() (n int, err error) {
 	return int(r), nil
 }
 
-// concerns reports whether messages announce changes of addresses, and of interfaces.
+// concerns reports whether messages announce changes of addresses, and whether they announce
+// changes of interfaces.
 func concerns(b []byte) (addresses, links bool) {
 	messages, err := syscall.ParseNetlinkMessage(b)
 	if err != nil {
@@ -107,8 +109,9 @@ var localTypes = [...]uint8{unix.RTN_LOCAL, unix.RTN_ANYCAST, unix.RTN_BROADCAST
 
 func isLocalRoute(typ uint8) bool { return slices.Contains(localTypes[:], typ) }
 
-// localRoutes returns the addresses of the namespace's interfaces and its local routes, at most a few more than maxAddresses for
-// each family and type of route. It returns an error if the addresses cannot be read; routes that cannot be read are left out.
+// localRoutes returns the addresses of the namespace's interfaces and its local routes. For each family and type of route there
+// are at most a few more than maxAddresses. It returns an error if the addresses cannot be read. Routes that cannot be read are
+// left out.
 func localRoutes() ([]localRoute, error) {
 	interfaces, err := net.InterfaceAddrs()
 	if err != nil {
@@ -196,8 +199,8 @@ func routeRequest(family, typ uint8) []byte {
 	return b
 }
 
-// readRoute returns a route's destination. ok is false for a route of another family or type, and for a default route, which has
-// no destination.
+// readRoute returns a route's destination. ok is false for a route of another family or type. It is also false for a default
+// route, which has no destination.
 func readRoute(m *syscall.NetlinkMessage, family, typ uint8) (r localRoute, ok bool) {
 	if len(m.Data) < unix.SizeofRtMsg || m.Data[0] != family || m.Data[7] != typ {
 		return r, false

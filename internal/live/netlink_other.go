@@ -4,7 +4,7 @@ package live
 
 import "errors"
 
-// events announces nothing: there is no rtnetlink(7).
+// events announces nothing, because this system has no rtnetlink(7).
 type events struct{}
 
 func (*events) open() error { return errors.ErrUnsupported }

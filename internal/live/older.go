@@ -8,8 +8,8 @@ import (
 )
 
 // establishedConnections counts the TCP connections that this network namespace has now. They are older than the tap, and their
-// handshakes were not captured. A connection within the pod counts twice, once for each end. It returns 0 where the system has no
-// such list.
+// handshakes were not captured. A connection within the pod counts twice, once for each end. On a system without a list of
+// connections the result is 0.
 func establishedConnections() int {
 	n := 0
 	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
@@ -21,8 +21,8 @@ func establishedConnections() int {
 	return n
 }
 
-// countEstablished counts the lines whose state is 01 (TCP_ESTABLISHED, include/net/tcp_states.h) in a list of TCP sockets as
-// proc_pid_net(5) describes it.
+// countEstablished counts the established connections in a list of TCP sockets (proc_pid_net(5)). Their lines have the state
+// 01 (TCP_ESTABLISHED, include/net/tcp_states.h).
 func countEstablished(r io.Reader) int {
 	n := 0
 	for s := bufio.NewScanner(r); s.Scan(); {

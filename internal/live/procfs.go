@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// maxContents bounds the bytes that are read of a file of /proc. The line of a route has some 130
-// bytes.
+// maxContents is the largest part of a file of /proc that is read, in bytes. The line of a route
+// has some 130 bytes.
 const maxContents = 1 << 20
 
-// contents returns the start of a file, which is empty if the file cannot be read.
+// contents returns the first maxContents bytes of a file. It returns "" if the file cannot be read.
 func contents(file string) string {
 	f, err := os.Open(file)
 	if err != nil {
@@ -44,9 +44,9 @@ func resolvers(text string) (out []netip.Addr) {
 	return out
 }
 
-// groups returns the multicast groups that a namespace has joined. igmp is the text of /proc/net/igmp, with addresses as
-// hexadecimal numbers in the machine's byte order. igmp6 is the text of /proc/net/igmp6, with addresses of 32 hexadecimal
-// digits.
+// groups returns the multicast groups that a namespace has joined. igmp is the text of /proc/net/igmp, in which addresses
+// are hexadecimal numbers in the machine's byte order. igmp6 is the text of /proc/net/igmp6, in which addresses have 32
+// hexadecimal digits.
 func groups(igmp, igmp6 string) map[netip.Addr]struct{} {
 	out := map[netip.Addr]struct{}{}
 	for line := range strings.Lines(igmp) {

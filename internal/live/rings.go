@@ -9,28 +9,28 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 )
 
-// RingsPerInterface is how many packet sockets capture on each interface: one for TCP and one for everything else, so that a flood
-// of datagrams does not fill the ring of TCP.
+// RingsPerInterface is the number of packet sockets that capture on each interface. One is for TCP and one for everything else, so
+// that a flood of datagrams does not fill the ring of TCP.
 const RingsPerInterface = 2
 
 // ringFilters are the filters of the TCP ring and of the other one.
 type ringFilters [RingsPerInterface]pcapfilter.Program
 
 const (
-	// otherRetire is how long a datagram may wait in its ring. tcpDelay, which is more than twice as long, is how long a segment
-	// is delayed so that datagrams that arrived before it are read first: a DNS answer just before the connection may contain the
-	// peer's name.
+	// otherRetire is how long a datagram may wait in its ring. tcpDelay is how long a segment is delayed, so that datagrams that
+	// arrived before it are read first. It is more than twice otherRetire. The order matters because a DNS answer just before the
+	// connection may contain the peer's name.
 	otherRetire = 8 * time.Millisecond
 	tcpDelay    = 20 * time.Millisecond
 
-	// tcpRetire is how long a segment may wait in its ring. While the reader is stopped and packets are few, each block of the
-	// ring lasts that long: with 128 MiB of memory, 20 blocks last 5 s.
+	// tcpRetire is how long a segment may wait in its ring. While the reader is stopped and there are few packets, the kernel
+	// fills one block in each tcpRetire. So with 128 MiB of memory, the 20 blocks of the ring last 5 s.
 	tcpRetire = 250 * time.Millisecond
 )
 
 // isTCP selects the packets for the TCP ring. It includes segments after one IPv6 extension header, such as the
-// jumbo payload option that Linux adds above 64 KiB; in the other ring they would be out of order with the rest of
-// their connection.
+// jumbo payload option that Linux adds above 64 KiB. In the other ring such segments would be out of order with
+// the rest of their connection.
 const isTCP = "tcp or ((ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 60) and ip6[40] = 6)"
 
 // open opens the interface with the filters for its link type.
@@ -49,8 +49,8 @@ func (i *Interface) open() (tcp, other *afpacket.Handle, err error) {
 	return i.openFitting(filters, rings, ringFilters{})
 }
 
-// splitFilter returns two filters for each ring. Those in rings only divide the packets between the rings; those in filters also
-// apply the filter that whole returns.
+// splitFilter returns two filters for each ring. The filters in rings only divide the packets between the rings. The filters in
+// filters also apply the filter that whole returns.
 func splitFilter(whole func(pcapfilter.Config) (pcapfilter.Program, error), c pcapfilter.Config) (rings, filters ringFilters, err error) {
 	program, err := whole(c)
 	if err != nil {
@@ -67,8 +67,8 @@ func splitFilter(whole func(pcapfilter.Config) (pcapfilter.Program, error), c pc
 	return rings, filters, nil
 }
 
-// openRings opens both rings at the same time. Each waits for the kernel (a grace period of RCU, some 20 ms), and packets are
-// missed until both are open.
+// openRings opens both rings at the same time. Each ring waits for the kernel (a grace period of RCU, some 20 ms), and
+// packets are missed until both rings are open.
 func (i *Interface) openRings(filters ringFilters) (tcp, other *afpacket.Handle, err error) {
 	cfg := &i.capture.cfg
 	others := make(chan error, 1)

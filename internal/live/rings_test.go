@@ -11,8 +11,8 @@ import (
 
 func defaultFilter(c pcapfilter.Config) (pcapfilter.Program, error) { return tapfilter.Default(c), nil }
 
-// TestRingsSplit: each packet goes into one ring, and all segments of a connection go into the TCP ring, even after an extension
-// header, which BIG TCP puts before large segments.
+// TestRingsSplit: each packet goes into one ring, and all segments of a connection go into the TCP ring. This holds even after
+// an extension header, which BIG TCP puts before large segments.
 func TestRingsSplit(t *testing.T) {
 	c := pcapfilter.Config{Link: wire.LinkEthernet, Live: true}
 	rings, filters, err := splitFilter(defaultFilter, c)

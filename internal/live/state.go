@@ -10,7 +10,8 @@ import (
 // Name returns the interface's name.
 func (i *Interface) Name() string { return i.name }
 
-// Problem returns why nothing is captured, nil while something is.
+// Problem returns the reason for which nothing is captured. It returns nil while the interface is
+// captured.
 func (i *Interface) Problem() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

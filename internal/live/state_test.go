@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// TestStatesOmitInterfacesThatAreGone: an interface that is not open yet has a problem; one that is gone is neither a problem nor
-// among the states.
+// TestStatesOmitInterfacesThatAreGone: an interface that is not open yet has a problem. An interface that is gone has no problem
+// and is not among the states.
 func TestStatesOmitInterfacesThatAreGone(t *testing.T) {
 	c := New(Config{Interfaces: []string{"eth0", "net1"}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	c.Attach(pipeline.New(pipeline.Config{Engine: finding.Config{Window: 1}}))

@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 )
 
-// thin updates the filters if the choice of connections has changed.
+// thin updates the filters if the connections to thin have changed.
 func (c *Capture) thin(p *pipeline.Locked, now time.Time) {
 	if c.tableCleared {
 		c.tableCleared = false
@@ -34,8 +34,8 @@ func (c *Capture) thin(p *pipeline.Locked, now time.Time) {
 }
 
 // thin lets the kernel leave out most packets of these connections, and no packets of others. It returns how many connections the
-// kernel has memory for: most, or fewer if these were too many. If they were too many, no packet is left out until the next
-// choice.
+// kernel has memory for: most, or fewer if there were too many connections. In the second case no packet is left out until the
+// next choice of connections.
 func (i *Interface) thin(connections []tapfilter.Connection, most int) int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -79,8 +79,8 @@ func (i *Interface) setFilter(connections []tapfilter.Connection) error {
 	return nil
 }
 
-// Thinning returns how many connections the kernel thins (a redirected connection counts twice, once for each face)
-// and how often the filter was changed.
+// Thinning returns how many connections the kernel thins, and how often the filter was changed. A redirected
+// connection counts twice, once for each face.
 func (i *Interface) Thinning() (connections int, changes uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

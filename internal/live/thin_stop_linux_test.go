@@ -16,8 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// busyOn adds packets of a busy connection on an interface. The pipeline excludes all connections, so this one may be
-// thinned.
+// busyOn adds packets of a busy connection on an interface. The connection may be thinned, because the pipeline
+// excludes all connections.
 func busyOn(p *pipeline.Pipeline, iface uint16) {
 	for i := range 100 {
 		packet := []byte{
@@ -28,8 +28,8 @@ func busyOn(p *pipeline.Pipeline, iface uint16) {
 	}
 }
 
-// TestThinStops: if one interface accepts no filter that thins, no further choice is made, and the other interface must not keep the
-// last one.
+// TestThinStops: one interface accepts no filter that thins. So no further connections are chosen, and the other interface must not
+// keep the last choice.
 func TestThinStops(t *testing.T) {
 	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
 	p := pipeline.New(pipeline.Config{Table: flow.Config{Exclude: func(*flow.Conn) bool { return true }}, Engine: finding.Config{Window: time.Hour}})
@@ -64,8 +64,8 @@ func TestThinStops(t *testing.T) {
 	}
 }
 
-// absent skips a test because something that it needs is missing. With MESHTLS_REQUIRE_ALL it fails
-// the test instead.
+// absent skips a test that needs something that is missing. With MESHTLS_REQUIRE_ALL it fails the
+// test instead.
 func absent(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {

@@ -4,5 +4,5 @@ package ownsockets
 
 import "errors"
 
-// bindEphemeral returns errors.ErrUnsupported: on this system the tap does not capture, so the port need not be known.
+// bindEphemeral returns errors.ErrUnsupported. On this system the tap does not capture, so it need not know the port.
 func bindEphemeral(uintptr, string) (uint16, error) { return 0, errors.ErrUnsupported }

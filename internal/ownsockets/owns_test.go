@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestOwns: on each interface a port belongs to one connection at a time. A connection that another program opens from that
-// port, after the program's own was reset or closed, is not the program's.
+// TestOwns: on each interface a port belongs to one connection at a time. After the program's connection was reset or
+// closed, another program may open a connection from its port. That connection is not the program's.
 func TestOwns(t *testing.T) {
 	broker, other := netip.MustParseAddrPort("10.1.0.9:9092"), netip.MustParseAddrPort("10.1.0.8:80")
 	begin := time.Unix(1000, 0)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// lingering is how long a port still counts as the program's after the close. The last segments of a
-// connection, and the RST of a refused one, come after the close.
+// lingering is how long a port still counts as the program's after the close. Within this time come
+// the last segments of a connection, and the RST of a refused connection.
 const lingering = 2 * time.Second
 
 // remembered is how long closed ports are stored, for packets that are still in the capture
@@ -34,7 +34,8 @@ type Sockets struct {
 	proxied proxied
 }
 
-// Dials returns how many times DialContext has tried to connect to an address, including failures.
+// Dials returns how many times DialContext has tried to connect to an address. Failed attempts
+// count too.
 func (s *Sockets) Dials() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,11 +61,11 @@ type Captured struct {
 	HasSYN    bool      // its SYN was seen
 }
 
-// Owns reports whether a captured connection is one of the program's. That is so if OwnedAt is true for its
-// port, and no other connection with this port was captured before on its interface. A port belongs to one
-// connection of the program at a time. After that connection was closed, or reset (which the program may
-// notice late), another program can use the port: a connection that starts then, or has another peer,
-// belongs to that program.
+// Owns reports whether a captured connection is one of the program's. OwnedAt must be true for its port,
+// and no other connection with this port must have been captured before on its interface. A port belongs to
+// one connection of the program at a time. After that connection was closed or reset, another program can
+// use the port. So a connection that starts later, or has another peer, is not the program's, even if the
+// program has not noticed a reset yet.
 func (s *Sockets) Owns(c Captured) bool {
 	if !s.OwnedAt(c.Port, c.At) {
 		return false
@@ -88,8 +89,8 @@ func (s *Sockets) Owns(c Captured) bool {
 }
 
 // OwnedAt reports whether a local TCP port was the program's at a time of the system's clock. The
-// port still counts for 2 s after a close, for the last segments. It must be called at most one
-// minute after the connection was closed.
+// port still counts as the program's for 2 s after a close, for the last segments. OwnedAt must be
+// called at most one minute after the connection was closed.
 func (s *Sockets) OwnedAt(port uint16, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,8 +98,8 @@ func (s *Sockets) OwnedAt(port uint16, at time.Time) bool {
 	return ok && !at.Before(o.from) && (o.until.IsZero() || at.Before(o.until.Add(lingering)))
 }
 
-// DialContext connects like net.Dialer's DialContext, but tries one address after the other, each for at most
-// 4 s. The port is released when the returned connection is closed.
+// DialContext does the same as net.Dialer's DialContext, but tries the addresses one after the other, each
+// for at most 4 s. The port is released when the returned connection is closed.
 func (s *Sockets) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	a := dialing{sockets: s}
 	d := net.Dialer{

@@ -9,10 +9,10 @@ import (
 )
 
 // proxied tracks connections of the program that a mesh's proxy in the pod's network accepts. Such a
-// connection is on lo, and the proxy opens another one, whose addresses look like those of an
-// application's connection. The TLS of that connection is recognized by the random of the ClientHello,
-// which the program chose and a passthrough proxy does not change. The zero value is ready to use. It
-// is safe for concurrent use.
+// connection is on lo. The proxy opens a second one, whose addresses look like those of an
+// application's connection. The TLS of the second connection is recognized by the random of the
+// ClientHello. The program chose this random, and a passthrough proxy does not change it. The zero
+// value is ready to use. It is safe for concurrent use.
 type proxied struct {
 	mu     sync.Mutex
 	hellos [64][32]byte // randoms of the latest ClientHellos; the index is their number modulo 64
@@ -30,8 +30,8 @@ type dialed struct {
 // maxDialed bounds the number of stored destinations. A cluster has few brokers.
 const maxDialed = 64
 
-// sent records the random in the first bytes of a connection, if they are a ClientHello. crypto/tls writes a ClientHello
-// in one piece.
+// sent records the random of a ClientHello, if the first bytes of a connection are a ClientHello. crypto/tls writes a
+// ClientHello in one piece.
 func (p *proxied) sent(b []byte) {
 	const clientHello, random, end = 1, 11, 43 // record, message, version, random (RFC 8446, sections 4.1.2 and 5.1)
 	if len(b) < end || b[0] != wire.ContentHandshake || b[5] != clientHello {
@@ -90,8 +90,8 @@ func (s *Sockets) Runs(port uint16, onLoopback bool) {
 }
 
 // Proxied reports whether a proxy in the pod accepts the program's connections to this address and
-// port. That is so if they were captured on lo, or known is true (the pod has such a proxy), and in
-// both cases only if they were not captured on any other interface.
+// port. It returns false if such a connection was captured on an interface other than lo. Otherwise
+// it returns true if one was captured on lo, or if known is true (the pod has such a proxy).
 func (s *Sockets) Proxied(to netip.AddrPort, known bool) bool {
 	p := &s.proxied
 	p.mu.Lock()

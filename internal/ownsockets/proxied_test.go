@@ -25,7 +25,8 @@ func hello(t *testing.T) []byte {
 	return first[:n]
 }
 
-// TestSent: Sent is true for the random of a ClientHello that was sent, and for no other.
+// TestSent: Sent is true for the random of a ClientHello that was sent. It is false for any other
+// random.
 func TestSent(t *testing.T) {
 	var s Sockets
 	a, b := net.Pipe()
@@ -64,7 +65,8 @@ func TestSent(t *testing.T) {
 	}
 }
 
-// TestProxied: connections on lo to an address that is not loopback are accepted by a proxy.
+// TestProxied: a connection on lo to an address that is not a loopback address is accepted by a
+// proxy.
 func TestProxied(t *testing.T) {
 	var s Sockets
 	broker := netip.MustParseAddrPort("10.1.1.9:9092")

@@ -21,15 +21,16 @@ type filter struct {
 
 // Bounds of the bytes that the default filter keeps of a packet.
 const (
-	// wholePacket is the size in bytes up to which packets are kept whole, without examining their
-	// content. Most packets are no longer.
+	// wholePacket is the largest size in bytes of a packet that is kept whole without examining its
+	// content. Most packets are not longer.
 	wholePacket = 2 << 10
 
-	// bulk is the least size in bytes of an unrecognized payload that is bulk. A shorter one is
-	// kept whole, because it may belong to a handshake: it may be the later segments of a
-	// certificate, which receive offload has joined with the application's first bytes, or the
-	// second and third of the three consecutive records that show TLS in mid-stream. No handshake
-	// is longer: a sender's initial window is ten segments (RFC 6928), and thirty if tuned.
+	// bulk is the least size in bytes of an unrecognized payload that is treated as bulk. A shorter
+	// payload is kept whole, because it may belong to a handshake. It may be the later segments of
+	// a certificate, which receive offload has joined with the application's first bytes. Or it may
+	// be the second and third of the three consecutive records that show TLS in mid-stream. No
+	// handshake is longer: a sender's initial window is ten segments (RFC 6928), and thirty if
+	// tuned.
 	bulk = 48 << 10
 
 	// headOfBulk is how many bytes of bulk are kept. It is short because copying bulk is the tap's
@@ -40,17 +41,17 @@ const (
 	// header fields can be long.
 	headOfHTTP = 16 << 10
 
-	// Protected records are followed for recordReach bytes, enough for the two largest records
-	// and the header of the third, and for at most recordSteps records. TLS in mid-stream is
+	// recordReach and recordSteps bound how far protected records are followed. recordReach is in
+	// bytes: enough for the two largest records and the header of the third. TLS in mid-stream is
 	// recognized by three consecutive records.
 	recordReach = 37 << 10
 	recordSteps = 8
 
-	// headOfDatagram is how many bytes of a datagram are kept: some DNS answers are this long.
+	// headOfDatagram is how many bytes of a datagram are kept. Some DNS answers are this long.
 	headOfDatagram = 8 << 10
 
-	// headOfRecord is how many bytes of the last record are kept, header included: enough to
-	// recognize it.
+	// headOfRecord is how many bytes of the last record are kept, header included. They are enough
+	// to recognize the record.
 	headOfRecord = 64
 )
 
@@ -123,9 +124,9 @@ func Default(c pcapfilter.Config) pcapfilter.Program {
 // known reports whether the filter can parse packets of its link type.
 func (f *filter) known() bool { return f.link == wire.LinkEthernet || f.link == wire.LinkRaw }
 
-// defaultFilter writes the program. A jump to whole keeps the packet whole. A packet that
-// passes the first test is longer than all headers together, so no load of a header can fail
-// and thereby end the program.
+// defaultFilter writes the program. A jump to the label whole keeps the packet whole. A packet that
+// passes the first test is longer than all headers together. So no load of a header can fail, which
+// would end the program.
 func (f *filter) defaultFilter(whole label) {
 	long := f.Label()
 	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
@@ -146,8 +147,8 @@ func (f *filter) defaultFilter(whole label) {
 	f.truncateSegment(whole)
 }
 
-// findNetwork sets X to the offset of the IP header. The bytes of a live packet contain a VLAN
-// tag only if the packet leaves by an interface that does not insert the tag itself.
+// findNetwork sets X to the offset of the IP header. The bytes of a live packet contain a VLAN tag
+// only if the packet leaves by an interface that does not insert the tag itself.
 func (f *filter) findNetwork(ip4, ip6, whole label) {
 	if f.link == wire.LinkRaw {
 		notIP4 := f.Label()
@@ -179,8 +180,8 @@ func (f *filter) findNetwork(ip4, ip6, whole label) {
 	}
 }
 
-// readIPv4 stores protocol and end of an IPv4 packet and sets X to the offset of its payload.
-// Fragments are kept whole.
+// readIPv4 stores the protocol and the end of an IPv4 packet, and sets X to the offset of its
+// payload. Fragments are kept whole.
 func (f *filter) readIPv4(transport, whole label) {
 	const length, moreOrOffset = 2, 0x3fff
 	unfragmented, known, offload := f.Label(), f.Label(), f.Label()
@@ -205,9 +206,9 @@ func (f *filter) readIPv4(transport, whole label) {
 	f.Goto(transport)
 }
 
-// readIPv6 is readIPv4 for IPv6. Packets with an extension header are kept whole, because only
-// TCP and UDP are truncated. The exception is hop-by-hop options of eight bytes: Linux puts a
-// jumbo payload option (RFC 2675) before a segment of more than 64 KiB (BIG TCP).
+// readIPv6 does the same as readIPv4 for IPv6. Packets with an extension header are kept whole,
+// because only TCP and UDP are truncated. The exception is hop-by-hop options of eight bytes: Linux
+// puts a jumbo payload option (RFC 2675) before a segment of more than 64 KiB (BIG TCP).
 func (f *filter) readIPv6(transport, whole label) {
 	const length = 4
 	known, offload := f.Label(), f.Label()
@@ -241,8 +242,8 @@ func (f *filter) readIPv6(transport, whole label) {
 	f.Emit(bpf.TAX{})
 }
 
-// checkEnd keeps a packet whole if its header claims more bytes than the packet has, or so few
-// that it would not be truncated. It preserves X.
+// checkEnd keeps a packet whole in two cases: its header claims more bytes than the packet has, or
+// so few that it would not be truncated. It preserves X.
 func (f *filter) checkEnd(whole label) {
 	enough, all := f.Label(), f.Label()
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})
@@ -267,15 +268,15 @@ func (f *filter) truncateDatagram(tcp, whole label) {
 	f.accept(headOfDatagram)
 }
 
-// accept keeps n bytes from the offset in X on.
+// accept keeps n bytes, counted from the offset in X.
 func (f *filter) accept(n uint32) {
 	f.Emit(bpf.TXA{})
 	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: n})
 	f.Emit(bpf.RetA{})
 }
 
-// httpStarts returns the first four bytes of HTTP/1 requests with each method (RFC 9110,
-// section 9.3, RFC 5789), of responses, and of HTTP/2 (RFC 9113, section 3.4).
+// httpStarts returns the first four bytes of HTTP messages: HTTP/1 requests with each method (RFC
+// 9110, section 9.3, RFC 5789), responses, and HTTP/2 (RFC 9113, section 3.4).
 func httpStarts() []uint32 {
 	var out []uint32
 	for _, word := range []string{"GET ", "HEAD", "POST", "PUT ", "DELE", "CONN", "OPTI", "TRAC", "PATC", "HTTP", "PRI "} {
@@ -294,7 +295,7 @@ func (f *filter) truncateSegment(whole label) {
 	f.Emit(bpf.TAX{})
 	f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordStart})
 
-	// TLS records (RFC 8446, section 5.1): a type, the version 3.x, a length.
+	// A TLS record begins with a type, the version 3.x and a length (RFC 8446, section 5.1).
 	protected, unknown, versioned := f.Label(), f.Label(), f.Label()
 	f.Emit(bpf.LoadIndirect{Off: 1, Size: 1})
 	f.If(pcapfilter.Equal, 3, versioned, unknown)

@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// segment returns an Ethernet frame with a TCP segment, or a datagram of another protocol.
+// segment describes an Ethernet frame with a TCP segment, or with a datagram of another protocol.
 type segment struct {
 	ip6, tagged bool
 	jumbo       bool // IPv6: a jumbo payload option (RFC 2675)
@@ -221,8 +221,8 @@ func noise(r *rand.Rand, n int) []byte {
 
 func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
-// TestDefaultNarrowed: if an expression narrows the default filter, the packets that the expression accepts are kept as far as
-// without it.
+// TestDefaultNarrowed: an expression narrows the default filter. For the packets that the expression accepts, as many bytes
+// are kept as without it.
 func TestDefaultNarrowed(t *testing.T) {
 	narrow, err := pcapfilter.Compile("tcp port 443", pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	if err != nil {

@@ -89,7 +89,7 @@ func TestThinAny(t *testing.T) {
 }
 
 // TestThinRecords compares the program's results for TLS with the expected ones and with the
-// kernel's, with so many connections that its jumps are long.
+// kernel's. There are so many connections that the program's jumps are long.
 func TestThinRecords(t *testing.T) {
 	r := rand.New(rand.NewPCG(17, 18))
 	k := kerneltest.New(t)

@@ -115,7 +115,7 @@ func (f *filter) thin(connections []Connection, accept label) {
 	f.leaveOut(at, true, accept)
 }
 
-// either jumps to isA if the accumulator is a, to isB if it is b, else to neither.
+// either jumps to isA if the accumulator is a, to isB if it is b, and otherwise to neither.
 func (f *filter) either(a uint32, isA label, b uint32, isB, neither label) {
 	other := f.Label()
 	f.If(pcapfilter.Equal, a, isA, other)
@@ -123,7 +123,8 @@ func (f *filter) either(a uint32, isA label, b uint32, isB, neither label) {
 	f.If(pcapfilter.Equal, b, isB, neither)
 }
 
-// checkTCP jumps to no unless the protocol field of the IP header at an offset is TCP.
+// checkTCP jumps to no unless the packet is TCP. at is the offset of the IP header, and field is
+// the offset in it of the protocol.
 func (f *filter) checkTCP(at, field uint32, no label) {
 	yes := f.Label()
 	f.Emit(bpf.LoadAbsolute{Off: at + field, Size: 1})
@@ -151,12 +152,12 @@ type tuple struct {
 	tls   bool
 }
 
-// exits are the labels that a tree leads to.
+// exits are the labels to which a tree jumps.
 type exits struct{ plain, tls, miss label }
 
-// tree jumps to plain or tls if the words of the packet are those of one of the tuples, else
-// to miss. The tuples must be sorted and distinct. Tuples with the same first word share one
-// comparison.
+// tree jumps to plain or tls if the words of the packet are those of one of the tuples. Otherwise
+// it jumps to miss. The tuples must be sorted and distinct. Tuples with the same first word share
+// one comparison.
 func (f *filter) tree(all []tuple, words []load, to exits) {
 	f.Emit(words[0].instruction())
 	var groups [][]tuple // tuples with the same first word
@@ -200,12 +201,13 @@ func (f *filter) branch(groups [][]tuple, words []load, to exits) {
 	f.tree(rest, words, to)
 }
 
-// nearby is the number of tuples that share a copy of the exits. Without a copy each of their
-// conditional jumps to an exit more than 255 instructions away would need an unconditional jump.
+// nearby is the number of tuples that share a copy of the exits. A conditional jump reaches only
+// 255 instructions. Without a copy, each jump to a more distant exit would need an additional
+// unconditional jump.
 const nearby = 16
 
-// half is branch for one half of the groups. If the half is the first on its path with at most
-// nearby groups, it gets a copy of the exits.
+// half does the same as branch for one half of the groups. If the half is the first on its path
+// with at most nearby groups, it gets a copy of the exits.
 func (f *filter) half(groups [][]tuple, words []load, to exits) {
 	if n := len(groups); n > nearby || n <= nearby/2 {
 		f.branch(groups, words, to)
@@ -219,8 +221,8 @@ func (f *filter) half(groups [][]tuple, words []load, to exits) {
 	}
 }
 
-// leaveOut rejects a packet of the given connections, except one that Thin accepts. at is the
-// offset of the IP header; register X must hold its length.
+// leaveOut rejects a packet of the given connections, unless Thin accepts such a packet. at is the
+// offset of the IP header. Register X must hold the length of the IP header.
 func (f *filter) leaveOut(at uint32, tls bool, accept label) {
 	going, within, short, like, out := f.Label(), f.Label(), f.Label(), f.Label(), f.Label()
 	f.Emit(bpf.LoadIndirect{Off: at + tcpFlags, Size: 1})
@@ -250,12 +252,12 @@ func (f *filter) leaveOut(at uint32, tls bool, accept label) {
 	f.Emit(bpf.RetConstant{Val: 0})
 }
 
-// thinSteps is how many records of a packet are followed. A packet with more is accepted.
+// thinSteps is how many records of a packet are followed. A packet with more records is accepted.
 const thinSteps = 8
 
-// leaveRecords rejects a packet that consists of protected records, and accepts any other. X is
-// the distance from at to the first record. A packet whose last header is incomplete is
-// rejected: it has no payload, or its last bytes are the beginning of a header.
+// leaveRecords rejects a packet that consists of protected records, and accepts any other. X is the
+// distance from at to the first record. A packet whose last header is incomplete is rejected,
+// because it has no payload or its last bytes are the beginning of a header.
 func (f *filter) leaveRecords(at uint32, accept, out label) {
 	for range thinSteps {
 		protected, versioned, more := f.Label(), f.Label(), f.Label()

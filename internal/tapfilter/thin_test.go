@@ -170,7 +170,8 @@ func TestThin(t *testing.T) {
 	}
 }
 
-// TestThinNothing: without connections of its IP version, and on other link types, every packet is accepted.
+// TestThinNothing: every packet is accepted if there are no connections of its IP version. The same applies
+// to other link types.
 func TestThinNothing(t *testing.T) {
 	b := tcpPacket{src: netip.MustParseAddrPort("10.0.0.1:1"), dst: netip.MustParseAddrPort("10.0.0.2:2"), seq: 0x01020304, flags: 16}.bytes(wire.LinkEthernet)
 	for _, c := range []struct {
@@ -256,8 +257,8 @@ func records(n int, size byte) (b []byte) {
 	return b
 }
 
-// onlyRecords reports whether the program rejects a TLS payload. It does so if the payload consists
-// of at most thinSteps protected records. The last record, or its header, may be incomplete.
+// onlyRecords reports whether the program rejects a TLS payload. The program rejects a payload of
+// at most thinSteps protected records. The last record, or its header, may be incomplete.
 func onlyRecords(b []byte) bool {
 	for range thinSteps {
 		switch {
