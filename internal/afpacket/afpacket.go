@@ -10,31 +10,31 @@ import (
 
 // Config configures a capture. Only Interface is required.
 type Config struct {
-	// Interface is the name, such as "eth0". On a loopback interface each packet appears twice,
-	// when it leaves and when it arrives. Only the arrival is captured there.
+	// Interface is the name, such as "eth0". On a loopback interface each packet passes twice, when
+	// it leaves and when it arrives. Only the arrival is captured there.
 	Interface string
 
 	// Filter is the classic BPF program that the kernel runs on each packet. It must be compiled
-	// for the link type that Link returns. Its result is how many bytes of the packet are captured
-	// at most; 0 ignores the packet. An empty filter captures every packet.
+	// for the link type that the function Link returns. The result of the program is the largest
+	// number of bytes that are captured of the packet; 0 ignores the packet. An empty filter
+	// captures every packet.
 	Filter []bpf.RawInstruction
 
-	// RingBytes is the size of the ring, rounded down to whole blocks; default 4 MiB, at
-	// most 1 GiB. The kernel owns the memory, which also counts in the resident set of the
-	// process.
+	// RingBytes is the size of the ring, rounded down to whole blocks (default 4 MiB, at most 1
+	// GiB). The kernel owns this memory. It also counts in the resident set of the process.
 	RingBytes int
 
-	// BlockBytes is the size of a block, rounded up to whole pages; default 128 KiB. A
-	// packet that does not fit into a block is truncated. A power of two wastes no memory.
+	// BlockBytes is the size of a block, rounded up to whole pages (default 128 KiB). A packet that
+	// does not fit into a block is truncated. A power of two wastes no memory.
 	BlockBytes int
 
-	// Retire is how long a packet may wait for its block to fill before the kernel passes
-	// the block on, rounded up to milliseconds; default 50 ms, at most 10 s. It costs nothing
-	// while no packets arrive. With few packets the reader wakes once in that time, which
-	// costs 0.15 % of a core at 50 ms, and 0.5 % at 10 ms.
+	// Retire is how long a packet may wait for its block to fill before the kernel passes the block
+	// on. It is rounded up to milliseconds (default 50 ms, at most 10 s). It costs nothing while no
+	// packets arrive. With few packets the reader wakes once in each Retire. This costs 0.15 % of a
+	// core at 50 ms, and 0.5 % at 10 ms.
 	Retire time.Duration
 
-	// SnapLength bounds the bytes captured of each packet. 0: only the filter bounds them.
+	// SnapLength bounds the bytes captured of each packet. If it is 0, only the filter bounds them.
 	SnapLength int
 }
 

@@ -124,7 +124,7 @@ func cpu() time.Duration {
 // endMark is the EtherType of the frame after the last one.
 const endMark = 0x88b6
 
-// flooding runs floodHelper in the namespace and returns the processor time it took.
+// flooding runs floodHelper in the namespace. It returns the processor time that floodHelper used.
 func flooding(b *testing.B, n *namespace, frames, ends int) time.Duration {
 	b.Helper()
 	cmd := exec.Command("/proc/self/exe")
@@ -137,8 +137,8 @@ func flooding(b *testing.B, n *namespace, frames, ends int) time.Duration {
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
-// floodHelper sends frames of 120 bytes, of 5,000 flows, to a destination that does not exist, and
-// then end marks.
+// floodHelper sends frames of 120 bytes that belong to 5,000 flows, and then frames with endMark.
+// The destination does not exist.
 func floodHelper() {
 	frames, _ := strconv.Atoi(os.Getenv("FRAMES"))
 	ends, _ := strconv.Atoi(os.Getenv("ENDS"))
@@ -187,7 +187,7 @@ func sendFrames(frames, ends int) error {
 	return nil
 }
 
-// BenchmarkArrival sends single packets and reports the time from a packet's arrival to the
+// BenchmarkArrival sends single packets. It reports the time from a packet's arrival to the
 // callback, which the retire timeout determines.
 func BenchmarkArrival(b *testing.B) {
 	for _, retire := range []time.Duration{10 * time.Millisecond, defaultRetire, 100 * time.Millisecond} {

@@ -15,10 +15,10 @@ type Packet struct {
 	VLAN     uint16 // the tag's control information: priority and VLAN identifier (IEEE 802.1Q)
 	VLANType uint16 // EtherType of the tag that the kernel removed from Data: 0x8100 or 0x88a8; 0: there was none
 
-	// Vouched reports whether the kernel accepts the checksum of TCP or UDP without verifying
-	// it: a device has verified it, or the packet comes from this machine and a device will
-	// compute it later (the field in Data is then wrong by design). The receiver's kernel
-	// verifies the checksum of any other packet.
+	// Vouched reports whether the kernel accepts the checksum of TCP or UDP without verifying it.
+	// There are two cases. A device has verified the checksum. Or the packet comes from this
+	// machine, and a device will compute the checksum later (the field in Data is then wrong by
+	// design). The receiver's kernel verifies the checksum of any other packet.
 	Vouched bool
 }
 
@@ -31,8 +31,8 @@ const (
 	TypeOutgoing               // this host sent the packet
 )
 
-// Offsets of the fields that are read. A block begins with a struct tpacket_block_desc; each
-// packet in it begins with a struct tpacket3_hdr, followed by a struct sockaddr_ll
+// Offsets of the fields that are read. A block begins with a struct tpacket_block_desc. Each packet
+// in the block begins with a struct tpacket3_hdr, followed by a struct sockaddr_ll
 // (linux/if_packet.h). Numbers are in the host's byte order.
 const (
 	blockStatus  = 8  // hdr.bh1.block_status: whether the block belongs to the kernel or to the reader
@@ -71,12 +71,12 @@ type Block struct {
 	early     bool
 }
 
-// Early reports whether the kernel passed the block on before it was full. It does so when
-// Config.Retire has passed, while few packets arrive.
+// Early reports whether the kernel passed the block on before it was full. While few packets
+// arrive, the kernel does so when Config.Retire has passed.
 func (b *Block) Early() bool { return b.early }
 
 // reset starts to read a block of the ring. The contents of the block are not trusted: if an offset
-// points out of the block, the rest is skipped.
+// points out of the block, the rest of the block is skipped.
 func (b *Block) reset(data []byte) {
 	*b = Block{data: data}
 	if len(data) < blockHeader {

@@ -21,7 +21,7 @@ type record struct {
 	macBy, snapBy int    // numbers that are added to the right values
 }
 
-// blockOf returns a block with records, laid out as by the kernel (net/packet/af_packet.c).
+// blockOf returns a block with records in the kernel's layout (net/packet/af_packet.c).
 func blockOf(size int, records ...record) []byte {
 	b := make([]byte, size)
 	ne := binary.NativeEndian
@@ -137,7 +137,7 @@ func begun(b []byte, first uint32) []byte {
 	return b
 }
 
-// TestBlockDoesNotAllocate: Next is called for every packet.
+// TestBlockDoesNotAllocate: Next does not allocate, because it is called for every packet.
 func TestBlockDoesNotAllocate(t *testing.T) {
 	data := blockOf(4096, record{data: []byte("a")}, record{data: []byte("b")}, record{data: []byte("c")})
 	var b Block
@@ -152,8 +152,8 @@ func TestBlockDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// FuzzBlock: for any contents of a block, each packet is within the block, its header follows the
-// previous packet, and there are no more packets than fit.
+// FuzzBlock: for any contents of a block, each packet is within the block, and its header follows
+// the previous packet. There are no more packets than fit into the block.
 func FuzzBlock(f *testing.F) {
 	frame := bytes.Repeat([]byte("frame"), 12)
 	f.Add(blockOf(512, record{data: frame}, record{data: frame, status: 1<<4 | 1<<6, tci: 5, tpid: 0x8100}, record{data: frame[:1], length: 1500}))

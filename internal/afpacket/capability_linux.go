@@ -45,14 +45,15 @@ func permitted() bool {
 	return err == nil && sets[0].Permitted&(1<<unix.CAP_NET_RAW) != 0
 }
 
-// allowed reports whether CAP_NET_RAW is in the thread's bounding set, so that the process
-// would get it from a file capability or as user 0.
+// allowed reports whether CAP_NET_RAW is in the thread's bounding set. If it is, the process can
+// get the capability from a file capability or as user 0.
 func allowed() bool {
 	in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_NET_RAW, 0, 0, 0)
 	return err == nil && in == 1
 }
 
-// capabilities returns the calling thread's sets, the low 32 capabilities first.
+// capabilities returns the calling thread's capability sets. The first element has the capabilities
+// with numbers below 32.
 func capabilities() (sets [2]unix.CapUserData, err error) {
 	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	return sets, unix.Capget(&h, &sets[0])

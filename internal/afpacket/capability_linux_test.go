@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// helper is an environment variable. A test that starts the test binary as another process sets it
-// to the task of that process.
+// helper is an environment variable. A test that starts the test binary as another process sets the
+// variable to the task of that process.
 const helper = "MESHTLS_AFPACKET_HELPER"
 
 func TestMain(m *testing.M) {
@@ -32,8 +32,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// openHelper opens lo, reads one packet and prints the result, then the effective capabilities
-// of each of its threads.
+// openHelper opens lo, reads one packet and prints the result. It then prints the effective
+// capabilities of each of its threads.
 func openHelper() {
 	h, err := Open(Config{Interface: "lo"})
 	if err != nil {
@@ -134,8 +134,8 @@ func nobody() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 59469, Gid: 59469}}
 }
 
-// TestFileCapability: with only the file capability a user other than root can capture. After
-// Open the capability is not effective on any thread.
+// TestFileCapability: a user other than root can capture with only the file capability. After Open
+// the capability is not effective on any thread.
 func TestFileCapability(t *testing.T) {
 	n := loopback(t)
 	file := program(t)
@@ -154,7 +154,7 @@ func TestFileCapability(t *testing.T) {
 	}
 }
 
-// TestWithoutCapability: without the capability, the error of Open says what to do.
+// TestWithoutCapability: without the capability, the error of Open contains the action to take.
 func TestWithoutCapability(t *testing.T) {
 	n := loopback(t)
 	file := program(t)

@@ -129,8 +129,8 @@ func TestTagged(t *testing.T) {
 	}
 }
 
-// TestSubinterface: a packet through an 802.1Q interface has its tag on the parent interface,
-// and no tag on the 802.1Q interface.
+// TestSubinterface: a packet passes through an 802.1Q interface. It has its tag on the parent
+// interface, and no tag on the 802.1Q interface.
 func TestSubinterface(t *testing.T) {
 	l, r := pair(t)
 	for n, name := range map[*namespace]string{l: "left0", r: "right0"} {

@@ -6,18 +6,18 @@ import (
 	"net"
 )
 
-// ErrNoInterface is wrapped by Open's error if the interface does not exist, and by Run's if
-// it was deleted or moved to another network namespace. The remedy is the same: call Open once
-// there is such an interface.
+// ErrNoInterface is wrapped by Open's error if the interface does not exist. It is wrapped by Run's
+// error if the interface was deleted or moved to another network namespace. In both cases, call Open
+// once there is such an interface.
 var ErrNoInterface = errors.New("no such interface")
 
 // ErrFilterMemory is wrapped by Open's error if the filter does not fit into the kernel's memory
 // for filters. A shorter filter may fit. Without a filter this error does not occur.
 var ErrFilterMemory = errors.New("not enough memory for it")
 
-// OpError reports which step failed on which interface, and what to do about it. Its text is
-// one line. errors.Is(err, os.ErrPermission) is true if a capability is missing,
-// errors.Is(err, ErrNoInterface) if the interface is missing.
+// OpError reports which step failed on which interface, and the action to take. Its text is one
+// line. If a capability is missing, errors.Is(err, os.ErrPermission) is true. If the interface is
+// missing, errors.Is(err, ErrNoInterface) is true.
 type OpError struct {
 	Interface string
 	Op        string // the step, as a verb phrase

@@ -10,8 +10,8 @@ import (
 // maxInstructions is BPF_MAXINSNS of linux/bpf_common.h.
 const maxInstructions = 4096
 
-// bounded returns a filter whose result is at most snap bytes, because only the filter of a
-// packet socket can truncate packets. A snap of 0 bounds nothing. The given program is not
+// bounded returns a filter whose result is at most snap bytes. It is needed because a packet socket
+// has no other way to truncate packets. A snap of 0 bounds nothing. The given program is not
 // changed.
 func bounded(filter []bpf.RawInstruction, snap int) ([]bpf.RawInstruction, error) {
 	if len(filter) == 0 {
@@ -38,9 +38,9 @@ const (
 	opGreater = 0x25 // BPF_JMP|BPF_JGT|BPF_K
 )
 
-// limitSnapLength changes the program in place so that it returns at most snap. It lowers
-// returned constants. Instructions that return the accumulator become jumps to code at the end
-// that returns the lesser of the accumulator and snap.
+// limitSnapLength changes the program in place so that its result is at most snap. It lowers
+// returned constants. An instruction that returns the accumulator becomes a jump to code at the
+// end, which returns the lesser of the accumulator and snap.
 func limitSnapLength(p []bpf.RawInstruction, snap uint32) []bpf.RawInstruction {
 	end := len(p)
 	var jumps bool

@@ -15,8 +15,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Handle is the capture of an interface. Run reads it, and may be called once; the other
-// methods are safe for concurrent use with it.
+// Handle is the capture of an interface. Run reads the captured packets, and may be called once.
+// The other methods are safe for concurrent use with Run.
 type Handle struct {
 	device  device
 	retire  time.Duration
@@ -51,9 +51,9 @@ const (
 	ended
 )
 
-// Open starts to capture: from now on packets that pass the filter go to the ring, until it
-// is full. The interface may be down. If CAP_NET_RAW is permitted to the thread but not
-// effective, Open makes it effective while it opens the socket. The error is an *OpError.
+// Open starts to capture. From now on packets that pass the filter go to the ring, until the ring
+// is full. The interface may be down. If CAP_NET_RAW is permitted to the thread but not effective,
+// Open makes it effective while it opens the socket. The error is an *OpError.
 func Open(c Config) (*Handle, error) {
 	name := c.Interface
 	c, err := c.withDefaults()
@@ -92,8 +92,8 @@ func Open(c Config) (*Handle, error) {
 	return h, nil
 }
 
-// setUp configures the socket and creates the ring. It binds the socket last, so that no
-// packet arrives before.
+// setUp configures the socket and creates the ring. It binds the socket last, so that no packet
+// arrives before everything is set up.
 func (h *Handle) setUp(fd int, c Config) *OpError {
 	filter, err := bounded(c.Filter, c.SnapLength)
 	if err != nil {
@@ -142,7 +142,8 @@ func filterError(err error, instructions int) *OpError {
 	return &OpError{Op: "attach the filter", Err: err, Advice: "the kernel refuses this program"}
 }
 
-// ringAdvice returns what to do if the ring could not be created, "" if there is no advice.
+// ringAdvice returns the action to take if the ring could not be created. It returns "" if there is
+// no advice.
 func ringAdvice(err error) string {
 	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS) {
 		return "there is too little memory: configure a smaller ring"
@@ -150,8 +151,8 @@ func ringAdvice(err error) string {
 	return ""
 }
 
-// asNoInterface returns ErrNoInterface if err shows that the interface was deleted after lookup,
-// else err.
+// asNoInterface returns ErrNoInterface if err shows that the interface was deleted after lookup.
+// Otherwise it returns err.
 func asNoInterface(err error) error {
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		return ErrNoInterface
@@ -159,16 +160,16 @@ func asNoInterface(err error) error {
 	return err
 }
 
-// Index returns the index of the interface, which stays the same when it is renamed.
+// Index returns the index of the interface. The index stays the same when the interface is renamed.
 func (h *Handle) Index() int { return h.device.index }
 
-// LinkType returns the type of the link-layer header of the packets: wire.LinkEthernet or
-// wire.LinkRaw (none).
+// LinkType returns the type of the link-layer header of the packets: wire.LinkEthernet, or
+// wire.LinkRaw if there is no header.
 func (h *Handle) LinkType() wire.LinkType { return h.device.link() }
 
-// Stats returns totals since Open, also after Close and after Run have returned. The kernel's
-// counters have 32 bits, and each reading resets them. Run reads them often enough that none
-// overflows.
+// Stats returns totals since Open. It may also be called after Close and after Run has returned.
+// The kernel's counters have 32 bits, and each reading resets them. Run reads them often enough
+// that none overflows.
 func (h *Handle) Stats() (Stats, error) {
 	h.statsMu.Lock()
 	defer h.statsMu.Unlock()
@@ -197,10 +198,10 @@ func (h *Handle) count() error {
 	return nil
 }
 
-// SetFilter replaces the filter atomically, for packets that arrive from now on. Packets in
-// the ring stay there. It has no effect once the capture has ended. On an error, which is an
-// *OpError, the previous filter remains effective. ENOMEM means that net.core.optmem_max is
-// too low for both filters at the same time.
+// SetFilter replaces the filter atomically, for packets that arrive from now on. Packets in the
+// ring stay there. Once the capture has ended, SetFilter has no effect. On an error, which is an
+// *OpError, the previous filter remains effective. ENOMEM means that net.core.optmem_max is too low
+// for both filters at the same time.
 func (h *Handle) SetFilter(filter []bpf.RawInstruction) error {
 	filter, err := bounded(filter, h.snap)
 	if err == nil && len(filter) == 0 {
@@ -227,9 +228,9 @@ func (h *Handle) SetFilter(filter []bpf.RawInstruction) error {
 // wholePacket is the result of a program that accepts every packet untruncated.
 const wholePacket = 1 << 30
 
-// Close ends the capture and makes Run drain the ring and return. It does not wait, and may
-// be called repeatedly and from any goroutine. If Run was never called, Close releases the
-// ring with the packets in it.
+// Close ends the capture and makes Run drain the ring and return. It does not wait. It may be
+// called repeatedly and from any goroutine. If Run was never called, Close releases the ring with
+// the packets in it.
 func (h *Handle) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// TestDrops: while nobody reads, packets that do not fit into the ring are dropped and counted.
-// The others are read later, and every packet is accounted for.
+// TestDrops: while nobody reads, packets that do not fit into the ring are dropped and counted. The
+// packets in the ring are read later. Every packet is accounted for.
 func TestDrops(t *testing.T) {
 	n := loopback(t)
 	from, to := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")
@@ -53,7 +53,7 @@ func TestDrops(t *testing.T) {
 	}
 }
 
-// TestFilteredFromTheFirstPacket: a socket opened at any moment during traffic receives no
+// TestFilteredFromTheFirstPacket: a socket is opened at any moment during traffic. It receives no
 // packet that the filter refuses. The kernel's counter would include such a packet even before
 // there is a ring.
 func TestFilteredFromTheFirstPacket(t *testing.T) {
@@ -142,8 +142,8 @@ func TestCloseFromTheCallback(t *testing.T) {
 	}
 }
 
-// TestDrained: packets that arrived before Close are passed on, although their block is not full
-// and its retire timeout has not passed.
+// TestDrained: packets that arrived before Close are passed on. This holds even if their block is
+// not full and its retire timeout has not passed.
 func TestDrained(t *testing.T) {
 	l, r := pair(t)
 	client, server := l.datagrams(t, "udp4", left["udp4"]), r.datagrams(t, "udp4", right["udp4"])
@@ -181,7 +181,7 @@ func TestNothingToDrain(t *testing.T) {
 	t.Errorf("Run returned late after Close %d times of %d", most, most)
 }
 
-// TestNeverRun: Close of a handle without Run releases everything and counts the packets in the
+// TestNeverRun: if Run was never called, Close releases everything and counts the packets in the
 // ring as dropped.
 func TestNeverRun(t *testing.T) {
 	n := loopback(t)
@@ -207,8 +207,8 @@ func TestRunTwice(t *testing.T) {
 	}
 }
 
-// TestDownAndUp: a handle continues after its interface was down, even if it was opened in that
-// state, and after a change of the interface's name and MTU.
+// TestDownAndUp: a handle continues after its interface was down, even if it was opened while the
+// interface was down. It also continues after a change of the interface's name and MTU.
 func TestDownAndUp(t *testing.T) {
 	l, r := pair(t)
 	r.ip(t, "link set right0 down")

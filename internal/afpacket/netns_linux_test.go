@@ -18,12 +18,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/exclusive"
 )
 
-// patience is how long a test waits for a condition. It does not measure speed: it only ends a
-// test whose condition never becomes true, however busy the machine is.
+// patience is how long a test waits for a condition. It is not a measure of speed. It only ends a
+// test whose condition never becomes true, so it is long enough for a busy machine.
 const patience = 3 * time.Minute
 
 // undropped repeats attempt, at most five times, until the kernel has dropped no packet. On a busy
-// machine the ring may be full before the reader runs; the attempt then shows nothing. attempt
+// machine the ring may be full before the reader runs, and such an attempt shows nothing. attempt
 // returns the number of dropped packets before it checks anything.
 func undropped(t *testing.T, attempt func(t *testing.T) (dropped uint64)) {
 	t.Helper()
@@ -38,12 +38,13 @@ func undropped(t *testing.T, attempt func(t *testing.T) (dropped uint64)) {
 	t.Fatalf("the ring dropped packets in each of %d attempts: nothing can be said", most)
 }
 
-// Locking the main thread keeps it in the host's network namespace. Every other thread ends with
-// the test that has locked and changed it; the main thread would continue in another namespace.
+// Locking the main thread keeps it in the host's network namespace. A test locks a thread and moves
+// it to another namespace. When the test ends, the thread ends too, unless it is the main thread,
+// which would continue in that namespace.
 func init() { runtime.LockOSThread() }
 
-// unavailable skips a test because something that it needs is missing, or fails it if all tests
-// must run.
+// unavailable skips a test that needs something that is missing. If all tests must run, it fails
+// the test instead.
 func unavailable(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") != "" || os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
@@ -64,7 +65,7 @@ func needRoot(t testing.TB) {
 	}
 }
 
-// namespace is a network namespace with a thread of its own, until the end of the test. At
+// namespace is a network namespace with its own thread. It exists until the end of the test. At
 // first it has only a loopback interface that is down.
 type namespace struct {
 	calls chan func()
@@ -99,7 +100,7 @@ func newNamespace(t testing.TB) *namespace {
 	return n
 }
 
-// do runs f on the namespace's thread: the sockets that f opens and the programs that it starts
+// do runs f on the namespace's thread. So the sockets that f opens and the programs that it starts
 // are in the namespace. f must not end the test.
 func (n *namespace) do(t testing.TB, f func() error) {
 	t.Helper()

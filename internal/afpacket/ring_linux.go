@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ring is memory shared with the kernel, which fills its blocks in turn. The reader releases
-// them in the same order.
+// ring is memory shared with the kernel. The kernel fills its blocks in turn, and the reader
+// releases them in the same order.
 type ring struct {
 	memory []byte
 	block  int // bytes of a block
@@ -37,9 +37,9 @@ func newRing(fd int, c Config) (*ring, error) {
 	return &ring{memory: memory, block: c.BlockBytes}, nil
 }
 
-// status returns the status word of the next block: with TP_STATUS_USER the block belongs to
-// the reader, else to the kernel. Each owner writes it last, so the atomic access orders the
-// other accesses to the block.
+// status returns the status word of the next block. With TP_STATUS_USER the block belongs to the
+// reader, and otherwise to the kernel. Each owner writes the status word last, so the atomic access
+// orders the other accesses to the block.
 func (r *ring) status() *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Pointer(&r.memory[r.next+blockStatus]))
 }
@@ -63,9 +63,9 @@ func (r *ring) release() {
 
 func (r *ring) unmap() error { return unix.Munmap(r.memory) }
 
-// socketError returns and clears the pending error of the socket (0: none). It is a raw system call that does not
-// block; an ordinary one would wake the scheduler's monitor thread, which costs more than the call itself when blocks
-// hold few packets.
+// socketError returns and clears the pending error of the socket (0: none). It makes a raw system call, which does
+// not block. An ordinary call would wake the scheduler's monitor thread. When blocks hold few packets, this costs
+// more than the call itself.
 func socketError(fd int) syscall.Errno {
 	var value, size int32 = 0, 4
 	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ERROR, uintptr(unsafe.Pointer(&value)), uintptr(unsafe.Pointer(&size)), 0)

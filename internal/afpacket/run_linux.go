@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// countEvery is the number of blocks after which the kernel's counters are read, so that they
-// never wrap. The call costs nothing compared with reading the packets of the blocks.
+// countEvery is the number of blocks after which the kernel's counters are read, so that they never
+// wrap. Compared with reading the packets of so many blocks, the call costs nothing.
 const countEvery = 4096
 
-// While the interface is down it is examined after recheckFirst, and then at doubling
-// intervals up to recheckLast.
+// While the interface is down, it is examined after recheckFirst, and then at intervals that double
+// up to recheckLast.
 const (
 	recheckFirst = 20 * time.Millisecond
 	recheckLast  = time.Second
@@ -59,7 +59,8 @@ func (h *Handle) end() {
 	_ = h.release() // nobody can act on an error
 }
 
-// receive passes blocks on. It returns nil after Close, or the cause if no more packets can arrive.
+// receive passes blocks on. It returns nil after Close. If no more packets can arrive, it returns
+// the cause.
 func (h *Handle) receive(block func(*Block)) error {
 	for !h.closing.Load() {
 		if h.ring.ready() {
@@ -93,8 +94,8 @@ func (h *Handle) pass(block func(*Block)) {
 	}
 }
 
-// wait returns nil when a block may be ready, when Close was called, or after it has examined
-// an interface that is down. It returns an error if no more packets can arrive.
+// wait returns nil in three cases: a block may be ready, Close was called, or it has examined an
+// interface that is down. It returns an error if no more packets can arrive.
 func (h *Handle) wait() error {
 	err := h.raw.Read(h.poll)
 	switch {
@@ -115,9 +116,9 @@ func (h *Handle) wait() error {
 	return nil
 }
 
-// poll reports whether wait need not wait any longer: a block is ready, or the socket has an error,
-// which it stores in found. The runtime's poller calls it before it waits and each time that the
-// kernel wakes it.
+// poll reports whether wait can stop waiting. It can if a block is ready, or if the socket has an
+// error, which poll stores in found. The runtime's poller calls poll before it waits and each time
+// that the kernel wakes it.
 func (h *Handle) poll(fd uintptr) bool {
 	h.found = 0
 	if h.ring.ready() {
@@ -127,9 +128,9 @@ func (h *Handle) poll(fd uintptr) bool {
 	return h.found != 0
 }
 
-// examine checks an interface that was down. It returns an error if the interface is deleted, and
-// sets the time of the next check if the interface is still down. If the interface is up again, the
-// kernel continues the capture by itself.
+// examine checks an interface that was down. If the interface is deleted, it returns an error. If
+// the interface is still down, it sets the time of the next check. If the interface is up again,
+// the kernel continues the capture by itself.
 func (h *Handle) examine() error {
 	var gone, up bool
 	var err error
@@ -151,7 +152,8 @@ func (h *Handle) examine() error {
 	return nil
 }
 
-// arm sets the time at which wait returns at the latest, unless Close has already set it.
+// arm sets the deadline at which wait returns. If Close was called, arm does not change the
+// deadline that Close has set.
 func (h *Handle) arm(deadline time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -170,7 +172,7 @@ func (h *Handle) setDown(down bool) {
 }
 
 // drain stops the arrival of packets, passes on all packets in the ring, and makes the totals
-// final. The kernel closes the block that it is filling only after the retire timeout. Its
+// final. The kernel closes the block that it is filling only after the retire timeout. The kernel's
 // counters show how many packets are still in the ring.
 func (h *Handle) drain(block func(*Block)) {
 	h.stop()
@@ -195,9 +197,9 @@ func (h *Handle) stop() {
 	_ = h.raw.Control(func(fd uintptr) { detach(int(fd)) })
 }
 
-// finalizeStats makes the totals final if every packet was passed on or dropped. If now is true it
-// does so in any case: packets that are still in the ring then count as dropped. It reports whether
-// the totals are final.
+// finalizeStats makes the totals final if every packet was passed on or dropped. If now is true, it
+// makes them final in any case, and packets that are still in the ring count as dropped. It reports
+// whether the totals are final.
 func (h *Handle) finalizeStats(now bool) bool {
 	h.statsMu.Lock()
 	defer h.statsMu.Unlock()

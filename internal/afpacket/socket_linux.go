@@ -71,7 +71,7 @@ func noInterface(name string) error {
 	return &OpError{Interface: name, Op: "look up the interface", Err: ErrNoInterface, Advice: advice}
 }
 
-// loopback reports whether packets sent to the device arrive from it again.
+// loopback reports whether packets that are sent to the device arrive from it again.
 func (d device) loopback() bool { return d.arp == unix.ARPHRD_LOOPBACK }
 
 // link returns the link type of the captured packets.
@@ -114,7 +114,8 @@ func newSocket(d device) (fd int, err error) {
 	return fd, nil
 }
 
-// openAdvice returns what to do after socket(2) has failed with err, "" if there is no advice.
+// openAdvice returns the action to take after socket(2) has failed with err. It returns "" if there
+// is no advice.
 func openAdvice(err error) string {
 	switch {
 	case errors.Is(err, unix.EAFNOSUPPORT):
@@ -160,16 +161,16 @@ func network(n uint16) uint16 {
 }
 
 // detach stops the arrival of packets by a filter that accepts none. A packet that another
-// processor is delivering at this moment may still arrive. Binding the socket to no interface would
-// wait for such packets, but the wait would last a whole RCU grace period, which is long on a busy
-// machine.
+// processor is delivering at this moment may still arrive. The alternative is to bind the socket to
+// no interface, which waits for such packets. The wait would last a whole RCU grace period, which
+// is long on a busy machine.
 func detach(fd int) {
 	// This cannot fail, because attaching a filter needs neither a capability nor the interface.
 	_ = attach(fd, []bpf.RawInstruction{{Op: opReturn, K: 0}})
 }
 
-// interfaceState returns whether the socket's interface is deleted or in another namespace (gone),
-// and whether it is up.
+// interfaceState returns the state of the socket's interface. gone reports whether the interface is
+// deleted or in another namespace, and up reports whether it is up.
 func interfaceState(fd, index int) (gone, up bool, err error) {
 	address, err := unix.Getsockname(fd)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestStoppedReader: while nobody reads, each block closes by its timer, however few packets it has. So with few packets the ring is
-// full after as many timeouts as it has blocks. The packets in it are read later, and the others are counted.
+// TestStoppedReader: while nobody reads, each block closes by its timer, even if it has few packets. So with few packets the ring is
+// full after as many timeouts as it has blocks. The packets in the ring are read later, and the others are counted.
 func TestStoppedReader(t *testing.T) {
 	const blocks, size = 4, 64 << 10
 	n := loopback(t)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// datagrams opens a UDP socket in the namespace that counts what it receives.
+// datagrams opens a UDP socket in the namespace. The socket counts the datagrams that it receives.
 func (n *namespace) datagrams(t testing.TB, network, address string) *net.UDPConn {
 	t.Helper()
 	var c *net.UDPConn
@@ -24,8 +24,8 @@ func (n *namespace) datagrams(t testing.TB, network, address string) *net.UDPCon
 
 func port(c *net.UDPConn) uint16 { return uint16(c.LocalAddr().(*net.UDPAddr).Port) }
 
-// send sends a datagram to the other socket and waits until it has arrived. Every capture on its
-// path has then seen it.
+// send sends a datagram from one socket to the other, and waits until it has arrived. Every capture
+// on its path has then seen it.
 func send(t testing.TB, from, to *net.UDPConn, payload []byte) {
 	t.Helper()
 	if _, err := from.WriteToUDP(payload, to.LocalAddr().(*net.UDPAddr)); err != nil {
@@ -38,7 +38,8 @@ func send(t testing.TB, from, to *net.UDPConn, payload []byte) {
 	}
 }
 
-// flood sends datagrams without a pause until stop is called. stop returns how many were sent.
+// flood sends datagrams without a pause until stop is called. stop returns how many datagrams were
+// sent.
 func flood(from, to *net.UDPConn, payload []byte) (stop func() int) {
 	address := to.LocalAddr().(*net.UDPAddr)
 	end, sent := make(chan struct{}), make(chan int)
@@ -109,8 +110,8 @@ func stream(packets []Packet, port uint16) []byte {
 			first, b = seq+1, nil
 			continue
 		}
-		// IP's length separates the payload from padding. A length of 0 means that the packet is longer than 64
-		// KiB; it is then the whole rest of the frame.
+		// The length in the IP header separates the payload from padding. A length of 0 means that the packet
+		// is longer than 64 KiB. Such a packet is the whole rest of the frame.
 		if total := int(binary.BigEndian.Uint16(p.Data[14+2:])); total != 0 {
 			payload = payload[:total-20-int(tcp[12]>>4*4)]
 		}

@@ -132,8 +132,8 @@ func migrationTo(e *migration.Edge) string {
 	return to + ":" + strconv.Itoa(int(e.Port))
 }
 
-// state returns the state of an edge on one side. It includes the ports of the server if they differ from
-// the edge's.
+// state returns the words for the state of an edge on one side. If the ports of the server differ from
+// the edge's port, it includes them.
 func state(l *migration.Observation) string {
 	s := states[l.State]
 	var ports []string

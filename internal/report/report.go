@@ -45,8 +45,8 @@ type group struct {
 	edges []finding.Edge
 }
 
-// groupEdges returns the edges in groups: between workloads on the wire, other traffic, and within the
-// pod. The first group is always there, the others only if they have edges.
+// groupEdges returns the edges in three groups: between workloads on the wire, other traffic, and
+// within the pod. The first group is always returned, the others only if they have edges.
 func groupEdges(edges []finding.Edge) []group {
 	groups := []group{
 		{},
@@ -90,7 +90,8 @@ func (t *text) summary(groups []group) {
 	}
 }
 
-// tally counts edges by verdict, the best first: "1 mutual TLS, 1 plaintext".
+// tally returns the numbers of edges by verdict, the best first, such as "1 mutual TLS, 1
+// plaintext".
 func tally(edges []finding.Edge) string {
 	order := []string{"mutual TLS", "TLS", "encrypted", "partly plaintext", "plaintext", "failed", "unjudged"}
 	n := map[string]uint64{}
@@ -167,7 +168,7 @@ func (t *text) why(groups []group) {
 	}
 }
 
-// eachEdge calls each for every edge of the groups, and head before the first edge of a group.
+// eachEdge calls each for every edge of the groups. Before the first edge of a group it calls head.
 func (t *text) eachEdge(groups []group, head func(*group), each func(*finding.Edge)) {
 	for i := range groups {
 		if len(groups[i].edges) == 0 {
@@ -188,7 +189,7 @@ func edgeEnds(e *finding.Edge) string {
 	return fmt.Sprintf("%s > %s", clean(e.From), clean(serverOf(e)))
 }
 
-// evidence writes how much was seen, and what was not.
+// evidence writes how much of the traffic was seen, and how much was not.
 func (t *text) evidence(s *finding.Summary) {
 	var all, unjudged, late, holed uint64
 	count := func(list []finding.Seen) {

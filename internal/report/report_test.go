@@ -79,7 +79,7 @@ func oneWay(id uint64) *verdict.Judged {
 	return secure(id, verdict.TLS, verdict.AuthNotRequested, verdict.BasisInferred, verdict.OutcomeEstablished, "finished_only_flight", "application_data_seen")
 }
 
-// inside returns a connection on lo.
+// inside changes j into a connection on lo, and returns it.
 func inside(j *verdict.Judged) *verdict.Judged {
 	j.Scope, j.Direction, j.Interface = verdict.ScopePod, verdict.DirectionInternal, "lo"
 	j.PeerName = ""
@@ -97,7 +97,7 @@ func summarize(cfg finding.Config, conns ...*verdict.Judged) finding.Summary {
 	return e.Summary()
 }
 
-// everything returns a summary with all that a report can show.
+// everything returns a summary with every kind of content that a report can show.
 func everything() finding.Summary {
 	expect, _ := finding.ParseExpect("10.0.0.0/8=mtls")
 	other := func(j *verdict.Judged, addr string) *verdict.Judged {
@@ -194,8 +194,8 @@ func TestWidth(t *testing.T) {
 	}
 }
 
-// TestHostile: names come from the wire. Whatever they contain, the report has no control characters and
-// no line that a name forged.
+// TestHostile: names come from the wire. For any name, the report has no control characters and no line
+// that the name has forged.
 func TestHostile(t *testing.T) {
 	evil := "a\x1b[2J\nb\r\u202e\u2066\x00\x7f\u0085\u2028\xff\\ 0 edges: all mutual TLS"
 	s := finding.Summary{

@@ -123,8 +123,8 @@ func folded(e *finding.Edge) string {
 	return "all others (too many edges)"
 }
 
-// verdictWord returns the words for a verdict in a row. For TLS they include whether it was shown not to
-// be mutual.
+// verdictWord returns the words for a verdict in a row. For TLS the words include whether the TLS was
+// shown not to be mutual.
 func verdictWord(s *finding.Seen) string {
 	if s.Verdict == "tls" && s.Last != nil && s.Last.TLS != nil {
 		switch s.Last.TLS.ClientAuth {
@@ -137,7 +137,7 @@ func verdictWord(s *finding.Seen) string {
 	return verdictLabel(s.Verdict)
 }
 
-// protocolOf returns the protocol, with version and cipher suite if it is TLS.
+// protocolOf returns the protocol. For TLS it adds the version and the cipher suite.
 func protocolOf(s *finding.Seen) string {
 	j := s.Last
 	if j == nil {
@@ -164,7 +164,7 @@ func protocolOf(s *finding.Seen) string {
 	return strings.TrimSpace(strings.Join([]string{name, j.TLS.Version, j.TLS.Cipher}, " "))
 }
 
-// basisOf returns how the verdict is known.
+// basisOf returns the words for the basis of the verdict.
 func basisOf(s *finding.Seen) string {
 	j := s.Last
 	switch {
@@ -191,7 +191,8 @@ func measure(rows [][columns]string) (widths [columns]int) {
 	return widths
 }
 
-// fit shortens the ends, then the protocol, until the rows fit into width or nothing can be shortened.
+// fit shortens the ends, and then the protocol. It stops when the rows fit into width or nothing can
+// be shortened.
 func fit(rows [][columns]string, width int) {
 	for _, c := range [...]int{colTo, colFrom, colWhat} {
 		widths := measure(rows)
@@ -214,8 +215,8 @@ func fit(rows [][columns]string, width int) {
 	}
 }
 
-// shorten removes the middle of s, since both ends of a name matter. It keeps head characters of the
-// beginning.
+// shorten removes the middle of s, because both ends of a name matter. It keeps the first
+// head characters.
 func shorten(s string, width, head int) string {
 	r := []rune(s)
 	if len(r) <= width {
@@ -225,7 +226,7 @@ func shorten(s string, width, head int) string {
 }
 
 // wrap writes head and words in lines of at most Width columns. Further lines are indented to the first
-// word, or less if head is wide.
+// word. The indentation is less if head is wide.
 func (t *text) wrap(head, words string) {
 	t.buf.WriteString(head)
 	at := visible(head)
@@ -271,7 +272,7 @@ func visible(s string) int {
 }
 
 // clean escapes all that a terminal interprets or does not show: controls, bidirectional marks, line ends,
-// bytes that are not UTF-8, and the backslash, with which escapes start.
+// and bytes that are not UTF-8. It also escapes the backslash, with which escapes start.
 func clean(s string) string {
 	plain := func(r rune) bool { return unicode.IsPrint(r) && r != '\\' && r != utf8.RuneError }
 	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {

@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
-// words are the reason codes (meshtls.reasons) in plain words, as in the table of schema/README.md. A code that is not
-// here is printed with spaces for underscores.
+// words maps the reason codes (meshtls.reasons) to plain words, which are those of the table in schema/README.md. A
+// code that is not here is printed with spaces for underscores.
 var words = map[string]string{
 	// plaintext
 	"http_request_line":         "a plaintext HTTP request was seen",
@@ -61,7 +61,7 @@ var words = map[string]string{
 	"no_earlier_handshake":          "the handshake that it resumed was not seen",
 	"disagreeing_handshakes":        "the handshakes that it may have resumed disagree",
 
-	// how it ended
+	// how the connection ended
 	"application_data_seen":    "data followed the handshake",
 	"application_data_missing": "no data followed the handshake",
 	"alert_received":           "it was rejected by an alert",
@@ -70,7 +70,7 @@ var words = map[string]string{
 	"closed_by_client":         "the client closed it during the handshake",
 	"closed_by_server":         "the server closed it during the handshake",
 
-	// TLS within others, other transports
+	// TLS inside other protocols, other transports
 	"starttls":           "TLS began after plaintext of another protocol",
 	"quic_long_header":   "QUIC packets were seen",
 	"mid_stream_records": "consecutive TLS records were seen in the middle of a stream",
