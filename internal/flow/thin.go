@@ -29,9 +29,9 @@ type thinning struct {
 }
 
 // Thin chooses the TCP connections whose packets a filter may leave out from now on: connections that are done and were
-// busy since the last call. At most most connections are chosen in total. Earlier choices remain until an end closes
-// the connection. If afresh is set, earlier choices are released: a connection must be seen whole now and then to show
-// whether it is still busy. Thin reports whether the choice has changed.
+// busy since the last call. The argument most bounds the total number of chosen connections. Earlier choices remain
+// until an end closes the connection. If afresh is set, earlier choices are released, because a connection must be seen
+// whole now and then to show whether it is still busy. Thin reports whether the choice has changed.
 //
 // Missing bytes of a connection that was ever chosen count as sent (Endpoint.Bytes, Stats.ThinnedBytes) and not as a
 // gap. Only packets that are seen count as packets.

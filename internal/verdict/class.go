@@ -199,7 +199,7 @@ func (j *Judge) claimsMeshControl(o *Judged) bool {
 		anyProfile(func(p *profile) bool { return slices.Contains(p.ports, o.Destination.Port) && p.controls(o) })
 }
 
-// anyProfile reports whether is returns true for any known mesh.
+// anyProfile reports whether the function is returns true for any known mesh.
 func anyProfile(is func(p *profile) bool) bool {
 	for i := range profiles {
 		if is(&profiles[i]) {

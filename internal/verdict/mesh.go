@@ -56,7 +56,7 @@ var profiles = []profile{
 		scrape: []uint16{5670},
 	},
 	{mesh: "istio_ambient", tunnel: 15008},
-	{mesh: "istio", spiffe: istioSPIFFE}, // last, since other meshes use this form too, and further signs recognize them
+	{mesh: "istio", spiffe: istioSPIFFE}, // last, because other meshes use this form too, together with signs of their own
 }
 
 // controlPorts are the control-plane ports of all profiles.

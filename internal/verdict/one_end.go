@@ -75,7 +75,7 @@ func midstream(t *dissect.TLS) bool {
 const (
 	// minChained is the number of consecutive TLS records that identify the middle of a stream as TLS.
 	minChained = 3
-	// minAnswered is the number of those records that each end must have sent before the verdict settles.
+	// minAnswered is the number of consecutive TLS records that each end must have sent before the verdict settles.
 	minAnswered = 2
 )
 

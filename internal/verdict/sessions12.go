@@ -49,7 +49,7 @@ func (s *tlsSessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 		case x.bad, found.auth != "" && found.auth != x.auth:
 			h.because("disagreeing_handshakes")
 			return
-		case x.server != out.Destination.Addr, x.zones != out.zones: // a server knows the tickets that it is offered, and could issue them as its own
+		case x.server != out.Destination.Addr, x.zones != out.zones: // a server could issue the tickets that clients offer to it as its own
 		case i == 0: // a ticket, or an id without a ticket: an id next to a ticket may be arbitrary
 			found = x
 		}
