@@ -40,8 +40,8 @@ func (d *Decoded) checkSum(g frame, length int) {
 	d.badSum = d.badSum || !correct(addSum(sum, g.b[:length]))
 }
 
-// addSum adds bytes to a ones' complement sum (RFC 1071). It reads them in little-endian order; correct does not depend
-// on the order.
+// addSum adds bytes to a ones' complement sum (RFC 1071). It reads them in little-endian order. The result of the
+// function correct does not depend on the order.
 func addSum(sum uint64, b []byte) uint64 {
 	var carry uint64
 	le := binary.LittleEndian

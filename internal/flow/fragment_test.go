@@ -102,7 +102,8 @@ func TestFragments(t *testing.T) {
 	}
 }
 
-// Fragments of different datagrams are kept apart and wait no longer than in Linux. TCP segments are reassembled too.
+// Fragments of different datagrams are not combined, and they are dropped as early as in Linux. TCP segments are
+// reassembled too.
 func TestFragmentsApart(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)

@@ -197,8 +197,8 @@ func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
 	}
 }
 
-// short returns the reason why fewer than n bytes are there: the capture is truncated, or the IP header announces too
-// few.
+// short returns the reason for which g has fewer than n bytes: the capture is truncated, or the IP header announces too
+// few bytes.
 func short(g frame, n int) Reason {
 	if g.wire < n {
 		return Malformed

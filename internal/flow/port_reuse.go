@@ -77,13 +77,14 @@ func (c *Conn) misfits(side Side, d *Decoded) bool {
 	return seq < -farAhead || ack < -farAhead || s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, maxWindow) || o.far(ack, maxWindow)
 }
 
-// far reports whether a sequence number is more than most bytes ahead of all bytes that are known to be sent. from is
-// its distance from the next expected byte.
+// far reports whether a sequence number is ahead of all bytes that are known to be sent, by more than the argument
+// most. from is the number's distance from the next expected byte.
 func (s *stream) far(from, most int64) bool {
 	return from > most && s.next+from > max(s.next, s.acked, s.sent)+most
 }
 
-// pastEnd is like far for a closed connection. A FIN has a sequence number too.
+// pastEnd reports whether a sequence number is past the end of a closed stream, its FIN included, or more than
+// farBehind bytes back. from is the number's distance from the next expected byte.
 func (s *stream) pastEnd(from int64) bool {
 	return from < -farBehind || from > 1 && s.next+from > max(s.next, s.acked, s.sent, s.fin)+1
 }

@@ -310,7 +310,7 @@ func observe(c Counts, ports []uint16) Observation {
 // side.
 type unmatchedLanes struct {
 	hbone         bool            // some of the edges are HBONE
-	doubtfulPeers [2]bool         // whether connections may be less than mutual TLS: [0] to peers without a name, [1] to any peer
+	doubtfulPeers [2]bool         // whether connections that may be less than mutual TLS exist: [0] to peers without a name, [1] to any peer
 	ports         map[uint16]bool // ports of peers without a name, at most maxSpare
 }
 

@@ -336,7 +336,7 @@ func (s *Side) setEnds(t *tap, r *record.Record, k *entryKey, e *entry) {
 	k.from, k.to, k.port = e.from.String(), e.to.String(), port
 }
 
-// party returns the end of an edge that text describes: an address, or else a name, which may be a network's.
+// party returns the end of an edge that text describes: an address, or else a name, which may be the name of a network.
 func party(text, namespace string) Party {
 	if a := address(text); a.IsValid() {
 		return Party{Addr: a}

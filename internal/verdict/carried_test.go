@@ -208,8 +208,8 @@ func TestTLSBehindAnyText(t *testing.T) {
 	}
 }
 
-// TestWhenCleartextIsSettled checks that plaintext is not settled while it may turn into TLS, and is settled at once
-// if it cannot.
+// TestWhenCleartextIsSettled checks that the verdict plaintext does not settle while TLS may follow, and settles at
+// once if TLS cannot follow.
 func TestWhenCleartextIsSettled(t *testing.T) {
 	for _, c := range []struct {
 		name, client, server string

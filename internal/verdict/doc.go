@@ -8,7 +8,7 @@
 //   - [Judge.Settled] after each change of the session (Session.Revision) reports, at little cost, whether the verdict is final.
 //   - [Judge.Judge] returns the verdict so far; with ended set, the final one.
 //   - [Judge.Conclude] returns a [Conclusion] that replaces a finished session. [Judge.JudgeConclusion] then judges the
-//     connection's end. If bytes follow TLS, [Judge.Resume] turns the conclusion back into a session. [Judge.Release]
+//     connection's end. If bytes follow TLS, [Judge.Resume] turns the conclusion back into a session. Otherwise [Judge.Release]
 //     releases the conclusion.
 //
 // The package claims only facts that were shown. Without proof, the verdict is a weaker one, or unknown with its reason.

@@ -44,8 +44,8 @@ func TestServerLimits(t *testing.T) {
 	}
 }
 
-// TestServerLimitsMutual checks that most mutual handshakes are still recognized if the server does request a
-// certificate.
+// TestServerLimitsMutual checks servers that send a CertificateRequest and fragment their flight by a limit: most
+// mutual handshakes are still recognized.
 func TestServerLimitsMutual(t *testing.T) {
 	all, mutual := 0, 0
 	for _, limit := range []int{512, 1024, 2048, 4096, 16384} {

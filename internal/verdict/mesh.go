@@ -177,8 +177,8 @@ func istioSPIFFE(id identities) bool {
 }
 
 // consulSPIFFE reports whether an identity has the form
-// spiffe://DOMAIN/[ap/PARTITION/]ns/NAMESPACE/dc/DATACENTER/svc/SERVICE. Agents and gateways have a datacenter and
-// the same domain.
+// spiffe://DOMAIN/[ap/PARTITION/]ns/NAMESPACE/dc/DATACENTER/svc/SERVICE. It also accepts other identities with a
+// datacenter, such as those of agents and gateways, if their domain has the form of Consul's (consulDomain).
 func consulSPIFFE(id identities) bool {
 	at := slices.Index(id.path, "dc")
 	return at >= 0 && (at+2 < len(id.path) && id.path[at+2] == "svc" || consulDomain(id.domain))
