@@ -8,12 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withNetRaw runs do, which opens the packet socket, with CAP_NET_RAW effective on this
-// thread only, and lowers it afterwards. A file capability of cap_net_raw+p permits the
-// capability without making it effective. So the program also starts where the capability is
-// not available, and can report that (capabilities(7)). If the capability is already
-// effective, nothing changes. If it is not permitted, do runs without it, and the kernel
-// refuses the socket.
+// withNetRaw runs do, which opens the packet socket. CAP_NET_RAW is effective on this thread only,
+// and is lowered afterwards. A file capability of cap_net_raw+p permits the capability without
+// making it effective. So the program also starts where the capability is not available, and can
+// report this (capabilities(7)). If the capability is already effective, withNetRaw changes
+// nothing. If it is not permitted, do runs without it, and the kernel refuses the socket.
 //
 // Only socket(2) checks the capability; filter, ring and bind need only the socket.
 func withNetRaw(do func() error) error {

@@ -17,12 +17,13 @@ import (
 //	record  magic (4), checksum of index, length and body (4), index in the segment (4), length of the body (4), mark (4), body
 //	body    order of arrival (8), time in ns (8), length and text of id, length and text of key, value
 //
-// Sizes in parentheses are in bytes. Numbers are big-endian, lengths in the body uvarints, checksums CRC-32C. The mark
-// is 0 unless the record is done and an older one is not. The mark and the header's fields are overwritten in place, so
-// the record's checksum does not cover them.
+// Sizes in parentheses are in bytes. Numbers are big-endian, lengths in the body are uvarints, and checksums are
+// CRC-32C. The mark is set only for a record that is done although an older one is not; otherwise it is 0. The mark and
+// the header's fields are overwritten in place, so the record's checksum does not cover them.
 //
-// After damage, the magic of records leads to the next intact record, and its index shows how many are missing before
-// it. Files of version 1 (oldMagic) have neither. They are read, and only their marks and cursor are written; see walk.
+// After damage, the next intact record is found by the magic of records. The index of that record shows how many
+// records are missing before it. Files of version 1 (oldMagic) have neither magic nor index in their records. Such
+// files are read, but only their marks and cursor are written; see walk.
 type segment struct {
 	file     *os.File
 	number   uint64

@@ -18,15 +18,16 @@ type SpoolConfig struct {
 }
 
 // spool keeps records on disk from shortly after Put until they are acknowledged. Its goroutine moves them out of the
-// queue at once, in order, and Put waits for that as long as its allowance lasts. SIGKILL loses no record that Put
-// waited for; Put returns earlier only if the disk is slow or there are too many records. Records are read back in
-// batches.
+// queue at once, in order. Put waits for this, but only as long as its allowance lasts. SIGKILL loses no record for
+// which Put waited. Put returns earlier only if the disk is slow or there are too many records. Records are read back
+// in batches.
 //
-// While the receiver keeps up nothing is synced. Segments with records that are not done are synced every five seconds,
-// and when the spool is closed: if a node loses power, the records of the last seconds are lost.
+// While the receiver keeps up, nothing is synced. Segments with records that are not done are synced every five
+// seconds, and when the spool is closed. If a node loses power, the records of the last seconds are lost.
 //
-// A full spool evicts whole segments: flows first, then posture, oldest first. If only findings and tap state are left
-// it accepts no more records, and new ones wait in the queue, as they do while the disk fails.
+// A full spool evicts whole segments: flows first, then posture, the oldest segments first. If only findings and tap
+// state are left, the spool accepts no more records. New records then wait in the queue, as they do while the disk
+// fails.
 type spool struct {
 	dir         string
 	max         int64

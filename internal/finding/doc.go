@@ -5,12 +5,12 @@
 //
 //   - [New] makes an [Engine]. Only Config.Emit must be set.
 //   - [Engine.Started] publishes the start of the tap. A capture file needs no such record.
-//   - [Engine.Add] adds a connection when its verdict has settled, again whenever its judgement changes, and a last time when it has ended.
+//   - [Engine.Add] adds a connection when its verdict has settled, whenever its judgement changes later, and a last time when it has ended.
 //   - [Engine.Tick] advances the time: it closes windows and emits heartbeats.
 //   - [Engine.Flush] closes the open window at the end. [Engine.Summary] returns the totals of the run, for internal/report.
 //
-// The record is described by the JSON Schema in the folder schema. The same input gives the same bytes: time is the packets' time, order is
-// fixed, and event identities are hashes. An Engine is synchronous, is not safe for concurrent use, and reads no clock but Config.Now.
-// Its memory is bounded: live connections by the flow table that feeds it, edges by Config.MaxEdges, and the data of each edge by the number
-// of verdicts and rules.
+// The JSON Schema in the folder schema describes the records. The same input gives the same bytes, because time is the packets' time, the
+// order is fixed, and event identities are hashes. An Engine is synchronous, is not safe for concurrent use, and reads no clock except
+// Config.Now. Its memory is bounded. The flow table that feeds the Engine bounds the live connections, Config.MaxEdges bounds the edges, and
+// the number of verdicts and rules bounds the data of each edge.
 package finding

@@ -1,5 +1,5 @@
 // Package live captures the packets of a network namespace's interfaces and adds them to a pipeline. It follows the interfaces as
-// they come and go, and the namespace's addresses (rtnetlink(7)), and changes the kernel's filters as connections settle.
+// they come and go, and the namespace's addresses (rtnetlink(7)). It changes the kernel's filters when connections settle.
 //
 // Order of use:
 //
@@ -9,8 +9,8 @@
 //   - [Capture.Stop] ends the capture. Start may begin another one.
 //   - [Capture.Close] stops following the addresses.
 //
-// The pipeline's lock also guards most of a Capture, since its addresses and filters change between two blocks of packets. Methods
-// with a parameter of type [pipeline.Locked] are called with the lock held.
+// The pipeline's lock also guards most of a Capture, because addresses and filters change between two blocks of packets. The
+// caller of a method with a parameter of type [pipeline.Locked] holds the lock.
 //
 // On systems other than Linux the package compiles, and no interface can be opened.
 package live

@@ -19,14 +19,14 @@ const lingering = 2 * time.Second
 // ring.
 const remembered = time.Minute
 
-// Sockets records the local TCP ports of the connections that the program opens
-// through DialContext, from before the SYN is sent until the connection is closed. The zero
-// value is ready to use. All methods are safe for concurrent use.
+// Sockets records the local TCP ports of the connections that the program opens through
+// DialContext. A port is recorded from before the SYN is sent until the connection is closed. The
+// zero value is ready to use. All methods are safe for concurrent use.
 //
 // The port is known before the SYN because the socket is bound to an ephemeral port before it
-// connects. IP_BIND_ADDRESS_NO_PORT must not be set: the kernel would then choose the port
-// in connect, which is too late, and could share it with another program's connection to
-// another address, which would be excluded from the capture too.
+// connects. IP_BIND_ADDRESS_NO_PORT must not be set. With this option the kernel would choose the
+// port in connect, which is too late. The kernel could also give the same port to another program
+// that connects to another address, and that connection would be excluded from the capture too.
 type Sockets struct {
 	mu      sync.Mutex
 	ports   map[uint16]ownership

@@ -2,12 +2,12 @@
 // with one struct for each object. internal/finding fills it. Readers of records (internal/migration,
 // demo/answer) decode JSON into it with encoding/json.
 //
-// The tags are the contract. A member without omitempty or omitzero is written whenever its object is. Any
-// other member is absent if it is zero, and absent means unknown or none, as its comment says. No member
-// is ever null. Times are nanoseconds since the epoch in Go and RFC 3339 in JSON, sizes are bytes,
-// durations nanoseconds.
+// The tags are the contract. A member without omitempty or omitzero is always written when its object is
+// written. Any other member is absent if it is zero. The comment of a member tells whether absent means
+// unknown or none. No member is ever null. Times are nanoseconds since the epoch in Go and RFC 3339 in
+// JSON, sizes are bytes, and durations are nanoseconds.
 //
-// A published field is never renamed or removed, and never changes its type or meaning: an object only
+// A published field is never renamed or removed, and never changes its type or meaning. An object only
 // gains members, and a list of values only gains values. So a reader must accept members and values that
 // it does not know, as encoding/json does. schema/record.schema.json is the same contract for other
 // languages, and a test compares the two.

@@ -1,7 +1,7 @@
 package record
 
-// Meshtls is the object meshtls: data that ECS has no name for. The members up to TLS describe a
-// connection (flows, findings) or the worst connections of an edge (posture).
+// Meshtls is the object meshtls. It has the data for which ECS has no name. The members from Verdict to TLS describe
+// a connection (in flows and findings) or the worst connections of an edge (in postures).
 type Meshtls struct {
 	Schema       int64    `json:"schema"`                  // SchemaVersion
 	Verdict      string   `json:"verdict,omitempty"`       // "mtls", "tls", "plaintext", "encrypted", "failed" or "unknown"; empty: no payload
@@ -24,7 +24,7 @@ type Meshtls struct {
 	Tap      *Tap      `json:"tap,omitempty"`      // in the tap's own records, and in findings about the tap
 	Coverage *Coverage `json:"coverage,omitempty"` // in all records but flows
 	Local    Local     `json:"local,omitzero"`
-	Run      string    `json:"run,omitempty"` // the run of the tap in which Event.Sequence counts; empty for captures
+	Run      string    `json:"run,omitempty"` // the run of the tap whose records Event.Sequence counts; empty for captures
 }
 
 // Peer is the remote end's name, if the packets show one.
@@ -38,7 +38,7 @@ type Auth struct {
 	ClientAuth          string   `json:"client_auth"`               // the client's certificate: "presented", "declined", "not_requested" or "unknown"
 	ClientAuthBasis     string   `json:"client_auth_basis"`         // "observed", "inferred", "inherited" or "none"
 	ClientAuthRequested string   `json:"client_auth_requested"`     // whether the server asked for one: "yes", "no" or "unknown"
-	ClientAuthAge       int64    `json:"client_auth_age,omitempty"` // nanoseconds since the handshake that ClientAuth is inherited from
+	ClientAuthAge       int64    `json:"client_auth_age,omitempty"` // nanoseconds since the handshake from which ClientAuth is inherited
 	Outcome             string   `json:"outcome"`                   // "established", "rejected", "aborted" or "incomplete"
 	Alert               string   `json:"alert,omitempty"`           // the alert that rejected the handshake, as IANA names it
 	ALPNOffered         []string `json:"alpn_offered,omitempty"`
@@ -54,14 +54,14 @@ type Auth struct {
 
 // Finding is meshtls.finding.
 type Finding struct {
-	GroupID   string `json:"group_id"`   // the same for one problem on all replicas, and at both ends where names allow it
+	GroupID   string `json:"group_id"`   // the same for one problem on all replicas, and at both ends if both use the same name for the server
 	State     string `json:"state"`      // "open", "ongoing", "resolved" or "withdrawn"
 	Count     uint64 `json:"count"`      // connections that broke the rule since the finding opened (of tap-blind: interfaces); 0 retracts the finding
 	FirstSeen Time   `json:"first_seen"` // start of the first of those connections
 }
 
-// Edge is meshtls.edge: direction, local workload, peer and server port. Only posture has the members from
-// Connections on.
+// Edge is meshtls.edge: direction, local workload, peer and server port. The members from Connections on
+// are only in postures.
 type Edge struct {
 	Key    string `json:"key"`            // the same on all replicas
 	From   string `json:"from,omitempty"` // client: workload, SPIFFE ID, address or network
@@ -70,9 +70,9 @@ type Edge struct {
 	Folded bool   `json:"folded,omitempty"`
 
 	Connections       *ByVerdict `json:"connections,omitempty"`        // connections that were open in the window
-	Bytes             *ByVerdict `json:"bytes,omitempty"`              // their payload bytes that were reported in the window
-	FirstProof        Time       `json:"first_proof,omitzero"`         // first connection of this edge and run that was shown to be mutual TLS
-	LastProof         Time       `json:"last_proof,omitzero"`          // the latest such connection
+	Bytes             *ByVerdict `json:"bytes,omitempty"`              // payload bytes of these connections that were reported in the window
+	FirstProof        Time       `json:"first_proof,omitzero"`         // time of the first connection of this edge and run that was shown to be mutual TLS
+	LastProof         Time       `json:"last_proof,omitzero"`          // time of the latest such connection
 	AcceptedPlaintext *bool      `json:"accepted_plaintext,omitempty"` // the server accepted plaintext in the window
 }
 
@@ -86,8 +86,8 @@ type ByVerdict struct {
 	Unknown   uint64 `json:"unknown"`
 }
 
-// Coverage is meshtls.coverage: the evidence that a claim is based on. Counters cover the window; in the
-// tap's own records, the run.
+// Coverage is meshtls.coverage: the evidence on which a claim is based. Counters cover the window. In
+// the tap's own records they cover the run.
 type Coverage struct {
 	Window   Window `json:"window"`
 	Since    Time   `json:"since,omitzero"` // when the capture on all interfaces began; 0: not all are captured, or it is a file
@@ -96,7 +96,7 @@ type Coverage struct {
 	ForeignPackets       uint64            `json:"foreign_packets,omitempty"`       // packets of conversations that do not involve the pod, which were not examined
 	UncapturedInterfaces []string          `json:"uncaptured_interfaces,omitempty"` // interfaces of the pod that are up and not captured
 	Undecoded            map[string]uint64 `json:"undecoded,omitempty"`             // packets that may have carried connections and were not decoded, by IP protocol, EtherType or link type
-	Advice               []string          `json:"advice,omitempty"`                // recommended actions for the two above, one sentence for each kind
+	Advice               []string          `json:"advice,omitempty"`                // recommended actions for the uncaptured interfaces and undecoded packets, one sentence for each kind
 	Filter               string            `json:"filter,omitempty"`                // the effective capture filter
 	RulesBlind           []string          `json:"rules_blind,omitempty"`           // rules that had no evidence on this edge in this window
 	NodeEncryption       string            `json:"node_encryption,omitempty"`       // encryption below the pod, as declared
@@ -115,12 +115,12 @@ type Watched struct {
 	Packets  uint64 `json:"packets"`
 	Dropped  uint64 `json:"dropped"`   // packets lost because the ring was full
 	Evicted  uint64 `json:"evicted"`   // connections evicted from the full table
-	CutShort uint64 `json:"cut_short"` // streams that were read only at their start, because the buffers were full
-	Older    uint64 `json:"older"`     // connections older than the tap: this number itself, not its growth in the window
+	CutShort uint64 `json:"cut_short"` // streams of which only the start was read, because the buffers were full
+	Older    uint64 `json:"older"`     // connections that started before the tap; the total, not its growth in the window
 }
 
-// Namespace is meshtls.coverage.namespace: the settings that the tapped namespace chose, and not the
-// platform.
+// Namespace is meshtls.coverage.namespace: the settings that the tapped namespace chose, as opposed
+// to the platform.
 type Namespace struct {
 	Mute   []string `json:"mute,omitempty"`
 	Expect []string `json:"expect,omitempty"` // CIDR[:PORT]=mtls|tls|any

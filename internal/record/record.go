@@ -31,8 +31,8 @@ type Record struct {
 	Event     Event  `json:"event"`
 	Rule      Rule   `json:"rule,omitzero"` // in findings
 
-	// For a flow, its connection; for a finding, the latest connection that broke the rule. Posture
-	// has Network.Direction only.
+	// In a flow, these members describe its connection. In a finding, they describe the latest
+	// connection that broke the rule. A posture has Network.Direction only.
 	Source      Source      `json:"source,omitzero"`      // the client
 	Destination Destination `json:"destination,omitzero"` // the server
 	Network     Network     `json:"network,omitzero"`
@@ -58,7 +58,7 @@ type ECS struct {
 
 // Event is ECS event.
 type Event struct {
-	ID       string   `json:"id"`       // 32 hexadecimal digits: the same each time that a record is sent, and different for two taps
+	ID       string   `json:"id"`       // 32 hexadecimal digits: the same each time that a record is sent, and different for records of two taps
 	Kind     string   `json:"kind"`     // "alert" for findings, "state" for posture, "metric" for the tap, "event" for flows
 	Category []string `json:"category"` // "network", or "process" if the record is about the tap
 	Type     []string `json:"type"`

@@ -124,7 +124,8 @@ func TestUnknownMembers(t *testing.T) {
 	}
 }
 
-// TestTimesOutOfRange: a time that nanoseconds since 1970 cannot express is an error, never another time.
+// TestTimesOutOfRange: a time that nanoseconds since 1970 cannot express causes an error. It is never
+// decoded as another time.
 func TestTimesOutOfRange(t *testing.T) {
 	for text, good := range map[string]bool{"1677-12-31T23:59:59Z": false, "1678-01-01T00:00:00Z": true, "2261-12-31T23:59:59Z": true, "2262-01-01T00:00:00Z": false, "": false, "yesterday": false} {
 		var at record.Time

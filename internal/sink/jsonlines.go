@@ -20,11 +20,11 @@ type JSONLinesConfig struct {
 	QueueBytes   int
 }
 
-// JSONLines writes records as JSON lines from one goroutine, with one Write for each batch of
-// whole lines. If the reader stops reading, the buffer drops records; Put never blocks. If the
-// reader has closed its end (EPIPE), delivery ends: Status reports it, and all later records
-// are dropped and counted. The program must handle SIGPIPE: otherwise it is killed when the
-// reader of its standard output is gone (os/signal, "SIGPIPE").
+// JSONLines writes records as JSON lines from one goroutine, with one Write for each batch of whole
+// lines. If the reader stops reading, the buffer drops records; Put never blocks. If the reader has
+// closed its end (EPIPE), delivery ends. Status reports the end, and all later records are dropped
+// and counted. The program must handle SIGPIPE. Otherwise it is killed when the reader of its
+// standard output is gone (os/signal, "SIGPIPE").
 type JSONLines struct {
 	w                   io.Writer
 	buffer              *buffer.Buffer

@@ -73,38 +73,38 @@ const (
 	wordNext          // offset of the next record
 )
 
-// Default returns the program for a live interface of Ethernet or raw IP. For other link
-// types it keeps every packet whole. Only c.Link and c.Snap matter.
+// Default returns the program for a live interface of Ethernet or raw IP. For other link types the
+// program keeps every packet whole. Of c, only Link and Snap have an effect.
 //
-// Classic BPF has no state, so everything is decided from one packet. The program drops no
-// packet. It only truncates, and only bytes that the dissectors do not read. Everything that
-// internal/flow uses (numbers, acknowledgements, flags, lengths) is the same as without a
-// filter: streams are in order, only lost packets are missing, a pure acknowledgement that
-// ends a gap arrives, and packets and bytes are counted as they were sent. A program that
-// drops bulk or acknowledgements would create gaps that cannot be distinguished from loss.
-// Packets of judged connections are left out by another program (Thin).
+// Classic BPF has no state, so everything is decided from one packet. The program drops no packet.
+// It only truncates, and only bytes that the dissectors do not read. Everything that internal/flow
+// uses (numbers, acknowledgements, flags, lengths) is the same as without a filter. Streams are in
+// order, and only lost packets are missing. A pure acknowledgement that ends a gap arrives. Packets
+// and bytes are counted as they were sent. A program that drops bulk or acknowledgements would
+// create gaps that cannot be distinguished from loss. Packets of judged connections are left out by
+// another program (Thin).
 //
 // It truncates packets longer than 2 KiB, which come from segmentation and receive offload,
 // from loopback and from jumbo frames:
 //   - a payload that begins with a record of a handshake, an alert or a ChangeCipherSpec is
 //     kept whole: hellos, certificates, TLS 1.3 flights that follow a ChangeCipherSpec;
-//   - a payload that begins with a protected record is kept up to the header of its last
-//     record, at most 37 KiB. A protected record shows only its size, and the TLS 1.3 rule
-//     needs the sizes of the first records of both sides. The header of the next record
-//     confirms a size; 37 KiB are enough to include it after a record of any size;
+//   - a payload that begins with a protected record is kept up to the header of its last record, at
+//     most 37 KiB. A protected record shows only its size, and the TLS 1.3 rule needs the sizes of
+//     the first records of both sides. The header of the next record confirms a size, and 37 KiB
+//     are enough to include this header after a record of any size;
 //   - any other payload (the middle of a record, or plaintext) is kept whole up to 48 KiB. A larger
-//     one is bulk, which arrives in packets of 64 KiB on a veth pair: only 1 KiB of it is kept, or
-//     16 KiB if it begins like an HTTP message.
+//     payload is bulk, which arrives in packets of 64 KiB on a veth pair. Only 1 KiB of bulk is
+//     kept, or 16 KiB if it begins like an HTTP message.
 //
-// This loses one fact: if bulk begins inside a record, the position in the record layer is
-// unknown until a payload begins with a header. By then the handshake is over. Truncating
-// within a protected record loses nothing, since the position of the next header is known
+// This loses one fact. If bulk begins inside a record, the position in the record layer is unknown
+// until a payload begins with a header. By then the handshake is over. Truncation within a
+// protected record loses nothing, because the position of the next header is known
 // (internal/dissect, Session.Truncated).
 //
 // TestDefaultFilterKeepsEveryVerdict (cmd/tap) generates connections of all kinds and sizes,
-// segmented and joined in many ways, seen from the start or not. Every verdict is the same with
-// and without the filter, and so is the rest of the record, except that with the filter more of
-// plaintext HTTP may be read.
+// segmented and joined in many ways, and seen from the start or not. Every verdict is the same with
+// and without the filter. The rest of the record is also the same, with one exception: with the
+// filter, more of plaintext HTTP may be read.
 func Default(c pcapfilter.Config) pcapfilter.Program {
 	f := &filter{link: c.Link}
 	snap := cmp.Or(c.Snap, pcapfilter.DefaultSnap)

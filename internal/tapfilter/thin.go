@@ -18,32 +18,33 @@ type Connection struct {
 	TLS  bool // it was judged to be TLS
 }
 
-// Thin returns a program for a live interface of Ethernet or raw IP. It rejects most packets of
-// some connections, in both directions, and accepts all other packets whole. It is meant for
-// connections that continue after their verdict has settled, and to be put before another
-// program (pcapfilter.And). For other link types, and without connections, it accepts every
+// Thin returns a program for a live interface of Ethernet or raw IP. The program rejects most
+// packets of the given connections, in both directions, and accepts all other packets whole. It is
+// meant for connections that continue after their verdict has settled. It is put before another
+// program by pcapfilter.And. For other link types, and without connections, it accepts every
 // packet.
 //
 // Of these connections it still accepts every packet that can begin, end or refute something:
 //   - every SYN, FIN and RST, so that the end of the connection and a reuse of its ports are
 //     seen;
-//   - of TLS connections, every packet that does not consist of protected records, at most
-//     thinSteps of them, the last of which may continue in the next packet. So text, another
-//     protocol or another handshake after the end of TLS is seen, even within a packet;
+//   - of TLS connections, every packet that does not consist of protected records, or consists of
+//     more than thinSteps of them. The last record may continue in the next packet. So text,
+//     another protocol or another handshake after the end of TLS is seen, even within a packet;
 //   - of other connections, every packet that begins like another TLS record. So if the ports
 //     are reused, the TLS handshake is seen even before the program is replaced, including the
 //     segments of a certificate;
-//   - packets that begin in the first 64 KiB of each 16 MiB of sequence numbers, and packets
-//     longer than 64 KiB. No stream can skip that range, so none continues unseen for so long
-//     that its sequence numbers no longer show how many bytes were sent;
+//   - packets that begin in the first 64 KiB of each 16 MiB of sequence numbers, and packets longer
+//     than 64 KiB. No stream can skip that range. So no stream continues unseen for so long that
+//     its sequence numbers no longer show how many bytes were sent;
 //   - fragments, and IPv6 packets with an extension header.
 //
 // All other packets of these connections are rejected, including pure acknowledgements. No
 // packet of another connection is rejected, because both addresses and both ports are compared
 // in full.
 //
-// Thin returns an error if the program would be too long. A connection needs five instructions
-// if others have the same addresses, and at most 13 with IPv4 and 37 with IPv6.
+// Thin returns an error if the program would be too long. A connection needs five instructions if
+// another connection has the same addresses. Otherwise it needs at most 13 with IPv4 and 37 with
+// IPv6.
 func Thin(c pcapfilter.Config, connections []Connection) (pcapfilter.Program, error) {
 	f := &filter{link: c.Link}
 	accept := f.Label()

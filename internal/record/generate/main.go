@@ -222,7 +222,7 @@ func (g *generator) needsTest(name string) bool {
 	return false
 }
 
-// test adds a struct to those that are compared with zero.
+// test adds a struct to the structs that are compared with zero.
 func (g *generator) test(name string) {
 	if !slices.Contains(g.tested, name) {
 		g.tested = append(g.tested, name)
