@@ -127,7 +127,7 @@ func (t *Table) Tick(now int64) {
 	}
 }
 
-// expire checks the gaps and ends the connections that are due at now, and computes when the next one is due.
+// expire checks the gaps and ends the connections that are due at now. It then computes when the next of these is due.
 func (t *Table) expire(now int64) {
 	for c := t.gapped.due(now); c != nil; c = t.gapped.due(now) {
 		t.check(c)

@@ -11,7 +11,7 @@ import (
 // same as those of decode and addSegment (TestFastPath, TestFastDecode).
 
 // fastDecode does the work of decode for a packet without tags, IPv4 options and fragments, and without TCP options
-// other than timestamps. For any other packet, and for one with a wrong checksum, it returns false. d is then
+// other than timestamps. It returns false for any other packet, and for a packet with a wrong checksum. d is then
 // undefined, and decode must overwrite it.
 func fastDecode(p *Packet, d *Decoded) bool {
 	return fastHeaders(p, d) && (p.Checksum == ChecksumUnknown || d.verifyChecksums(p))

@@ -40,9 +40,9 @@ type strangers struct {
 	n    int // number of packets added so far
 }
 
-// checkStranger buffers a packet of c whose numbers do not fit, and returns kept set. Otherwise it returns the
+// checkStranger buffers a packet of c whose numbers do not fit, and returns true for kept. Otherwise it returns the
 // connection of the packet: c if the numbers fit, or the new connection once both ends have sent packets that do not
-// fit. If it returns nil and kept is not set, the caller must create the connection.
+// fit. If it returns nil for of and false for kept, the caller must create the connection.
 func (t *Table) checkStranger(c *Conn, k *key, d *Decoded, now int64) (of *Conn, kept bool) {
 	side := c.sender(d)
 	if !c.misfits(side, d) {

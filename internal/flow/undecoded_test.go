@@ -52,8 +52,8 @@ func TestUndecoded(t *testing.T) {
 	}
 }
 
-// TestPaddedAcknowledgements: acknowledgements without payload whose IP length counts the padding of the Ethernet frame
-// do not change the streams (https://github.com/ntop/nDPI/issues/1946).
+// TestPaddedAcknowledgements: acknowledgements without payload do not change the streams if their IP length counts the
+// padding of the Ethernet frame (https://github.com/ntop/nDPI/issues/1946).
 func TestPaddedAcknowledgements(t *testing.T) {
 	const padding = "\x00\x00\x00\x00\x00\x00"
 	for _, end := range []string{"A", "FA"} {

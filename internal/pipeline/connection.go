@@ -128,8 +128,8 @@ func (t *tracker) End(c *flow.Conn, why flow.EndReason) {
 	t.passOn(&j)
 }
 
-// judgeEnd judges a connection with a session for the last time. An evicted connection may continue unseen, so
-// Judge must not take the eviction for the connection's end.
+// judgeEnd judges a connection with a session for the last time. An evicted connection may continue unseen, so its
+// eviction is not passed to Judge as an end.
 func (t *tracker) judgeEnd(c *flow.Conn, x *connection, why flow.EndReason) verdict.Judged {
 	j := t.judge.Judge(c, x.session, t.interfaceName(c.Interface), why != flow.EndEvicted)
 	if why == flow.EndEvicted && !j.Settled {

@@ -286,9 +286,9 @@ func (f *flight) deny(reason string) {
 	}
 }
 
-// awaitLater handles a client that lets the server ask for a certificate after the handshake (RFC 8446, section
-// 4.6.2). Such a client is known to have sent no certificate only after it has closed. In addition, no record
-// large enough for a certificate may have been followed by a record with the size of a Finished.
+// awaitLater handles a client that lets the server ask for a certificate after the handshake (RFC 8446, section 4.6.2).
+// Two facts show that such a client sent no certificate: it has closed, and no record with the size of a Finished
+// follows a record that is large enough for a certificate.
 func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 	f.later = true
 

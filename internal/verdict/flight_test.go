@@ -114,8 +114,8 @@ func TestRestOfAFlight(t *testing.T) {
 	}
 }
 
-// TestPlaintextBehindAWithheldSegment checks plaintext after a hello and a missing segment. It is found if it
-// continues, whether it is text or not, or if it is a single response of a recognized protocol.
+// TestPlaintextBehindAWithheldSegment checks plaintext after a hello and a missing segment. Plaintext that continues is
+// found, whether it is text or not. So is a single response of a recognized protocol.
 func TestPlaintextBehindAWithheldSegment(t *testing.T) {
 	line := func(side, i int) string { return fmt.Sprintf("word %d of %d\n", i, side) }
 	text := func(side, i int) string { return strings.Repeat(line(side, i), 40) }

@@ -46,8 +46,8 @@ func TestSSL2(t *testing.T) {
 	}
 }
 
-// TestNoCertificateAlert checks the warning with which an SSL 3.0 client declines. It does not end the handshake, and
-// without a CertificateRequest it means nothing.
+// TestNoCertificateAlert checks the warning by which an SSL 3.0 client declines to send a certificate. The warning does
+// not end the handshake, and without a CertificateRequest it means nothing.
 func TestNoCertificateAlert(t *testing.T) {
 	for server, want := range map[string]string{serverMutual: verdict.AuthDeclined, serverOneWay: verdict.AuthNotRequested} {
 		w := newPlayer(t, hello{old: true}, hello{old: true, suite: 0x002f})
