@@ -61,8 +61,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// mayBePadding reports whether two results for a frame differ only because the whole frame shows that its last bytes
-// are padding (see padded).
+// mayBePadding reports whether two results for a frame differ only because of padding: only the whole frame shows that
+// its last bytes are padding (see padded).
 func mayBePadding(whole, cut *flow.Decoded) bool {
 	return whole.PayloadLen == 0 && whole.Transport == 6 && (cut.PayloadLen == 2 || cut.PayloadLen == 6) && len(cut.Payload) < cut.PayloadLen
 }

@@ -107,9 +107,9 @@ func (t *Table) fits(q *queue, cost int) bool {
 	return total <= t.cfg.MaxBufferedPerSide && total <= (t.cfg.MaxBuffered-t.stats.Buffered)/2 && len(q.pieces) < maxPieces
 }
 
-// reserve finds capacity for p. If there is none, it skips the first gap, provided that the gap will not be filled
-// any more. Otherwise it drops the last buffered piece, provided that this piece is after p. It does not skip
-// bytes that the receiver still expects, because the table would lose its position in the stream.
+// reserve finds capacity for p. If there is none, it skips the first gap, provided that the gap will not be filled any
+// more. Otherwise it drops the last buffered piece, provided that this piece is after p. It never skips bytes that the
+// receiver still expects, because the table would lose its position in the stream.
 func (t *Table) reserve(c *Conn, side Side, p *piece) reservation {
 	q := c.queue(side)
 	if t.fits(q, p.cost()) {

@@ -24,8 +24,8 @@ func (d *Decoded) other(r Reason, what uint16) Reason {
 // kinds count with Other 0.
 const maxOthers = 64
 
-// commonEtherTypes are EtherTypes that may carry connections or occur everywhere. They have separate counters, so
-// that packets with invented EtherTypes cannot use up their places in a list.
+// commonEtherTypes are EtherTypes that may carry connections or occur everywhere. They have separate counters, because
+// packets with invented EtherTypes may fill the list of other kinds.
 var commonEtherTypes = [...]uint16{wire.EtherARP, wire.EtherPPPoE, wire.EtherMPLS, wire.EtherMPLSUpstream, wire.EtherPPP, 0x88e5, 0x88e7, 0x894f, 0x8906, 0x8915, 0x888e, 0x88cc, SNAP}
 
 // others counts undecoded packets by what they carry. list is short enough for a linear search.

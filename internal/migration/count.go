@@ -92,8 +92,8 @@ func (g *entry) countPosture(r *record.Record) {
 
 	c := Counts{Plaintext: n.Plaintext, Encrypted: n.Encrypted, Failed: n.Failed, Unjudged: n.Unknown}
 	*mutualOf(r, &c) = n.MTLS
-	// rules_blind contains tls-not-mutual if the client's certificate is unknown for all TLS of the edge.
-	// If the edge also has mutual TLS, a posture does not show for which other TLS it is unknown.
+	// rules_blind contains tls-not-mutual if the client's certificate is unknown for all TLS of the edge. If the edge also
+	// has mutual TLS, a posture does not show for which of the other TLS connections the certificate is unknown.
 	if n.MTLS == 0 && !slices.Contains(m.Coverage.RulesBlind, "tls-not-mutual") {
 		c.TLS = n.TLS
 	} else {

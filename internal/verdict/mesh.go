@@ -184,9 +184,9 @@ func consulSPIFFE(id identities) bool {
 	return at >= 0 && (at+2 < len(id.path) && id.path[at+2] == "svc" || consulDomain(id.domain))
 }
 
-// kumaSPIFFE reports whether an identity has the form spiffe://MESH/SERVICE: the mesh is a name without a dot, and
-// either kuma:// names accompany the identity or the service is NAME_NAMESPACE_svc_PORT. It also accepts Istio's form
-// with the domain MESH.ZONE.mesh.local.
+// kumaSPIFFE reports whether an identity has the form spiffe://MESH/SERVICE. The mesh must be a name without a dot. In
+// addition, kuma:// names must accompany the identity, or the service must be NAME_NAMESPACE_svc_PORT. kumaSPIFFE also
+// accepts Istio's form with the domain MESH.ZONE.mesh.local.
 func kumaSPIFFE(id identities) bool {
 	if istioSPIFFE(id) {
 		return strings.HasSuffix(id.domain, ".mesh.local")

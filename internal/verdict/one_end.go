@@ -84,8 +84,8 @@ func enoughChained(t *dissect.TLS) bool {
 	return t.Chained(dissect.Originator)+t.Chained(dissect.Responder) >= minChained
 }
 
-// chainedBothWays reports whether both ends sent consecutive TLS records in the middle of a stream. A stream captured
-// from its start that begins with protected records, without a hello, is not TLS.
+// chainedBothWays reports whether both ends sent consecutive TLS records in the middle of a stream. If a stream was
+// captured from its start, and begins with protected records instead of a hello, it is not TLS.
 func chainedBothWays(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	return enoughChained(t) && t.Chained(dissect.Originator) >= minAnswered && t.Chained(dissect.Responder) >= minAnswered && missedAny(c, s)
 }

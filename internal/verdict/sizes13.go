@@ -52,8 +52,8 @@ func (s suite) senders() *[3]suite {
 	return s.computeSenders()
 }
 
-// sendersOf has the result of senders for each suite whose sizes are known. It is sorted by suite number, which puts
-// the most frequent sizes first.
+// sendersOf has the sizes of the three kinds of sender, once for all suites with equal sizes. It is sorted by suite
+// number, which puts the most frequent sizes first.
 var sendersOf = func() (all [][3]suite) {
 	for _, cipher := range slices.Sorted(maps.Keys(lengths13)) {
 		s, _ := sizes(cipher)

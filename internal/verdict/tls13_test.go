@@ -162,8 +162,8 @@ func TestFlights(t *testing.T) {
 		{"padded to an odd block", nil, 0, envoy + "C 316 | C 616 | S 445", "tls unknown established", "padded_records"},
 		{"a padded Finished", nil, 0, goAsksNot + "C 632 | C 120 | S 445", "tls unknown established", "server_flight_without_request"},
 		{"a padded Finished like a flight", nil, 0, goAsksNot + "C 517 97 53 | C 120 | S 445", "tls unknown established", "server_flight_without_request"},
-		// The rule has a limit: a client can pad its records to any size, so that it seems to have a certificate, and a
-		// server's flight in one record does not show whether the server requested one.
+		// The rule has a limit. A client can pad its records to any size, so that it seems to have a certificate. A server's
+		// flight in one record does not show whether the server requested one.
 		{"a padded Finished, and a server that does not tell", nil, 0, envoy + "C 632 | C 120 | S 445", "mtls presented established", "certificate_flight_coalesced"},
 
 		// suites with other sizes, and with unknown ones
