@@ -53,7 +53,7 @@ func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { cancel(nil) }
 }
 
-// withPeer returns those of the standard input and output that have not hung up. An input that has already hung up, such as the
+// withPeer returns the standard input and output, without one that has hung up. An input that has already hung up, such as the
 // input of a job, would end the tap at once.
 func withPeer(std streams) (files []*os.File) {
 	for _, s := range []any{std.in, std.out} {

@@ -19,7 +19,7 @@ type batch struct {
 	err      error // why no packet follows; io.EOF at the end
 
 	checked bool // routed is known
-	routed  bool // frames between zero addresses are not those of lo
+	routed  bool // frames between zero addresses come from a device other than lo
 }
 
 // batch returns the next packets that pass the filter, but only those that are already in the

@@ -23,7 +23,7 @@ type orders struct {
 	hasUntil bool                  // the key until has a valid value; an empty value means that there is no end
 	until    time.Time             // zero: no end
 	mute     []string              // rules, in addition to TAP_MUTE
-	expect   []finding.Expectation // expectations, which apply after those of TAP_EXPECT
+	expect   []finding.Expectation // expectations, which apply after TAP_EXPECT
 }
 
 // orderKeys are the keys of the ConfigMap. By default a ConfigMap may end capturing but not hide findings, because its author may

@@ -19,7 +19,7 @@ func TestOrders(t *testing.T) {
 	for name, test := range map[string]struct {
 		files   map[string]string
 		until   time.Time // TAP_UNTIL
-		reason  string    // why nothing is to be captured
+		reason  string    // why the tap should not capture
 		problem string
 		mute    string
 		allow   string // TAP_CONFIG_ALLOW, empty: everything

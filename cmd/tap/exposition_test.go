@@ -57,7 +57,7 @@ func TestExpositionParses(t *testing.T) {
 	}
 }
 
-// FuzzExposition: Prometheus' parser reads any label value as it was written.
+// FuzzExposition: for any label value, Prometheus' parser reads the value that was written.
 func FuzzExposition(f *testing.F) {
 	f.Add("eth0")
 	f.Add("a\tb\\\"\n\u00ad\xff")

@@ -123,7 +123,8 @@ func liveClient(address string) error {
 	return errors.Join(err, request(portMarker))
 }
 
-// TestLiveAgreesWithRead: the live records of the connections are the same as those of `tap read` for a capture by tcpdump.
+// TestLiveAgreesWithRead: tcpdump captures the same connections. The live records of the connections are the same as the
+// records of `tap read` for tcpdump's file.
 func TestLiveAgreesWithRead(t *testing.T) {
 	norace(t)
 	undropped(t, liveAgreesWithRead)

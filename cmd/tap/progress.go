@@ -50,8 +50,8 @@ func (p *progress) update(file *pcapfile.Reader) {
 	fmt.Fprintf(p.out, "\r\x1b[K%s: %s, %d packets", p.name, p.share(file.BytesRead()), file.Packets())
 }
 
-// share formats a number of bytes that were read: in percent of the file if its size is known, else
-// in MiB.
+// share formats a number of bytes that were read. If the size of the file is known, the text is in
+// percent of it, and otherwise in MiB.
 func (p *progress) share(n int64) string {
 	const mega = 1 << 20
 	if p.size <= 0 || n > p.size { // unknown, or the file is compressed

@@ -26,7 +26,7 @@ import (
 // object is a decoded record.
 type object map[string]any
 
-// at returns the value at a dotted path as text, empty if there is none.
+// at returns the value at a dotted path as text. It returns "" if there is no value.
 func (o object) at(path string) string {
 	var node any = map[string]any(o)
 	for name := range strings.SplitSeq(path, ".") {
@@ -109,7 +109,7 @@ func (p pod) ready(t *testing.T) {
 // run runs a program in a pod and returns its output.
 func (p pod) run(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
-	cmd := p.in(context.Background(), args...) // not the test's context, since a cleanup may call this
+	cmd := p.in(context.Background(), args...) // not the test's context, because a cleanup may call this
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Env = append(os.Environ(), fmt.Sprint("OWNER=", os.Getpid()), "ADDRESS="+p.address)
 	out, err := cmd.CombinedOutput()

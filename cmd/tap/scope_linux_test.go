@@ -310,9 +310,9 @@ func verdictsBySource(t *testing.T, lines []string) map[int]string {
 	return out
 }
 
-// TestAddressesComeAndGo: a connection to a new address belongs to the pod from its first packet on. The address may be a second
-// one of the interface, one of lo or of an interface that is not captured, or one that only a route makes local. After its
-// removal, the address is a peer's again.
+// TestAddressesComeAndGo: a connection to a new address belongs to the pod from its first packet on. The new address is a second
+// one of the interface, an address of lo or of an interface that is not captured, or an address that only a route makes local.
+// After its removal, the address is a peer's again.
 func TestAddressesComeAndGo(t *testing.T) {
 	t.Parallel()
 	undropped(t, addressesComeAndGo)

@@ -96,7 +96,8 @@ func (n *namespace) frame(t *testing.T, name string, frame []byte) {
 	})
 }
 
-// TestTagged: the kernel removes the outer tag of an arriving frame, whichever driver sent it.
+// TestTagged: the kernel removes the outer tag of an arriving frame. This does not depend on the
+// driver that sent it.
 func TestTagged(t *testing.T) {
 	l, r := pair(t)
 	c := r.capture(t, Config{Interface: "right0"})

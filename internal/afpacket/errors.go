@@ -22,7 +22,7 @@ type OpError struct {
 	Interface string
 	Op        string // the step, as a verb phrase
 	Err       error  // a syscall.Errno, ErrNoInterface, errors.ErrUnsupported or an error in Config
-	Advice    string // what to do; may be empty
+	Advice    string // the action to take; may be empty
 }
 
 // Error implements error.

@@ -51,7 +51,7 @@ type Stats struct {
 	Queued      int // records accepted and neither delivered nor dropped, including those being sent
 	QueuedBytes int // memory of the records in memory, overhead included
 
-	Spooled     int    // those of Queued that are on disk and survive the process
+	Spooled     int    // records of Queued that are on disk and survive the process
 	SpoolBytes  int64  // size of the spool's files
 	SpoolReason string // why records are not spooled, one line; empty if they are, or if there is no spool
 	Recovered   int    // records that an earlier run left in the spool, in addition to those that Put added

@@ -15,7 +15,7 @@ type InterfaceState struct {
 	Captured bool
 	Since    int64  // start of the current state, captured or not, ns since the epoch
 	Packets  uint64 // packets seen on the interface since the start
-	Dropped  uint64 // packets lost because the interface's ring was full, since the start
+	Dropped  uint64 // packets lost since the start because the interface's ring was full
 	Error    string // why the interface is not captured, empty if it is
 }
 

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestCommunityID compares identifiers with those of the specification's own implementations
+// TestCommunityID compares identifiers with the output of the specification's own implementations
 // (corelight/community-id-spec, pycommunityid).
 func TestCommunityID(t *testing.T) {
 	for _, c := range []struct {

@@ -96,7 +96,8 @@ func setCertificate(x *record.Certificate, c *verdict.Certificate) {
 	}
 }
 
-// seconds returns the time s seconds after the epoch, nil if its year does not fit into RFC 3339.
+// seconds returns the time s seconds after the epoch. It returns nil if the year does not fit into
+// RFC 3339.
 func seconds(s int64) *time.Time {
 	t := time.Unix(s, 0).UTC()
 	if t.Year() < 1 || t.Year() > 9999 {

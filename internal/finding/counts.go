@@ -151,8 +151,8 @@ func notMutual(j *verdict.Judged) bool {
 	return false
 }
 
-// answered reports whether the server accepted plaintext: it sent a response that is neither a TLS
-// refusal nor HTTP status 400. Proxies use that status to reject plaintext on a TLS port.
+// answered reports whether the server accepted plaintext. It did if its response was neither a TLS
+// refusal nor HTTP status 400, with which proxies reject plaintext on a TLS port.
 func answered(j *verdict.Judged) bool {
 	if j.HTTP != nil {
 		return j.HTTP.Status != 0 && j.HTTP.Status != 400

@@ -149,7 +149,7 @@ func (e *Engine) appendLocal(b []byte, a netip.Addr) []byte {
 	if name := e.cfg.Identity.workload(); name != "" {
 		return append(b, name...)
 	}
-	return a.Unmap().WithZone("").AppendTo(b) // never aggregated, even if it is public: it is the pod's own
+	return a.Unmap().WithZone("").AppendTo(b) // the pod's own address is never aggregated, even if it is public
 }
 
 // appendPeer appends the first of these that the peer has: its SPIFFE identity, its name, its
@@ -164,8 +164,8 @@ func (e *Engine) appendPeer(b []byte, j *verdict.Judged, a netip.Addr) []byte {
 // named reports whether the peer has a name that is not an address.
 func named(j *verdict.Judged) bool { return j.PeerName != "" && !isAddr(j.PeerName) }
 
-// appendFolded appends a private address as it is, and a public one as its /24 or /64: the
-// internet has too many addresses for an edge each.
+// appendFolded appends a private address unchanged. It replaces a public address by its /24 or /64,
+// because the internet has too many addresses for an edge each.
 func (e *Engine) appendFolded(b []byte, a netip.Addr) []byte {
 	a = a.Unmap().WithZone("")
 	if !a.IsValid() || !e.policy.isPublic(a) {

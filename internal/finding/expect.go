@@ -264,8 +264,9 @@ func peerAddr(j *verdict.Judged) netip.Addr {
 	return j.Destination.Addr.Unmap().WithZone("")
 }
 
-// shared lists ranges that are neither private (RFC 1918) nor on the internet: the shared address space
-// that some clouds give pods (RFC 6598), and class E, which Istio uses for services without an address.
+// shared lists ranges that are neither private (RFC 1918) nor on the internet. They are the shared
+// address space that some clouds give pods (RFC 6598), and class E, which Istio uses for services
+// without an address.
 var shared = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("240.0.0.0/4")}
 
 // isPublic reports whether a is an address on the internet. Addresses in the declared ranges of the

@@ -28,8 +28,8 @@ type Identity struct {
 	DeclaredSkip []uint16 // ports that the pod's annotations exclude from the mesh
 }
 
-// workload returns the name of the tapped workload in edges and sentences: namespace/name of the workload,
-// else of the pod; empty if neither is known.
+// workload returns the name of the tapped workload in edges and sentences. It is namespace/name of the
+// workload, or of the pod if the workload is unknown, or empty if both are unknown.
 func (id *Identity) workload() string {
 	name := id.WorkloadName
 	if name == "" {
@@ -70,7 +70,7 @@ func (id *Identity) record() record.Record {
 	return r
 }
 
-// kind returns the member of k for the workload's kind, nil if there is none.
+// kind returns the member of k for the workload's kind. It returns nil if there is no such member.
 func (id *Identity) kind(k *record.Kubernetes) *record.Name {
 	switch id.WorkloadKind {
 	case "Deployment":

@@ -39,9 +39,10 @@ type openFinding struct {
 }
 
 // ongoingPerWindow is the largest number of ongoing findings that the end of a window emits. It
-// keeps a pod with 50 edges at 0.1 records/s or less: 10 minutes have 50 postures, 3 postures of
-// the aggregate edges (pod, DNS, probes), 2 heartbeats and the ongoing findings. Hits of further
-// findings are still counted, and these findings come first at the end of the next window.
+// keeps a pod with 50 edges at 0.1 records/s or less. In 10 minutes such a pod emits 50 postures, 3
+// postures of the aggregate edges (pod, DNS, probes), 2 heartbeats and the ongoing findings. Hits
+// of further findings are still counted, and these findings come first at the end of the next
+// window.
 const ongoingPerWindow = 5
 
 // addHits counts n connections of edge g that break rule r; j is the latest of them. It emits the

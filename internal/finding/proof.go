@@ -79,9 +79,9 @@ func (p *proof) recordMTLS(at int64) {
 // recordLesser records that the party was shown to speak something less than mutual TLS.
 func (p *proof) recordLesser() { p.lesser, p.everLesser, p.clean = true, true, false }
 
-// isDowngrade reports whether a connection that is less than mutual TLS is a downgrade. It is one if it
-// started at or after the party's first proof, and the party spoke only mutual TLS: either always, or in a
-// whole window since it last spoke less.
+// isDowngrade reports whether a connection that is less than mutual TLS is a downgrade. The connection
+// must have started at or after the party's first proof. The party must also have spoken only mutual TLS:
+// either always, or in a whole window since it last spoke less.
 func (p *proof) isDowngrade(start int64) bool { return p.clean && p.first != 0 && start >= p.first }
 
 // startWindow prepares the proof for the next window.

@@ -28,7 +28,7 @@ type rig struct {
 // doc is a decoded record.
 type doc map[string]any
 
-// at returns the value at a dotted path, nil if there is none.
+// at returns the value at a dotted path. It returns nil if there is no value.
 func (d doc) at(path string) any {
 	var node any = map[string]any(d)
 	for part := range strings.SplitSeq(path, ".") {
@@ -229,7 +229,7 @@ func oneWay(id uint64, start int64) *verdict.Judged {
 	return tlsTalk(id, start, verdict.TLS, verdict.AuthNotRequested)
 }
 
-// living returns a connection as it was before its end.
+// living returns a copy of a connection, changed to its state before its end.
 func living(j *verdict.Judged) *verdict.Judged {
 	c := *j
 	c.Ended, c.State, c.Last = false, "S1", j.Start+second

@@ -13,14 +13,14 @@ type SelfTest struct {
 type Gap struct {
 	Network     int64  // creation of the pod's network, ns since the epoch; 0: unknown
 	Captured    int64  // when the capture on all interfaces began, ns since the epoch; 0: not all are captured
-	Connections uint64 // TCP connections opened or accepted there in that time, by the kernel's count
+	Connections uint64 // TCP connections opened or accepted in the pod's network in that time, by the kernel's count
 }
 
 // Check is the result of one check.
 type Check struct {
 	Name   string // short and stable, such as "ring", "filter", "canary"
 	OK     bool
-	Detail string // one line; if not OK, what to do
+	Detail string // one line: the result, or the action to take if the check failed
 }
 
 // Started emits the record of the tap's start.

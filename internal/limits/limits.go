@@ -20,8 +20,8 @@ type Limits struct {
 }
 
 const (
-	// assumedLimit is the memory limit in bytes that is assumed if there is none. It is the chart's
-	// default.
+	// assumedLimit is the memory limit, in bytes, that applies if the control group has no limit.
+	// It is the chart's default.
 	assumedLimit = 128 << 20
 	// connectionBytes is the memory of a settled connection. It includes the connection's share of
 	// the map and its entries in the tables of verdict and finding. The measured memory was 460 to

@@ -12,7 +12,7 @@ import (
 // MaxInterfaces bounds the interfaces that Config.All captures. The others are reported as not captured.
 const MaxInterfaces = 8
 
-// addInterface adds an interface that is to be captured.
+// addInterface adds an interface that should be captured.
 func (c *Capture) addInterface(p *pipeline.Locked, name string) *Interface {
 	i := &Interface{capture: c, name: name, index: p.AddInterface(name), log: c.log.With("interface", name), once: make(chan struct{})}
 	c.mu.Lock()

@@ -153,7 +153,7 @@ type Interface struct {
 // Check is the result of one self-test.
 type Check struct {
 	OK     bool   `json:"ok"`
-	Detail string `json:"detail,omitempty"` // the result; if not OK, what to do
+	Detail string `json:"detail,omitempty"` // the result, or the action to take if the check failed
 }
 
 // Gap describes the time in the pod's network before the capture began.

@@ -85,7 +85,7 @@ type Source struct {
 	IP      netip.Addr `json:"ip"` // without a zone; an IPv4-mapped address is written as IPv4
 	Port    uint16     `json:"port"`
 	Bytes   uint64     `json:"bytes"`   // payload bytes
-	Packets uint64     `json:"packets"` // a lower bound, since the kernel leaves out packets of busy connections once they are judged
+	Packets uint64     `json:"packets"` // a lower bound, because the kernel leaves out packets of busy connections once they are judged
 }
 
 // Destination is ECS destination. Its first members are those of Source.

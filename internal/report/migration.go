@@ -11,8 +11,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
 )
 
-// Migration writes the change of each edge: first a summary ("4 edges: 1 lost mutual TLS, 3 kept mutual
-// TLS"), then the edges, the reasons, and the extent of both inputs. It returns the error of w.
+// Migration writes the change of each edge. It first writes a summary ("4 edges: 1 lost mutual TLS, 3
+// kept mutual TLS"). Then follow the edges, the reasons, and the extent of both inputs. It returns the
+// error of w.
 func Migration(w io.Writer, r *migration.Result, o Options) error {
 	t := &text{Options: o}
 	t.wrap("", migrationTally(r))

@@ -16,8 +16,9 @@ type Options struct {
 	Color bool // ANSI colors, in addition to the words
 }
 
-// Text writes a summary ("2 edges: 1 mutual TLS, 1 plaintext"), then the edges, the findings, the
-// explanation of each verdict, and the limits of what was seen. It returns the error of w.
+// Text writes a summary ("2 edges: 1 mutual TLS, 1 plaintext"). Then follow the edges, the
+// findings, the explanation of each verdict, and the limits of what was seen. It returns the error
+// of w.
 func Text(w io.Writer, s finding.Summary, o Options) error {
 	t := &text{Options: o}
 	groups := groupEdges(s.Edges)

@@ -57,7 +57,7 @@ func (b *broker) readAll(cfg KafkaConfig) []record {
 	return b.Read(cfg.FindingsTopic, cfg.PostureTopic, cfg.FlowsTopic)
 }
 
-// sample returns a record like the tap's.
+// sample returns a record similar to the tap's records.
 func sample(dataset string, n int) buffer.Message {
 	id := fmt.Sprintf("%s-%d", dataset, n)
 	return buffer.Message{

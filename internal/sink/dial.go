@@ -47,7 +47,7 @@ func (d *dialer) avoids(address string) bool {
 	return quiet(address) && slices.ContainsFunc(d.brokers, func(a string) bool { return a != address && !quiet(a) })
 }
 
-// noteSilent notes that a broker did not respond in time.
+// noteSilent records that a broker did not respond in time.
 func (d *dialer) noteSilent(address string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
