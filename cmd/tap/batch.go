@@ -73,7 +73,7 @@ func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 }
 
 // device identifies an interface of a file. The interface "any" stands for two devices, lo and everything else. Each section of a
-// pcapng file numbers its interfaces anew, so interfaces of two sections are one device if they have the same number and name.
+// pcapng file numbers its interfaces anew. So interfaces of two sections are one device if they have the same number and name.
 type device struct {
 	iface    int
 	name     string

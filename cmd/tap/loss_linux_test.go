@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// playLost plays a capture without one of its packets that have payload. In the records of both rings, no connection may have
-// failed because of the loss. This must hold even if segments still wait for the missing packet when the ends close.
+// playLost plays a capture without one of its packets that have payload. The records of neither ring may contain a connection
+// that failed because of the loss. This must hold even if segments still wait for the missing packet when the ends close.
 func (l *listener) playLost(t *testing.T, file string, whole []flow.Packet) (packets int) {
 	t.Helper()
 	failed := func(records []string) bool {

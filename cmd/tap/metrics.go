@@ -63,8 +63,8 @@ func (t *tap) ringMetrics(e *exposition) {
 	e.gauge("ring_bytes", float64(t.limits.Ring))
 }
 
-// capturingMetrics writes, for each interface that should be captured, whether it is captured. While nothing should be
-// captured there are no such samples, so no alert is raised. idle is the reason.
+// capturingMetrics writes a sample for each interface that should be captured: 1 if it is captured, else 0. While
+// nothing should be captured there are no such samples, so no alert is raised. The metric idle then has the reason.
 func (t *tap) capturingMetrics(e *exposition) {
 	reason := t.idling.Load()
 	e.family("idle", "gauge")

@@ -38,8 +38,8 @@ func application() error {
 	return untilInputEnds()
 }
 
-// proxy forwards bytes as a mesh's sidecar does. The function to returns two addresses: the one to which a connection is
-// forwarded, and the one from which it is forwarded (empty: any).
+// proxy forwards bytes as a mesh's sidecar does. The parameter to is a function that returns two addresses for a
+// connection: the destination of the forwarded connection, and its source (empty: any).
 func proxy(listen string, transparent bool, to func(net.Conn) (from, to string, err error)) error {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error

@@ -9,7 +9,8 @@ import (
 )
 
 // TestNameOfAnotherInterface: an interface is renamed. Another interface gets the old name and is then captured. If all
-// interfaces are captured, the renamed one is captured too. Otherwise it is reported as not captured.
+// interfaces should be captured, the renamed interface is captured too. Otherwise the renamed interface is reported as
+// not captured.
 func TestNameOfAnotherInterface(t *testing.T) {
 	t.Parallel()
 	for _, captured := range []string{"eth0", everyInterface} {

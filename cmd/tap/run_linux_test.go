@@ -120,8 +120,8 @@ func (p pod) run(t *testing.T, stdin string, args ...string) string {
 }
 
 // TestOwnTrafficIsLeftOut: the tap publishes to a real broker over the interface on which it captures. It publishes nothing about
-// its own connections. An application uses plaintext Kafka to the same broker, and the tap publishes its connections and a
-// finding about them. The records conform to the schema; kcat reads them.
+// its own connections. An application uses plaintext Kafka with the same broker. The tap publishes the connections of the
+// application, and a finding about them. The records conform to the schema; kcat reads them.
 func TestOwnTrafficIsLeftOut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a real broker takes a while: not with -short")

@@ -34,9 +34,9 @@ func ip6Frame(from, to netip.Addr, next uint8, data []byte) []byte {
 	return append(append(append(f, from.AsSlice()...), to.AsSlice()...), data...)
 }
 
-// TestUndecodedLive: each posture and each of the tap's own records names the packets that a live tap does not decode, with their
-// number and the action to take. The packets are outer packets of tunnels, packets of other transports, and fragments whose
-// datagram was never complete.
+// TestUndecodedLive: a live tap does not decode some packets: outer packets of tunnels, packets of other transports, and
+// fragments whose datagram was never complete. Each posture and each of the tap's own records names these packets, with their
+// number and the action to take.
 func TestUndecodedLive(t *testing.T) {
 	t.Parallel()
 	undropped(t, undecodedLive)

@@ -95,7 +95,7 @@ func (b *Block) reset(data []byte) {
 	b.at, b.left = int(first), int(packets)
 }
 
-// Next returns the next packet of the block, and false after the last one. It does not
+// Next returns the next packet of the block. After the last packet it returns false. It does not
 // allocate.
 func (b *Block) Next() (p Packet, ok bool) {
 	if b.left == 0 {

@@ -316,7 +316,7 @@ func TestSeveral(t *testing.T) {
 	}
 }
 
-// TestGivesBack: a closed handle leaves neither a file descriptor nor a mapping.
+// TestGivesBack: after a handle is closed, no file descriptor and no mapping of it remain.
 func TestGivesBack(t *testing.T) {
 	n := loopback(t)
 	count := func() int {

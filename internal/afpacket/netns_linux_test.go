@@ -157,7 +157,7 @@ func pair(t testing.TB) (l, r *namespace) {
 	return l, r
 }
 
-// capture is a Handle with the goroutine that reads it. It stores copies of the packets.
+// capture has a Handle and the goroutine that reads the Handle. It stores copies of the packets.
 type capture struct {
 	*Handle
 	done chan error

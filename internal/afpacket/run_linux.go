@@ -74,7 +74,7 @@ func (h *Handle) receive(block func(*Block)) error {
 	return nil
 }
 
-// pass passes the next block to the callback and then returns it to the kernel.
+// pass calls the callback with the next block, and then returns the block to the kernel.
 func (h *Handle) pass(block func(*Block)) {
 	b := &h.block
 	b.reset(h.ring.current())

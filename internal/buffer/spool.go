@@ -54,10 +54,10 @@ type spool struct {
 	recovered int
 	removals  uint64             // how often files were removed while in use
 	loaded    bool               // the directory was locked and read
-	reason    string             // why records stay in the queue; empty if they do not
+	reason    string             // why records stay in the queue; empty if records are moved to the disk
 	full      Set                // datasets for which the spool is full
 	written   [priorities]uint64 // Seq of the last record that was written
-	progress  chan struct{}      // closed when records were written or cannot be; nil: no Put waits
+	progress  chan struct{}      // closed when records were written or cannot be written; nil: no Put waits
 }
 
 const (

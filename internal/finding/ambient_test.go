@@ -37,8 +37,8 @@ const (
 	seenWords     = "; the pod speaks HBONE of an ambient mesh, but this connection %s in plaintext"
 )
 
-// TestGoldenAmbient: in each direction, the findings about plaintext of an enrolled pod are those
-// of the golden file.
+// TestGoldenAmbient: in each direction, the findings about plaintext of an enrolled pod are as in
+// the golden file.
 func TestGoldenAmbient(t *testing.T) {
 	r := newRig(t, finding.Config{Tap: pod.UID, Identity: ambientPod("istio")})
 	r.e.Add(hbone(1, noon))

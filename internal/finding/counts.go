@@ -23,7 +23,8 @@ func verdictIndex(v verdict.Verdict) int {
 // connections by these properties.
 type traits uint16
 
-// The first bits are the verdicts in verdictOrder, the last ones the rules that the connection broke.
+// The first bits are the verdicts in verdictOrder. The last bits are the rules that the connection
+// broke.
 const (
 	plaintextBit = iota
 	tlsBit

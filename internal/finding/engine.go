@@ -45,7 +45,7 @@ type Config struct {
 	Now        func() time.Time        // the time for event.created; nil: packet time
 	Emit       func(Record)            // called synchronously, in order; must not call the Engine
 	Reuse      bool                    // Record.Value is valid during Emit only, which saves an allocation for each record
-	Interfaces func() []InterfaceState // called when a record needs them, and each second; nil: there are none, as for a file
+	Interfaces func() []InterfaceState // returns the states of the interfaces; called each second, and when a record needs them; nil for a file, which has no interfaces
 	Coverage   func() Coverage         // totals since the start, called when a record needs them; nil: coverage is unknown
 }
 
@@ -57,7 +57,7 @@ type Coverage struct {
 	CutShort uint64 // streams of which only the start was read, because the buffers were full
 	Older    uint64 // connections that started before the tap; the record of a window has this total too, not its growth
 	Since    int64  // when the capture on all interfaces began, ns since the epoch: nothing earlier was seen; 0: unknown
-	Foreign  uint64 // packets of conversations that do not involve the tapped pod, which were not examined
+	Foreign  uint64 // packets that were not examined, because their conversations do not involve the tapped pod
 
 	// Uncaptured holds the names of the pod's network interfaces that are up and not captured now.
 	// The record of a window has the names at the time when it is emitted.

@@ -92,8 +92,8 @@ func only(r *rig, dataset string) []finding.Record {
 	return out
 }
 
-// TestGoldenFinding: the findings of two rules, from the first hit to the end, are those of the
-// golden file.
+// TestGoldenFinding: the findings of two rules, from the first hit to the end, are as in the golden
+// file.
 func TestGoldenFinding(t *testing.T) {
 	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", Coverage: covered(12, 1)})
 	r.e.Tick(noon)

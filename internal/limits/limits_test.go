@@ -114,7 +114,7 @@ func TestNoBallast(t *testing.T) {
 }
 
 // TestBallast: the ballast raises the heap size at which a collection starts, and is not resident. The test runs in a new
-// process, whose heap is as small as that of the tap at its start.
+// process, because its heap is as small as the tap's heap at the start.
 func TestBallast(t *testing.T) {
 	const child = "TAP_TEST_BALLAST"
 	if os.Getenv(child) == "" {

@@ -18,8 +18,8 @@ type ringFilters [RingsPerInterface]pcapfilter.Program
 
 const (
 	// otherRetire is how long a datagram may wait in its ring. tcpDelay is how long a segment is delayed, so that datagrams that
-	// arrived before it are read first. It is more than twice otherRetire. The order matters because a DNS answer just before the
-	// connection may contain the peer's name.
+	// arrived before it are read first. tcpDelay is more than twice otherRetire. The order matters because a DNS answer just
+	// before the connection may contain the peer's name.
 	otherRetire = 8 * time.Millisecond
 	tcpDelay    = 20 * time.Millisecond
 

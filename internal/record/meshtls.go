@@ -93,7 +93,7 @@ type Coverage struct {
 	Since    Time   `json:"since,omitzero"` // when the capture on all interfaces began; 0: not all are captured, or it is a file
 	*Watched        // nil: unknown
 
-	ForeignPackets       uint64            `json:"foreign_packets,omitempty"`       // packets of conversations that do not involve the pod, which were not examined
+	ForeignPackets       uint64            `json:"foreign_packets,omitempty"`       // packets that were not examined, because their conversations do not involve the pod
 	UncapturedInterfaces []string          `json:"uncaptured_interfaces,omitempty"` // interfaces of the pod that are up and not captured
 	Undecoded            map[string]uint64 `json:"undecoded,omitempty"`             // packets that may have carried connections and were not decoded, by IP protocol, EtherType or link type
 	Advice               []string          `json:"advice,omitempty"`                // recommended actions for the uncaptured interfaces and undecoded packets, one sentence for each kind

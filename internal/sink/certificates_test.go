@@ -47,8 +47,9 @@ func clientPair(t *testing.T, b *broker, cert, key string) {
 	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 }
 
-// TestKafkaCertificatesRotated: a cluster changes its authority, and so the brokers' certificates and the client certificates that it
-// accepts. At each step the sink reports the file that must change, and uses the new file without a restart.
+// TestKafkaCertificatesRotated: a cluster changes its authority. So the brokers' certificates change, and also the client
+// certificates that the cluster accepts. At each step the sink reports the file that must change, and uses the new file without a
+// restart.
 func TestKafkaCertificatesRotated(t *testing.T) {
 	b := &broker{Broker: kafkatest.Start(t, "tls", []string{"CLIENT_AUTH=required"}, nil)}
 	cfg := b.topics(t, "certificates")

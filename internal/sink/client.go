@@ -16,7 +16,7 @@ type client struct {
 	cfg       KafkaConfig
 	dialer    *dialer
 	transport *kafka.Transport
-	life      context.Context // canceled by close, which ends all requests and prevents new connections
+	life      context.Context // close cancels it: all requests end, and no connection is opened any more
 	end       context.CancelFunc
 }
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestUpToDate: the committed encoder is the one that the types generate.
+// TestUpToDate: the committed encoder is equal to the one that is generated from the types.
 func TestUpToDate(t *testing.T) {
 	want, err := generate("..")
 	if err != nil {
