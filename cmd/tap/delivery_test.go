@@ -13,7 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
 
-// TestByteSize: numbers with and without a suffix, and texts that are invalid or too large.
+// TestByteSize: numbers with and without a suffix are parsed. Texts that are invalid or too large
+// are rejected.
 func TestByteSize(t *testing.T) {
 	for text, want := range map[string]int64{"1": 1, "1000000": 1_000_000, "64Mi": 64 << 20, "3Ki": 3 << 10, "2Gi": 2 << 30} {
 		var b byteSize

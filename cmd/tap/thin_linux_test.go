@@ -241,8 +241,8 @@ func checkThinned(t *testing.T, want map[int][]account, lines []string, thinned 
 		return true
 	}
 	verdicts := map[int]string{portHTTP: "plaintext", port13: "tls", port13m: "mtls", port12m: "mtls"}
-	// The state is S2 if the server has not closed its end yet, and RSTO if the client resets because it still
-	// has data to send.
+	// The state is S2 if the server has not closed its end yet. It is RSTO if the client resets the connection
+	// because the client still has data to send.
 	closed := []string{"SF", "RSTO", "S2"}
 	seen, packets, requests := 0, uint64(0), uint64(0)
 	for _, l := range lines {

@@ -53,7 +53,7 @@ func unavailable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// needRoot skips the test unless it can create network namespaces, which needs root and the program
+// needRoot skips the test if it cannot create network namespaces. This needs root and the program
 // ip.
 func needRoot(t testing.TB) {
 	t.Helper()

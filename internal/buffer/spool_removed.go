@@ -62,7 +62,7 @@ func (s *spool) findOrphans() (more bool) {
 	return more
 }
 
-// segments returns the segments for which the function is returns true.
+// segments calls is for each segment, and returns the segments for which it returns true.
 func (s *spool) segments(is func(*segment) bool) (out []*segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

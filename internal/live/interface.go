@@ -30,8 +30,8 @@ type Interface struct {
 	thinned    []tapfilter.Connection // connections that the kernel thins
 	unfiltered bool                   // the kernel had no memory for the filters: see openFitting
 	changes    uint64                 // how often the filter was changed
-	err        error                  // why nothing is captured; nil while something is
-	since      time.Time              // start of the present state: captured or not
+	err        error                  // why nothing is captured; nil while the interface is captured
+	since      time.Time              // start of the present state, which is captured or not captured
 	gone       bool                   // the interface no longer exists, and is not waited for
 	ended      bool                   // Stop ended the capture; there was no error
 	renamed    bool                   // the capture is ending because the interface was renamed

@@ -14,8 +14,8 @@ type record = kafkatest.Record
 
 var distinct = kafkatest.Distinct
 
-// broker is a real Apache Kafka that runs until the end of the test. It includes the issuer of the tokens that it
-// accepts.
+// broker is a real Apache Kafka that runs until the end of the test, together with the issuer of the tokens that
+// it accepts.
 type broker struct {
 	*kafkatest.Broker
 	issuer *issuer
