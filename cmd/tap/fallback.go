@@ -55,7 +55,7 @@ func (s *settings) addInvalid(u *variables.Unusable) {
 	s.settingErrors = append(s.settingErrors, u.Error()+"; "+result)
 }
 
-// replacement returns the value that is used in place of a variable's invalid one.
+// replacement returns the value that replaces an invalid value of a variable.
 func replacement(name string) string {
 	if value, ok := instead[name]; ok {
 		return value

@@ -7,7 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestFromLoopback: link headers of lo and of other devices, some truncated.
+// TestFromLoopback: link headers of lo are distinguished from those of other devices. Some headers
+// are truncated.
 func TestFromLoopback(t *testing.T) {
 	for _, test := range []struct {
 		name string

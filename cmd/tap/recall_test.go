@@ -198,7 +198,7 @@ func offloaded(r *mathrand.Rand, packets []flow.Packet, most int) (out []flow.Pa
 		next uint32
 		size int
 	}
-	open := map[string]*pending{} // for each direction, the segment to which the next ones may be joined
+	open := map[string]*pending{} // for each direction, the segment to which the next segments may be joined
 	for _, p := range packets {
 		var d flow.Decoded
 		p.Data = slices.Clip(bytes.Clone(p.Data))

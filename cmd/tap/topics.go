@@ -62,7 +62,7 @@ func topics(ctx context.Context, args, environ []string, std streams) error {
 	return list.result()
 }
 
-// wantedTopics returns the topics with the configuration that new ones get.
+// wantedTopics returns the topics, with the configuration that new topics get.
 func (s *settings) wantedTopics(partitions, replicas int, compact bool) []sink.Topic {
 	var out []sink.Topic
 	for _, name := range s.usedTopics() {

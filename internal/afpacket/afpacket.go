@@ -81,7 +81,7 @@ func (c Config) withDefaults() (Config, error) {
 
 // Stats are totals since Open.
 type Stats struct {
-	Packets   uint64 // packets that passed the filter, including dropped ones
+	Packets   uint64 // packets that passed the filter, including dropped packets
 	Drops     uint64 // packets of Packets that were lost because the ring was full, or were still in the ring when draining ended
 	Freezes   uint64 // how often the ring was full
 	Malformed uint64 // blocks whose rest was skipped because a header pointed out of the block: a kernel bug

@@ -41,7 +41,7 @@ type Set uint8
 // All is the set of all datasets.
 const All Set = 1<<priorities - 1
 
-// SetOf returns a set of datasets. Unknown ones are ignored.
+// SetOf returns a set of datasets. Unknown datasets are ignored.
 func SetOf(datasets ...string) (s Set) {
 	for _, d := range datasets {
 		if p, ok := priorityOf(d); ok {

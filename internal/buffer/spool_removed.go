@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// errRemoved reports that the spool's folder is not the one that it locked.
+// errRemoved reports that the folder at the spool's path is not the folder that the spool locked.
 var errRemoved = errors.New("the folder was removed while it was in use")
 
 // checkFiles checks whether the spool's files are still in its folder. If the folder was removed, it is created again,
@@ -40,7 +40,7 @@ func (s *spool) noteRemoval() {
 	s.log.Warn("files of the spool were removed while it was in use", "dir", s.dir)
 }
 
-// isAt reports whether an open file is the one at a path.
+// isAt reports whether an open file is the file at a path.
 func isAt(f *os.File, name string) bool {
 	a, err := f.Stat()
 	b, e := os.Stat(name)

@@ -194,7 +194,7 @@ func (c *counts) remove(t traits) {
 	}
 }
 
-// endConnection moves a connection from the live ones to the ended ones.
+// endConnection moves a connection from the live connections to the ended ones.
 func (c *counts) endConnection(t traits) {
 	c.remove(t)
 	for i := range c.ended {

@@ -30,7 +30,7 @@ type openFinding struct {
 	group     string // meshtls.finding.group_id
 	firstSeen int64  // start of the first hit, ns since the epoch
 	lastSeen  int64  // time of the latest hit
-	count     uint64 // hits since it opened
+	count     uint64 // hits since the finding opened
 	total     uint64 // hits in the whole run
 	pending   uint64 // hits since the last record
 	reported  int64  // start of the window of the last record

@@ -119,8 +119,8 @@ func (r *rig) of(dataset string) []doc {
 // forget discards the records that were emitted so far.
 func (r *rig) forget() { r.records, r.docs = nil, nil }
 
-// schemas returns the published schema, and a strict form that allows only the fields and values that it
-// names. The strict form catches misspelled ones.
+// schemas returns the published schema and a strict form of it. The strict form allows only the fields
+// and values that the schema names, so it rejects misspelled names.
 var schemas = func() func(testing.TB) (open, strict *jsonschema.Schema) {
 	var open, strict *jsonschema.Schema
 	var once sync.Once

@@ -17,8 +17,8 @@ const (
 	// TickEvery is how often Tick must be called.
 	TickEvery = 250 * time.Millisecond
 
-	// checkEvery is the longest time between two comparisons of the existing interfaces with the captured ones.
-	// If the kernel reports a change, they are compared earlier.
+	// checkEvery is the longest time between two calls of checkInterfaces. If the kernel reports a change, the
+	// next call is earlier.
 	checkEvery = 5 * time.Second
 
 	// Loopback is the name of Linux's loopback interface, one in each network namespace (net_namespace(7)).

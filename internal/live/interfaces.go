@@ -21,8 +21,8 @@ func (c *Capture) addInterface(p *pipeline.Locked, name string) *Interface {
 	return i
 }
 
-// checkInterfaces compares the interfaces that are up with the captured ones. If all interfaces should be captured, it starts to
-// capture new ones. It also records which are not captured.
+// checkInterfaces compares the interfaces that are up with those that are captured. If all interfaces should be captured, it
+// starts to capture new interfaces. It also records the interfaces that are not captured.
 func (c *Capture) checkInterfaces(p *pipeline.Locked) {
 	c.linksChanged, c.nextCheck = false, time.Now().Add(checkEvery)
 	all, err := net.Interfaces()

@@ -31,8 +31,8 @@ type quota struct {
 	until       time.Time
 }
 
-// throttle notes the throttle time of a response. During that time the broker does not read
-// from the connection (KIP-219), so the sink does not send.
+// throttle records the throttle time of a response. During this time the broker does not read from the
+// connection (KIP-219), so the sink does not send.
 func (k *Kafka) throttle(d time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

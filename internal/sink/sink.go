@@ -33,7 +33,7 @@ const (
 // Status is a snapshot of a sink. Its maps belong to the caller.
 type Status struct {
 	OK         bool      // the last attempt to deliver succeeded
-	Reason     string    // one line: why it failed, and which setting to check; empty when OK
+	Reason     string    // one line: why the last attempt failed, and which setting to check; empty when OK
 	ErrorClass string    // class of Reason, such as connection, tls or topic; empty if there is none
 	Since      time.Time // when OK or Reason last changed
 

@@ -72,7 +72,7 @@ func (p tcpPacket) reversed() tcpPacket {
 	return p
 }
 
-// TestThin tests which packets of connections are rejected, and which are not.
+// TestThin tests which packets of connections are rejected, and which are accepted.
 func TestThin(t *testing.T) {
 	settled := []Connection{
 		connection("10.0.0.1:40000", "10.0.0.2:80"),
