@@ -120,7 +120,7 @@ func interfacesCapture(t *testing.T) []byte {
 			}
 		}
 	}
-	// The file ends with a block without a packet, like files of dumpcap.
+	// The file ends with a block without a packet, as files of dumpcap do.
 	if err := errors.Join(w.WriteInterfaceStats(0, pcapgo.NgInterfaceStatistics{LastUpdate: captureStart}), w.Flush()); err != nil {
 		t.Fatal(err)
 	}

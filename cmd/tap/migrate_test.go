@@ -28,8 +28,8 @@ import (
 type way int
 
 const (
-	bySidecar way = iota // mutual TLS like that of Istio's sidecars: their ALPN and SNI
-	byHBONE              // mutual TLS like that of ztunnel: h2 and no SNI, port 15008
+	bySidecar way = iota // mutual TLS as Istio's sidecars speak it, with their ALPN and SNI
+	byHBONE              // mutual TLS as ztunnel speaks it: h2 and no SNI, port 15008
 	inPlain              // HTTP
 )
 
@@ -278,7 +278,8 @@ func TestMigrationOfCaptures(t *testing.T) {
 	readAs(t, "restarted.txt", exitFine, "--before", report[0], "--after", report[1], "--output=text", "--local=10.1.0.12,10.1.1.12")
 }
 
-// TestMigrationFiles: an error in an input is reported with its position, and the data before it counts.
+// TestMigrationFiles: an error in an input is reported with its position. The data before the error
+// still counts.
 func TestMigrationFiles(t *testing.T) {
 	before := replayRecords(t, 0)
 	a := writeTemp(t, "before.jsonl", before)

@@ -362,8 +362,8 @@ func TestGivesBack(t *testing.T) {
 	}
 }
 
-// TestStatsAtOnce: Stats may be called concurrently while packets arrive and the handle is
-// closed.
+// TestStatsAtOnce: Stats may be called from several goroutines while packets arrive and the handle
+// is closed.
 func TestStatsAtOnce(t *testing.T) {
 	n := loopback(t)
 	from, to := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")

@@ -158,7 +158,7 @@ func (h *Handle) arm(deadline time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.closing.Load() {
-		_ = h.socket.SetReadDeadline(deadline) // cannot fail: Open has tried it
+		_ = h.socket.SetReadDeadline(deadline) // cannot fail, because an earlier call in Open succeeded
 	}
 }
 

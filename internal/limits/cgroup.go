@@ -41,8 +41,8 @@ type mount struct {
 	v2    bool
 }
 
-// parseMount parses a line of proc_pid_mountinfo(5). ok is false if the line describes no mount, or
-// the mount of something that cannot limit memory.
+// parseMount parses a line of proc_pid_mountinfo(5). ok is true if the line describes the mount of
+// a hierarchy that may limit memory.
 func parseMount(line string) (m mount, ok bool) {
 	front, back, _ := strings.Cut(line, " - ")
 	f, kind := strings.Fields(front), strings.Fields(back)

@@ -168,7 +168,7 @@ func (a *addresses) prefixes() []netip.Prefix {
 	return out
 }
 
-// Addresses returns the pod's own addresses. The caller holds the pipeline's lock, if there is a pipeline.
+// Addresses returns the pod's own addresses. If there is a pipeline, the caller holds the pipeline's lock.
 func (c *Capture) Addresses() []netip.Prefix { return c.addresses.prefixes() }
 
 // AddressProblem returns an error if no address of the pod is known. The caller holds the pipeline's lock.

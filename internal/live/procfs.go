@@ -24,7 +24,8 @@ func contents(file string) string {
 	return string(b)
 }
 
-// resolvConf names the pod's DNS servers. The kubelet writes it for each pod, by the pod's dnsPolicy (resolv.conf(5)).
+// resolvConf is the file that names the pod's DNS servers (resolv.conf(5)). The kubelet writes the file for each pod,
+// as the pod's dnsPolicy determines.
 const resolvConf = "/etc/resolv.conf"
 
 // Resolvers returns the addresses of the pod's DNS servers.

@@ -98,7 +98,8 @@ func (c *comparison) members(path string, typ reflect.Type, n *node) {
 	}
 }
 
-// scalar returns the name of the JSON type of a value, as describe does, and "" for objects and lists.
+// scalar returns the name of the JSON type of a value, in the same form as describe. It returns "" for
+// objects and lists.
 func scalar(typ reflect.Type) string {
 	switch typ {
 	case reflect.TypeFor[record.Time]():

@@ -69,7 +69,7 @@ type KafkaConfig struct {
 	Seed   string
 	Spread time.Duration
 
-	Sockets *ownsockets.Sockets // dials the sink's connections; nil: the sink has its own
+	Sockets *ownsockets.Sockets // opens the sink's connections; nil: the sink creates its own Sockets
 
 	// Times between attempts. After an error that may pass by itself, they double from MinBackoff
 	// (default 200 ms) to MaxBackoff (10 s). After an error that somebody has to fix, they are

@@ -124,8 +124,8 @@ func (f *filter) either(a uint32, isA label, b uint32, isB, neither label) {
 	f.If(pcapfilter.Equal, b, isB, neither)
 }
 
-// checkTCP jumps to no unless the packet is TCP. at is the offset of the IP header, and field is
-// the offset in it of the protocol.
+// checkTCP jumps to no unless the packet is TCP. at is the offset of the IP header. field is the
+// offset of the protocol field within the IP header.
 func (f *filter) checkTCP(at, field uint32, no label) {
 	yes := f.Label()
 	f.Emit(bpf.LoadAbsolute{Off: at + field, Size: 1})
