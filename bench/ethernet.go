@@ -16,8 +16,8 @@ import (
 )
 
 // captureEthernet is the role of a capture program other than the tap. It captures on the interface args[0] as most Go
-// programs without cgo do: with pcapgo.EthernetHandle (without copying) and a DecodingLayerParser. SIGINT or SIGTERM
-// ends it; it then prints how many packets it received and dropped.
+// programs without cgo do: with pcapgo.EthernetHandle (without copying) and a DecodingLayerParser. After SIGINT or
+// SIGTERM it prints how many packets were received and dropped, and ends.
 func captureEthernet(args []string) error {
 	if len(args) != 1 {
 		return errors.New("expected an interface")

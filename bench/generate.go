@@ -114,7 +114,7 @@ func (p *pcapWriter) header() {
 	_, p.err = p.w.Write(b)
 }
 
-// next writes the earliest packet of the open connections. If it was the last packet of its connection, next removes
+// next writes the earliest packet of the connections in open. After the last packet of a connection, next removes
 // the connection from open.
 func (p *pcapWriter) next(open *schedule) {
 	c := (*open)[0]

@@ -33,7 +33,8 @@ func (s sample) spread(format string) string {
 	return fmt.Sprintf(format+" ("+format+".."+format+")", s.median(), s.least(), s.most())
 }
 
-// over divides s by other, round by round. It leaves out rounds in which other is 0.
+// over returns the quotients of s and the sample other, round by round. It leaves out rounds in which the value of
+// other is 0.
 func (s sample) over(other sample) sample {
 	out := make(sample, 0, len(s))
 	for i := range min(len(s), len(other)) {

@@ -65,7 +65,7 @@ type running struct {
 	*process
 	out, err *output
 	limits   *group
-	before   time.Duration // CPU time that it had used when it was ready
+	before   time.Duration // CPU time that the watcher had used when it was ready
 }
 
 // The watchers.

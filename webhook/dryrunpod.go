@@ -24,8 +24,8 @@ const managedBy = "meshtls-tap"
 // dryRunName is the name of the container in the webhook's own pods.
 const dryRunName = "probe"
 
-// dryRunPod returns a pod for dry runs, without a tap. Policies should refuse it only because of the tap that is
-// added to it.
+// dryRunPod returns a pod for dry runs, without a tap. Policies should refuse the pod only because of the tap
+// that is added later.
 func dryRunPod(namespace, image string) *corev1.Pod {
 	amount := corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("32Mi")}
 	return &corev1.Pod{

@@ -254,7 +254,8 @@ func TestDryRunByExample(t *testing.T) {
 	}
 }
 
-// TestDryRunsTogether: concurrent callers share one dry run. Another one is done when a property that matters changes.
+// TestDryRunsTogether: concurrent callers share one dry run. Another dry run is done when a property that matters
+// changes.
 func TestDryRunsTogether(t *testing.T) {
 	c := &cluster{answers: true, policy: admitAll}
 	p := dryRunsOn(c, nil)

@@ -136,10 +136,10 @@ func ownKeys(config *corev1.ConfigMap) map[string]bool {
 	return keys
 }
 
-// configData returns the data that the webhook writes into the ConfigMap; ours has the keys that it wrote before. If
-// somebody else wrote until and that end is the earlier one, until stays. If the webhook's own until no longer applies,
-// it becomes "", which means no end. The key must not be missing, because the taps would then use the end in the
-// environment of their pods. Taps that have ended continue only if the end was postponed.
+// configData returns the data that the webhook writes into the ConfigMap; ours has the keys that it wrote before. An
+// earlier until that somebody else wrote stays. An until of the webhook that no longer applies becomes "", which means
+// no end. The key must not be missing, because the taps would then use the end in the environment of their pods. Taps
+// that have ended continue only if the end was postponed.
 func (w window) configData(ours map[string]bool, now time.Time) map[string]string {
 	data := map[string]string{}
 	switch {

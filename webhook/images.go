@@ -273,8 +273,8 @@ func (i *images) missing(wanted []string) []string {
 	return out[:min(len(out), maxImages)]
 }
 
-// attempt creates the pod that tries an image if pod is nil. Otherwise it deletes pod if it has failed and its age
-// exceeds again.
+// attempt creates the pod that tries an image if pod is nil. Otherwise it deletes a pod that has failed, unless
+// its tap ran without an error (ran) or the pod is younger than the argument again.
 func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, again time.Duration) error {
 	if pod == nil {
 		i.log.Info("trying image", "image", image)

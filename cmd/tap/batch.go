@@ -14,7 +14,7 @@ type batch struct {
 	progress *progress
 	names    map[device]uint16
 	last     device // the device that captured the previous packet
-	number   uint16 // number of last in this run
+	number   uint16 // the number that this run gave to the device in last
 	packets  [flow.MaxPrefetch]flow.Packet
 	err      error // why no packet follows; io.EOF at the end
 

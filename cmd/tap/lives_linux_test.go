@@ -26,8 +26,8 @@ func untilInputEnds() error {
 	return err
 }
 
-// serveEach accepts connections until the listener fails. It serves each in its own goroutine, and closes it
-// afterwards.
+// serveEach accepts connections until the listener fails. Each connection is served in its own goroutine and
+// then closed.
 func serveEach(l net.Listener, serve func(net.Conn) error) {
 	for {
 		c, err := l.Accept()

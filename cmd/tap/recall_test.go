@@ -136,8 +136,8 @@ func (t *tally) add(want, got []string, truncated truncation) {
 	t.truncated.bytes += truncated.bytes
 }
 
-// records returns the records of packets. If filter is not nil, it truncates the packets. defaultCut reports whether filter is
-// the default filter.
+// records runs packets through a pipeline and returns its records. A filter that is not nil truncates the packets first.
+// defaultCut must be true if filter is the default filter.
 func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, defaultCut bool) (out []string, truncated truncation) {
 	t.Helper()
 	p := pipeline.New(pipeline.Config{DefaultFilter: defaultCut, Engine: finding.Config{
@@ -189,9 +189,9 @@ func ethernetPackets(t *testing.T, file string) (out []flow.Packet) {
 	}
 }
 
-// offloaded merges consecutive segments of a direction. A merged segment has at most most bytes of payload; 0 merges none. Near 64
-// KiB all segments are merged, as a sender does for segmentation offload. Below that size some remain unmerged at random, as with
-// receive offload.
+// offloaded merges consecutive segments of a direction. The argument most bounds the payload of a merged segment, in bytes; if it
+// is 0, no segments are merged. Near 64 KiB all segments are merged, as a sender does for segmentation offload. Below that size
+// some remain unmerged at random, as with receive offload.
 func offloaded(r *mathrand.Rand, packets []flow.Packet, most int) (out []flow.Packet) {
 	type pending struct {
 		at   int // index of the packet in out

@@ -48,8 +48,7 @@ func wait(args, environ []string, std streams) {
 	}
 }
 
-// waitFor calls yes every waitPoll. It returns when yes returns true or the duration most has
-// passed.
+// waitFor calls yes every waitPoll. It returns when yes returns true, or after the duration most.
 func waitFor(yes func() bool, most time.Duration) {
 	for end := time.Now().Add(most); !yes() && time.Now().Before(end); {
 		time.Sleep(waitPoll)

@@ -63,7 +63,7 @@ func (j *journal) position() (s *segment, at, end int64, unread int) {
 }
 
 // advance records that items were read from s up to offset next. lost is the number of records before next that could
-// not be read. If the file changed there may be more items than expected.
+// not be read. If the file has changed, there may be more items than expected.
 func (j *journal) advance(s *segment, items []Item, next int64, lost int) {
 	more := max(0, s.pinned+len(items)-s.left)
 	s.left += more - lost

@@ -14,8 +14,8 @@ const overhead = 160
 func (m *Message) size() int { return len(m.Value) + len(m.Key) + len(m.ID) + overhead }
 
 // queue keeps records in memory, bounded by number and by bytes. A full queue evicts flows first, then posture, the
-// oldest records first. It never evicts findings and the tap's state. If it contains nothing else, it drops a new
-// record instead. Records that are being sent count too. All methods are safe for concurrent use; none blocks.
+// oldest records first. It never evicts findings and the tap's state. A queue with nothing else drops a new record
+// instead. Records that are being sent count too. All methods are safe for concurrent use; none blocks.
 type queue struct {
 	maxRecords, maxBytes int
 	ready                chan struct{} // receives a value after a put

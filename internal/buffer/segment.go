@@ -275,9 +275,9 @@ func (b *bitSet) has(i uint32) bool {
 	return int(i/64) < len(b.words) && b.words[i/64]&(1<<(i%64)) != 0
 }
 
-// read returns the records between the offsets at and end that are not done. It skips damage. It stops at end, or
-// after the record with which limit bytes are reached. next is the offset at which it stopped. The caller owns the
-// values.
+// read returns the records between the offsets at and end that are not done. It skips damage. It stops at the
+// offset end, or after the record with which limit bytes are reached. next is the offset at which it stopped. The
+// caller owns the values.
 func (s *segment) read(at, end int64, p priority, limit int) (items []Item, next int64) {
 	w := s.walk(at, end)
 	for size := 0; size < limit; {

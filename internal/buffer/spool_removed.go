@@ -62,7 +62,7 @@ func (s *spool) findOrphans() (more bool) {
 	return more
 }
 
-// segments calls is for each segment, and returns the segments for which it returns true.
+// segments calls the function is for each segment, and returns the segments for which the function returns true.
 func (s *spool) segments(is func(*segment) bool) (out []*segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

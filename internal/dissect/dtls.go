@@ -170,7 +170,7 @@ func (s *udpLayer) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 			t.layers[side].ccs = true
 			s.revision++
 		}
-		// handshake messages that are still missing are lost, or come after the ChangeCipherSpec
+		// bytes of the handshake are still missing: they were lost, or they arrive after the ChangeCipherSpec
 		if d := &s.udp.dtls.sides[side]; d.open || len(d.early.list) > 0 || d.stuck || !d.begun {
 			t.LostHandshake[side] = true
 		}

@@ -29,7 +29,7 @@ func alertSized(typ byte, size int) bool {
 	return typ == wire.ContentAlert || typ == wire.ContentApplicationData && (size == 3+16 || size == 3+8)
 }
 
-// lost returns the state after n missing bytes beyond the current record.
+// lost returns the state after a gap that reaches n bytes past the end of the current record.
 func (e tailEnd) lost(n int64) tailEnd {
 	switch {
 	case n < minLostHello:

@@ -35,7 +35,7 @@ func (s *Session) match(side Side, b []byte) protocols.Match {
 	return best
 }
 
-// setProtocol sets a direction's protocol, and the other direction's if both is set.
+// setProtocol sets the protocol of a direction, or of both directions if the argument both is true.
 func (s *Session) setProtocol(side Side, r *protocols.Recognizer, both bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	st.kind, st.protocol, st.upgrades = kindOf(r), r.Protocol, r.Upgrades

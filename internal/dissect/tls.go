@@ -13,7 +13,7 @@ type Alert struct {
 // maxAlerts bounds the alerts that are stored.
 const maxAlerts = 8
 
-// TLS stores the facts that were seen of TLS in a connection. Arrays are indexed by Side.
+// TLS stores what was seen of TLS in a connection. Arrays are indexed by Side.
 type TLS struct {
 	Over           tlsmsg.Over
 	Client         Side // the side that sent the ClientHello; the originator until that is known
@@ -202,7 +202,8 @@ func (t *TLS) FirstEnd() (side Side, reset, seen bool) {
 	return t.first.side, t.first.reset, t.first.seen
 }
 
-// grew reports whether both ends have sent more records of application data than in before, an earlier copy of AppRecords.
+// grew reports whether both ends have sent records of application data since before, an earlier copy of AppRecords, was
+// made.
 func (t *TLS) grew(before *[2]int) bool {
 	return t.AppRecords[Originator] > before[Originator] && t.AppRecords[Responder] > before[Responder]
 }

@@ -40,7 +40,7 @@ type tailState uint8
 const (
 	tailNone   tailState = iota // the side is not followed
 	tailLost                    // the position is unknown
-	tailFound                   // the position was found by headers after it was lost; each further header makes it more certain
+	tailFound                   // the position was lost, and headers showed it again; each further header makes the position more certain
 	tailSure   = tailFound + 2
 	tailBridge = tailSure - 1 // bytes are missing that were within a record, according to its length
 )

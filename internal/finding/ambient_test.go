@@ -100,7 +100,7 @@ func TestEnrolled(t *testing.T) {
 				if in {
 					j, how = arriving(plain(2, noon+10*second)), "arrived"
 				}
-				if c.id.UID == "" { // this is another pod of the capture
+				if c.id.UID == "" { // the capture has no pod of its own: j is between other hosts than the HBONE connection
 					j.Source.Addr, j.Destination.Addr = netip.MustParseAddr("10.3.3.3"), netip.MustParseAddr("10.4.4.4")
 				}
 				r.e.Add(j)

@@ -24,8 +24,7 @@ var (
 	knownTypes = []string{"connection", "end", "protocol"}
 )
 
-// flowTypes returns event.type. It includes "protocol" if the record has the protocol's name and
-// further data on it.
+// flowTypes returns event.type. It includes "protocol" if the record has details of TLS or HTTP.
 func flowTypes(j *verdict.Judged) []string {
 	if j.TLS != nil || j.HTTP != nil {
 		return knownTypes

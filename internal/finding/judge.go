@@ -27,7 +27,7 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	return g
 }
 
-// detach removes a connection from the edge that it was counted on, before it is counted again.
+// detach removes a connection from the edge on which it was counted. The caller then counts the connection again.
 func (e *Engine) detach(was *liveConnection) {
 	if was.edge != nil {
 		was.edge.counts.remove(was.traits)
@@ -89,8 +89,8 @@ func (e *Engine) recordMTLSProof(g *edge, t traits, j *verdict.Judged, was *live
 	g.proofOf(partyOf(j), e.now).recordMTLS(j.Last)
 }
 
-// emitPostureIfChanged emits the posture of an edge if the edge is new. It also emits it if the
-// latest connection is worse than all before it in this window and the previous one.
+// emitPostureIfChanged emits the posture of an edge if the edge is new, or if its latest connection
+// is worse than all earlier connections of this window and the previous window.
 func (e *Engine) emitPostureIfChanged(g *edge, t traits, fresh bool) {
 	worse := t.rank() > max(g.peak, g.previousPeak)
 	g.peak = max(g.peak, t.rank())

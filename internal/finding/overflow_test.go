@@ -11,9 +11,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// TestPlaintextKeepsItsEdge: beyond the bound, edges with mutual TLS are folded first, then edges with TLS
-// that is not mutual. Each plaintext peer has a finding of its own as long as there is an entry for its
-// edge. Every connection is counted.
+// TestPlaintextKeepsItsEdge: if there are more edges than MaxEdges, edges without plaintext are folded
+// into the aggregate edge to make room for plaintext edges. MaxEdges plaintext peers have a finding each;
+// the others share one. Every connection is counted.
 func TestPlaintextKeepsItsEdge(t *testing.T) {
 	const most, more = 20, 5
 	for name, filler := range map[string]func(id uint64, at int64) *verdict.Judged{
@@ -79,8 +79,8 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 
 // TestMadeUpPlaintextYields: many forged plaintext segments, each from a different invented address, do
 // not take the edges of real peers. Plaintext of a real peer still has a finding of its own. If the
-// segments belong to no connection, an edge that was mutual TLS is also remembered. After a SYN that was
-// answered, such an edge may be forgotten.
+// segments belong to no connection, an edge that had mutual TLS is also remembered. If the segments
+// follow a SYN that was answered, such an edge may be forgotten.
 func TestMadeUpPlaintextYields(t *testing.T) {
 	t.Run("segments only", func(t *testing.T) {
 		madeUp(t, false, "plaintext-edge honest", "mtls-downgrade early", "mtls-downgrade mutual-3")

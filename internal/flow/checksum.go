@@ -13,7 +13,7 @@ type Checksum uint8
 // The states of checksums.
 const (
 	ChecksumUnknown    Checksum = iota // not verified: for packets in a capture file, the sender's network card may have computed the checksums after the capture
-	ChecksumTrusted                    // the kernel trusts the TCP or UDP checksum: the network card has verified it, or the packet never left the machine; the table verifies only IPv4's
+	ChecksumTrusted                    // the kernel trusts the TCP or UDP checksum: the network card has verified it, or the packet never left the machine; the table verifies only the checksum of an IPv4 header
 	ChecksumUnverified                 // not verified so far: the table verifies them
 )
 
@@ -40,8 +40,8 @@ func (d *Decoded) checkSum(g frame, length int) {
 	d.badSum = d.badSum || !correct(addSum(sum, g.b[:length]))
 }
 
-// addSum adds bytes to a ones' complement sum (RFC 1071). It reads them in little-endian order. The result of the
-// function correct does not depend on the order.
+// addSum adds bytes to a ones' complement sum (RFC 1071). It reads them in little-endian order, which does not
+// change what correct reports.
 func addSum(sum uint64, b []byte) uint64 {
 	var carry uint64
 	le := binary.LittleEndian
@@ -86,10 +86,10 @@ const (
 	sumsBelieve = 3  // number of acknowledged packets with a wrong checksum after which a direction's checksums are ignored
 )
 
-// sums is the history of the checksums of one direction of an interface. It shows whether the direction's receivers
-// verify checksums: they do not if no checksum was ever correct or trusted, and they acknowledge packets with wrong
-// checksums. Then the table does not verify them either. After one correct checksum the table verifies them again, so
-// nobody can switch verification off where honest packets arrive.
+// sums is the history of the checksums of one direction of an interface. It shows whether the receivers of the
+// direction verify checksums. They do not if they acknowledge packets with wrong checksums, and no checksum was ever
+// correct or trusted. Then the table does not verify checksums either. It does so again after one correct checksum,
+// so forged packets cannot switch verification off where honest packets arrive.
 type sums struct {
 	correct bool
 	acked   uint8
@@ -102,7 +102,7 @@ type droppedSegment struct {
 	key  key
 	src  [16]byte
 	port uint16 // the sender's port
-	end  uint32 // the acknowledgement number that acknowledges it
+	end  uint32 // the acknowledgement number that acknowledges the segment
 }
 
 // sumsOf returns the history of a packet's direction, nil if the interface is beyond maxSums.

@@ -24,9 +24,9 @@ type Config struct {
 	Exclude func(*Conn) bool
 	// Local reports whether an address belongs to the host or pod. The table calls Local for the first packet of a
 	// connection and stores the result. Without Local, a third host that can put packets on the interface could forge
-	// both sides of a conversation. If the Origin of a packet is known, the table refuses the packet if it arrived
-	// from a local address (Stats.Refused), and ignores the packet if it has no local end (a foreign packet,
-	// Stats.Foreign). Nil: every packet is accepted.
+	// both sides of a conversation. If the Origin of a packet is known, the table refuses a packet that arrived from
+	// a local address (Stats.Refused), and ignores a packet without a local end (a foreign packet, Stats.Foreign).
+	// Nil: every packet is accepted.
 	Local func(netip.Addr) bool
 	// Group reports whether the host receives datagrams for an address that is not its own: a multicast group that it
 	// has joined, or a broadcast address. Nil: it receives none.

@@ -142,8 +142,8 @@ func (f *fragments) getOrAdd(t *Table, k datagramKey) *incomplete {
 	return x
 }
 
-// account adds n bytes to the memory of x. If the budget of the source is exceeded it drops x; if the budget of all
-// sources is exceeded it drops the oldest datagrams.
+// account adds n bytes to the memory of x. If this exceeds the budget of the source, account drops x. If it exceeds
+// the budget of all sources, account drops the oldest datagrams.
 func (f *fragments) account(t *Table, x *incomplete, n int) {
 	x.cost += n
 	f.bytes += n

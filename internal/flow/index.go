@@ -11,7 +11,7 @@ import (
 type index struct {
 	seed  [6]uint64
 	slots []slot // the length is a power of two
-	n     int    // slots in use, at most three of four
+	n     int    // slots in use: at most three quarters of all slots
 }
 
 // slot is an entry of the index. It is free if conn is nil.
@@ -81,7 +81,7 @@ func (x *index) put(s slot) {
 	x.slots[i] = s
 }
 
-// remove removes a key of c. Entries after it that had been displaced move up.
+// remove removes a key of c. Displaced entries after the removed one move up.
 func (x *index) remove(k *key, c *Conn) {
 	hash, mask := x.hash(k), uint64(len(x.slots)-1)
 	i := hash & mask

@@ -2,10 +2,10 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// OneSided reports whether only one end of a TCP connection was seen, apart from RSTs of the other end. It returns the
-// number of packets of that end, and of RSTs of the other one. RSTs are not evidence that the other end received
-// anything: a host sends a RST for each segment that belongs to no connection (RFC 9293, section 3.10.7.1), and
-// acknowledges segments that it accepts.
+// OneSided reports whether one end of a TCP connection sent nothing but RSTs, or nothing at all, while the other end
+// sent other packets. It returns the number of packets of the latter and of RSTs of the former. RSTs do not show that
+// the connection exists: a host replies with a RST to a segment of no connection (RFC 9293, section 3.10.7.1), and
+// with an acknowledgement to a segment that it accepts.
 func (c *Conn) OneSided() (packets, resets uint64, oneSided bool) {
 	if c.Transport != wire.ProtoTCP {
 		return 0, 0, false
@@ -40,8 +40,8 @@ func (c *Conn) refuses(side Side, d *Decoded) bool {
 	return o.known && n >= 0 && n <= c.sentEnd(side.Other())
 }
 
-// endsOneSided reports whether c was OneSided until a packet of a side, which was just counted. It was if the packet is
-// the first one of that side other than a RST, the packet has no payload, and the other side has sent payload.
+// endsOneSided reports whether c was OneSided until a packet of a side, which was just counted: the packet is the
+// side's first other than a RST and has no payload, and the other side has sent payload.
 func (c *Conn) endsOneSided(side Side, d *Decoded) bool {
 	return c.endpoint(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&wire.FlagRST == 0 &&
 		d.Transport == wire.ProtoTCP && c.endpoint(side.Other()).Bytes > 0 && !c.Excluded

@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestOneSided: RSTs of an end do not count as an answer, and Changed reports the first other packet of that end. If a
-// RST came before, gather logs this call of Changed and does not count it in answered.
+// TestOneSided: RSTs of an end do not count as an answer, and Changed is called for the end's first packet that is not
+// a RST. If a RST came before this packet, gather logs the call of Changed and does not count it in answered.
 func TestOneSided(t *testing.T) {
 	text := step{flags: "PA", seq: 1, ack: 1, data: "text"}
 	rst := step{server: true, flags: "R", seq: 1}

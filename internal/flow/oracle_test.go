@@ -17,9 +17,9 @@ import (
 
 // network describes how bad network and capture are.
 type network struct {
-	lossy   int // the network loses one in this many segments after the tap, 0: none
-	dropped int // the capture loses one in this many packets, 0: none
-	doubled int // the capture duplicates one in this many packets, 0: none
+	lossy   int // after the tap, the network loses one segment in this many; 0: none
+	dropped int // the capture loses one packet in this many; 0: none
+	doubled int // the capture duplicates one packet in this many; 0: none
 	jitter  time.Duration
 	noSYN   bool // the capture starts in mid-stream
 	oneSide bool // the responder's packets are not captured
@@ -44,7 +44,7 @@ type talk struct {
 	net     network
 	now     time.Time
 	truth   [2][]byte
-	have    [2]int // how many bytes of a side the other end has received
+	have    [2]int // how many bytes of each side's stream the other side has received
 	packets []*sent
 }
 

@@ -15,11 +15,11 @@ const (
 	origins                       // number of origins
 )
 
-// admits reports whether a packet belongs to a conversation of this host, and counts it if it does not. c is the
-// packet's connection, nil if there is none yet.
+// admits reports whether a packet belongs to a conversation of this host, and counts a packet that does not. c
+// is the packet's connection, nil if there is none yet.
 //
 // If a packet left this host its sender must be local; if it arrived, its receiver must be. A packet that arrived from
-// one of the host's own addresses is forged, because the kernel sends those over lo.
+// one of the host's own addresses is forged, because the kernel sends packets between these addresses over lo.
 func (t *Table) admits(c *Conn, from Origin, d *Decoded) bool {
 	switch {
 	case from == OriginUnknown || t.cfg.Local == nil:

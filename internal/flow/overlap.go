@@ -171,7 +171,7 @@ func (t *Table) differs(c *Conn, side Side, p piece) bool {
 }
 
 // differs reports whether p and the run differ in a byte at an offset in [from, to). Skipped bytes count as different
-// at open and after it, where the receiver has not acknowledged them.
+// from the offset open on, where the receiver has not acknowledged them.
 func (r *recentRun) differs(p *piece, from, open, to int64) bool {
 	to = min(to, r.off+r.n)
 	if r.data == nil {

@@ -6,17 +6,17 @@ import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 // numbers of the new connection reveal it in three cases. The numbers of one direction are further ahead than any
 // receiver accepts, or further back than any retransmission. The numbers of both directions are further ahead than
 // a capture may have lost. Or the earlier connection has closed, and the numbers are past its end. Any host could
-// forge one such packet, so two are needed, one of each end, whose numbers match. Until then such packets are
-// buffered and belong to no connection. An earlier connection that really continued that far unseen counts as a
-// new one too: the two cases cannot be distinguished, and facts about the earlier connection must not be claimed
-// of another one.
+// forge one such packet, so two packets are needed, one from each end, whose numbers match. Until then such
+// packets are buffered and belong to no connection. An earlier connection that really continued that far unseen
+// counts as a new one too: the two cases cannot be distinguished, and facts about one connection must not be
+// attributed to another.
 
 const (
 	// If the numbers of both directions are more than farAhead bytes ahead, they belong to another connection. The bound is
 	// twice maxThinned, the most that a filter leaves out. Numbers of one direction also belong to another connection if
 	// they are more than farAhead bytes back.
 	farAhead = 64 << 20
-	// farBehind is how old a retransmission in a closed connection may be, in bytes.
+	// farBehind is how many bytes back a retransmission in a closed connection may be.
 	farBehind = 1 << 20
 	// maxStrangers bounds the buffered packets of all connections, and strangerData the payload kept of each, in bytes.
 	maxStrangers = 8
@@ -89,8 +89,8 @@ func (s *stream) pastEnd(from int64) bool {
 	return from < -farBehind || from > 1 && s.next+from > max(s.next, s.acked, s.sent, s.fin)+1
 }
 
-// pairsWith reports whether a buffered packet of the other end of c matches d: each acknowledges the other's sequence
-// number, or up to strangerApart more.
+// pairsWith reports whether x is a packet of c from the end that did not send d, and matches d: each acknowledges the
+// other's sequence number, or up to strangerApart more.
 func (x *stranger) pairsWith(c *Conn, side Side, d *Decoded) bool {
 	return x.c == c && x.side != side && near(d.Seq-x.d.Ack) && near(d.Ack-x.d.Seq)
 }

@@ -45,8 +45,8 @@ func (t *Table) removeFace(c *Conn) {
 	}
 }
 
-// pair returns the connection to which a packet with an unknown key belongs as the other face. Only one face of
-// the connection was seen before. pair returns nil if there is no such connection.
+// pair returns the connection whose second face appears in a packet with an unknown key. Only one face of that
+// connection was seen before. pair returns nil if there is no such connection.
 func (t *Table) pair(k key, d *Decoded) *Conn {
 	if d.Flags&wire.FlagACK == 0 {
 		return nil
@@ -97,8 +97,8 @@ func (t *Table) reserveKey(c *Conn) bool {
 	return t.conns.n < t.cfg.MaxConns
 }
 
-// join makes k the second key of c. The originator addressed meant and was redirected to proxy. join returns nil if the
-// table is full.
+// join makes k the second key of c. meant is the endpoint that the originator addressed. proxy is the endpoint to which
+// NAT redirected the connection. join returns nil if the table is full.
 func (t *Table) join(c *Conn, k key, meant, proxy Endpoint) *Conn {
 	if !t.reserveKey(c) {
 		return nil

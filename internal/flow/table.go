@@ -30,7 +30,7 @@ type Table struct {
 	key       key     // key of the current packet
 	segment   Segment // argument of Handler.Data
 	last      *Conn   // the connection that find returned last, nil if it ended
-	lastKey   key     // the key of last
+	lastKey   key     // the key of the connection in last
 	frags     fragments
 	strangers strangers // packets that may belong to connections that reuse ports
 	read      uint64    // sum of what Prefetch read, so that the compiler does not remove the reads; its value has no meaning

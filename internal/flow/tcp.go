@@ -164,14 +164,14 @@ func (t *Table) confirmStart(c *Conn, side Side, seq uint32, off, n int64) int64
 	return 0
 }
 
-// fin notes a FIN at an offset. The FIN takes effect once the bytes before it were delivered or skipped, because a
-// capture may put it before the sender's last data. If there are two FINs, the earlier offset counts, because the other
-// FIN may be forged.
+// fin notes a FIN at an offset. The FIN takes effect once all bytes before the FIN were delivered or skipped, because a
+// capture may reorder the FIN and the sender's last data. If there are two FINs, the earlier offset counts, because the
+// other FIN may be forged.
 func (t *Table) fin(c *Conn, side Side, off int64) {
 	s, q := &c.tcp.side[side], c.queue(side)
 	switch {
 	case off < s.next: // the FIN is old
-	case s.fin >= 0 && s.fin <= off: // the FIN is a repetition, or after the known one
+	case s.fin >= 0 && s.fin <= off: // the FIN is a repetition, or comes after the known FIN
 	case q != nil && q.bufferedPast(off):
 		t.conflict(c)
 	default:
@@ -185,8 +185,8 @@ func (t *Table) fin(c *Conn, side Side, off int64) {
 	}
 }
 
-// reset notes a RST. Like a FIN it takes effect after the bytes before it. reset ignores a RST that the receiver must
-// ignore (RFC 9293, section 3.10.7.4).
+// reset notes a RST. A RST takes effect after all bytes before its offset, as a FIN does. reset ignores a RST that
+// the receiver must ignore (RFC 9293, section 3.10.7.4).
 func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 	s := &c.tcp.side[side]
 	if s.reset {
@@ -217,15 +217,15 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 	q.rst, q.rstAt = max(off, s.next), t.now
 }
 
-// challenged reports whether the receiver answers a RST at an offset with an ACK instead of closing the connection. It
-// does so if the offset is not the next one that it expects (RFC 5961, section 3.2).
+// challenged reports whether the receiver answers a RST at an offset with an ACK instead of closing the connection.
+// The receiver does so if the offset is not the next one that it expects (RFC 5961, section 3.2).
 func (c *Conn) challenged(side Side, off int64) bool {
 	s := &c.tcp.side[side]
 	return s.windowKnown() && !c.Thinned && off > s.next && s.next >= max(s.acked, s.sent) && !c.gapped(side)
 }
 
-// acknowledge notes that a side's stream is acknowledged up to a sequence number. It returns the number's offset in
-// the stream, -1 if no receiver can have acknowledged it.
+// acknowledge notes that a side's stream is acknowledged up to a sequence number. It returns the offset of that
+// number in the stream, -1 if no receiver can have sent such an acknowledgement.
 func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
 	s := &c.tcp.side[side]
 	if !s.known {
@@ -266,7 +266,7 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 		if c.closing() || c.Resp.Packets == 0 || quiet {
 			return true
 		}
-		c.tcp.dupSYN, c.tcp.dupSYNSeen = d.Seq, true // the SYN is probably an old duplicate; if a SYN-ACK answers it, it is not
+		c.tcp.dupSYN, c.tcp.dupSYNSeen = d.Seq, true // the SYN is probably an old duplicate, unless a SYN-ACK answers it
 		return false
 	case d.Flags&wire.FlagACK == 0: // a SYN of the responder starts another connection, unless it is a simultaneous open (RFC 9293, section 3.5)
 		return c.State != S0 || c.Resp.Packets > 0

@@ -25,13 +25,14 @@ type thinning struct {
 	on     bool    // Thin was called with most > 0
 	busy   []*Conn // candidates since the last call
 	chosen []*Conn
-	ended  bool // a chosen connection ended
+	ended  bool // a chosen connection was removed from the choice (ThinnedEnded)
 }
 
 // Thin chooses the TCP connections whose packets a filter may leave out from now on: connections that are done and were
-// busy since the last call. The argument most bounds the total number of chosen connections. Earlier choices remain
-// until an end closes the connection. If afresh is set, earlier choices are released, because a connection must be seen
-// whole now and then to show whether it is still busy. Thin reports whether the choice has changed.
+// busy since the last call. The argument most bounds the total number of chosen connections. Connections that were
+// chosen earlier remain chosen until they are closed or ended, or Undone is called for them. If afresh is set, they are
+// released, because a connection must be seen whole now and then to show whether it is still busy. Thin reports whether
+// the choice has changed.
 //
 // Missing bytes of a connection that was ever chosen count as sent (Endpoint.Bytes, Stats.ThinnedBytes) and not as a
 // gap. Only packets that are seen count as packets.
@@ -42,7 +43,7 @@ func (t *Table) Thin(most int, afresh bool) (changed bool) {
 	stay := n.chosen[:0]
 	for _, c := range n.chosen {
 		switch {
-		case !c.tcp.thin: // it is closed or ended
+		case !c.tcp.thin: // c was removed from the choice since the last call
 		case afresh:
 			c.tcp.thin = false
 		default:
@@ -77,7 +78,8 @@ func (t *Table) Thinned() []*Conn { return t.thin.chosen }
 // closed reports whether the end has closed or reset the connection.
 func (e *Endpoint) closed() bool { return e.FIN || e.RST }
 
-// ThinnedEnded reports whether a chosen connection was closed, ended or reverted by Undone since the last call of Thin.
+// ThinnedEnded reports whether, since the last call of Thin, a chosen connection was removed from the choice: an end
+// closed or reset it, the table ended it, or Undone was called.
 func (t *Table) ThinnedEnded() bool { return t.thin.ended }
 
 // noteBusy notes that a side of c, which is done, has sent another busyStep packets.
@@ -95,7 +97,8 @@ func (t *Table) noteBusy(c *Conn) {
 	c.tcp.busy++
 }
 
-// unthin removes c from the choice, because it ends or is closing: another connection may reuse its ports.
+// unthin removes c from the choice, because c ends or is closing, so that another connection may reuse its ports, or
+// because Undone was called.
 func (t *Table) unthin(c *Conn) {
 	if c.tcp.thin {
 		c.tcp.thin, t.thin.ended = false, true

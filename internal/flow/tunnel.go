@@ -290,9 +290,8 @@ func runsNetwork(r Reason, inner *Decoded, datagram []byte) bool {
 	return false
 }
 
-// vxlan decodes VXLAN (RFC 7348, section 5). All reserved bits must be zero. IANA assigned Linux' default port to
-// another protocol. So that no datagram of that protocol is decoded, the source address of the inner frame must be the
-// address of a single station.
+// vxlan decodes VXLAN (RFC 7348, section 5). IANA assigned Linux' default port to another protocol (OTV), so the
+// checks are strict: all reserved bits must be zero, and the source address of the inner frame must be unicast.
 func vxlan(f frame, d *Decoded) Reason {
 	const size = 8
 	switch b := f.b; {

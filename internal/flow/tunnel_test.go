@@ -92,7 +92,7 @@ func TestTunnels(t *testing.T) {
 				t.Errorf("must not be decapsulated: %v %+v", ok, d)
 			}
 			p.Decapsulate = true
-			for n := range c.data { // if it is truncated at any byte, it never has other ports
+			for n := range c.data { // truncated at any byte, the packet never has other ports
 				p.Data = c.data[:n:n]
 				if ok := flow.Decode(&p, &d); !ok && d.Reason != flow.Truncated || ok && (d.SrcPort != 40000 || d.DstPort != 80 || d.PayloadLen != 6) {
 					t.Errorf("truncated to %d bytes: %+v", n, d)

@@ -8,15 +8,16 @@ import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 // window.
 //
 // A capture loses packets too, which makes honest segments look the same. So such a segment is suspended until packets
-// of its receiver prove or refute it. It is refuted by three packets that do not prove it, or by one packet without
-// payload whose sequence number is lower than the segment's acknowledgement number.
+// of its receiver prove or refute it. Three packets that do not prove the segment refute it. So does one packet
+// without payload whose sequence number is lower than the segment's acknowledgement number.
 
 const (
 	// windowSlack is the number of bytes after the next one that are always acceptable, for any window.
 	windowSlack = 64 << 10
 	// unknownShift is the largest window scale (RFC 7323, section 2.3). It is assumed if the handshake was not seen.
 	unknownShift = 14
-	// maxStale is how old an acknowledgement or a retransmission may be, in bytes of the stream.
+	// maxStale is how many bytes of the stream an acknowledgement or a retransmission may lie before the latest
+	// acknowledgement.
 	maxStale = 1 << 20
 
 	maxSuspects     = 32       // suspended segments of a connection
@@ -77,8 +78,8 @@ func (c *Conn) noteWindow(side Side, d *Decoded) {
 // windowKnown reports whether a window of the receiver was seen.
 func (s *stream) windowKnown() bool { return s.edge != 0 }
 
-// acceptLimit returns the largest offset of a side's stream that its receiver may accept. Buffered data were accepted,
-// so they count: the capture may have lost acknowledgements.
+// acceptLimit returns the largest offset of a side's stream that its receiver may accept. Bytes that the table buffers
+// raise it as acknowledged bytes do, because the capture may have lost their acknowledgements.
 func (c *Conn) acceptLimit(side Side) int64 {
 	s := &c.tcp.side[side]
 	n := max(max(s.next, s.acked, c.bufferedEnd(side))+windowSlack, s.offset(s.edge))

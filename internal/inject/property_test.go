@@ -20,8 +20,8 @@ var merged = func() []string {
 	return keys
 }()
 
-// kept fails unless the pod after contains everything of the pod before: the members of objects with their values, and
-// the elements of lists in their order.
+// kept fails unless the JSON of the pod in after contains everything of the pod in before: the members of objects with
+// their values, and the elements of lists in their order.
 func kept(t testing.TB, before, after []byte) {
 	t.Helper()
 	var a, b any
@@ -72,8 +72,8 @@ func lacks(a, b any, path string) string {
 	return ""
 }
 
-// mayChange reports whether the webhook may change the annotation key from before to after. It may if the annotation is
-// its own, or a list that only gets more items.
+// mayChange reports whether the webhook may change an annotation from the value before to the value after. It may if
+// the annotation is the webhook's own, or a list that only gets more items.
 func mayChange(key string, before, after any) bool {
 	if key == Prefix+AnnotationStatus {
 		return true

@@ -379,7 +379,7 @@ func (b *budget) grows(without, with []float64) string {
 	return ""
 }
 
-// fit returns how many of the further pods fit in the amounts left.
+// fit returns how many of the further pods (p.more) fit in the amounts that are left.
 func (p *part) fit(left []float64) float64 {
 	n := p.more
 	for i, each := range p.pod {

@@ -172,21 +172,21 @@ func times(q, ratio resource.Quantity) resource.Quantity {
 	return *resource.NewQuantity(int64(x), q.Format)
 }
 
-// lowerAll applies lower for each resource in most.
+// lowerAll applies lower to each resource that is listed in most.
 func lowerAll(l, most corev1.ResourceList) {
 	for name, q := range most {
 		lower(l, name, q)
 	}
 }
 
-// raise sets a resource to least if it is missing or lower.
+// raise sets a resource to the amount least if the resource is missing or lower.
 func raise(l corev1.ResourceList, name corev1.ResourceName, least resource.Quantity) {
 	if q, ok := l[name]; !ok || q.Cmp(least) < 0 {
 		l[name] = least
 	}
 }
 
-// lower sets a resource to most if it is higher.
+// lower sets a resource to the amount most if the resource is higher.
 func lower(l corev1.ResourceList, name corev1.ResourceName, most resource.Quantity) {
 	if q, ok := l[name]; ok && q.Cmp(most) > 0 {
 		l[name] = most

@@ -121,7 +121,7 @@ func (a *addresses) read() {
 	}
 }
 
-// noteRemoved records the addresses of before that are gone. now is in ns since the epoch.
+// noteRemoved records the addresses in before that the pod no longer has. now is in ns since the epoch.
 func (a *addresses) noteRemoved(before map[netip.Addr]struct{}, now int64) {
 	maps.DeleteFunc(a.removed, func(_ netip.Addr, at int64) bool { return now-at > int64(removedFor) })
 	for x := range before {

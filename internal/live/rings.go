@@ -13,7 +13,7 @@ import (
 // that a flood of datagrams does not fill the ring of TCP.
 const RingsPerInterface = 2
 
-// ringFilters are the filters of the TCP ring and of the other one.
+// ringFilters has the filter of the TCP ring, then the filter of the ring for everything else.
 type ringFilters [RingsPerInterface]pcapfilter.Program
 
 const (
@@ -49,8 +49,8 @@ func (i *Interface) open() (tcp, other *afpacket.Handle, err error) {
 	return i.openFitting(filters, rings, ringFilters{})
 }
 
-// splitFilter returns two filters for each ring. The filters in rings only divide the packets between the rings. The filters in
-// filters also apply the filter that whole returns.
+// splitFilter returns two filters for each ring. Those in rings only divide the packets between the rings. Those in filters
+// also apply the filter that the function whole returns.
 func splitFilter(whole func(pcapfilter.Config) (pcapfilter.Program, error), c pcapfilter.Config) (rings, filters ringFilters, err error) {
 	program, err := whole(c)
 	if err != nil {

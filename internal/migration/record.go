@@ -23,8 +23,8 @@ var (
 	errSchema    = errors.New("meshtls.schema is not 1, the version that is read here")
 )
 
-// parse reads a record. The line is a JSON object. A key and a tab may precede it, as in the output of Kafka's
-// console consumers, or it may be in the envelope of kcat -J. Coverage and Tap of the result are never nil.
+// parse reads a record. The line is a JSON object, possibly after a key and a tab (the output of Kafka's
+// console consumers) or in the envelope of kcat -J. Coverage and Tap of the result are never nil.
 func parse(line []byte) (*record.Record, error) {
 	line = bytes.TrimSpace(line)
 	if at := bytes.IndexByte(line, '\t'); at >= 0 && (len(line) == 0 || line[0] != '{') {

@@ -95,7 +95,7 @@ type entry struct {
 	latestStart   int64        // the latest start of its records
 	flows         Counts       // counts of its flows
 	posture       Counts       // the largest count of any window
-	window        record.Time  // window of the counts in open
+	window        record.Time  // window of the counts in the field open
 	open          Counts       // counts of the latest posture
 	findingCounts map[string]Counts
 }
@@ -336,7 +336,7 @@ func (s *Side) setEnds(t *tap, r *record.Record, k *entryKey, e *entry) {
 	k.from, k.to, k.port = e.from.String(), e.to.String(), port
 }
 
-// party returns the end of an edge that text describes: an address, or else a name, which may be the name of a network.
+// party parses one end of an edge. text is an address or a name, which may be the name of a network.
 func party(text, namespace string) Party {
 	if a := address(text); a.IsValid() {
 		return Party{Addr: a}

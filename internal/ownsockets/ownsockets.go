@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// lingering is how long a port still counts as the program's after the close. Within this time come
-// the last segments of a connection, and the RST of a refused connection.
+// lingering is how long a port still counts as the program's after the close. The last segments of
+// a connection, and the RST of a refused connection, come within this time.
 const lingering = 2 * time.Second
 
 // remembered is how long closed ports are stored, for packets that are still in the capture
@@ -88,9 +88,9 @@ func (s *Sockets) Owns(c Captured) bool {
 	return true
 }
 
-// OwnedAt reports whether a local TCP port was the program's at a time of the system's clock. The
-// port still counts as the program's for 2 s after a close, for the last segments. OwnedAt must be
-// called at most one minute after the connection was closed.
+// OwnedAt reports whether the program itself used a local TCP port at the given time of the
+// system's clock. The port still counts as the program's for 2 s after the program closed the
+// connection, for the last segments. OwnedAt must be called at most one minute after the close.
 func (s *Sockets) OwnedAt(port uint16, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -84,7 +84,7 @@ func (p *parser) mask(q qualifiers, t token, n *host4) bool {
 	return true
 }
 
-// length32 reads a prefix length of at most most bits.
+// length32 reads a prefix length. The argument most is the largest valid length.
 func (p *parser) length32(q qualifiers, most uint32) (uint32, bool) {
 	p.advance()
 	t := p.tok

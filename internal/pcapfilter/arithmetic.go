@@ -7,8 +7,8 @@ var precedence = map[string]int{"|": 1, "&": 2, "<<": 3, ">>": 3, "+": 4, "-": 4
 
 const precedenceSign = 6
 
-// arithmetic reads the operators that follow a value, with their right operands. It stops before
-// an operator whose precedence is below least.
+// arithmetic reads the operators that follow a value, with their right operands. It stops before an
+// operator of lower precedence than the argument least.
 func (p *parser) arithmetic(left *value, least int) *value {
 	for p.tok.kind == kindWord {
 		op, at := p.tok.word, p.tok.at

@@ -8,8 +8,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestKernel runs generated expressions in the kernel. It must accept every program, including
-// live ones, with the same results as Run.
+// TestKernel compiles generated expressions, with and without Config.Live, and attaches the
+// programs in the kernel. The kernel must accept every program, and its results must be those of
+// Run.
 func TestKernel(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 0))
 	k := kerneltest.New(t)
@@ -48,8 +49,8 @@ func hasAncillary(p Program) bool {
 	return false
 }
 
-// TestKernelValidates attaches damaged programs to the kernel. It must refuse the programs that
-// Validate refuses, accept the others, and run them with the same results as Run.
+// TestKernelValidates attaches damaged programs in the kernel. The kernel must refuse the programs
+// that Validate refuses and accept the others, and its results must be those of Run.
 func TestKernelValidates(t *testing.T) {
 	k := kerneltest.New(t)
 	r := rand.New(rand.NewPCG(6, 0))

@@ -98,7 +98,7 @@ func (g *generator) findTransport() {
 	g.emit(classMISC|miscTAX, 0)
 }
 
-// needsEthernet refuses a condition that only Ethernet has, if the link type is another one. what
+// needsEthernet refuses a condition that only Ethernet has, if the link type is not Ethernet. what
 // names the condition in the error.
 func (g *generator) needsEthernet(at int, what string) bool {
 	if g.cfg.Link == wire.LinkEthernet {

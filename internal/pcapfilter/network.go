@@ -27,8 +27,8 @@ const (
 	destPort   = 2
 )
 
-// ipProto tests the protocol that IP carries. Of the extension headers of IPv6 it skips only a
-// fragment header.
+// ipProto tests the protocol that IP carries. It skips a fragment header of IPv6, but no other
+// extension header.
 func (g *generator) ipProto(n *ipProto, yes, no Label) {
 	other := no
 	if n.over4 && n.over6 {

@@ -176,8 +176,8 @@ func (p Program) checkScratch() error {
 	return nil
 }
 
-// And returns a program that accepts the packets that first and second both accept. The program executes first. If the result is not
-// zero, it executes second and returns the result of second.
+// And returns a program that accepts the packets that both given programs accept. It executes the program first. If the result is
+// not zero, it executes the program second and returns the result of second.
 func And(first, second Program) (Program, error) {
 	out := make(Program, 0, len(first)+2+len(second))
 	out = append(out, first...)

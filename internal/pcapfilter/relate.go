@@ -74,8 +74,8 @@ func (g *generator) requireEther(number uint32, no Label) {
 	g.Bind(there)
 }
 
-// pair leaves left in the accumulator and right in X. It may use the words of memory from slot
-// on.
+// pair loads the operand left into the accumulator and the operand right into X. It may use the
+// words of memory from slot on.
 func (g *generator) pair(left, right *value, slot uint32) {
 	if slot >= scratch {
 		g.fail(left.at, "the calculation needs more than %d words of memory: expected a simpler one, or fewer parentheses on the right", scratch)

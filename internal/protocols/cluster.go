@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// Recognizers of coordination of clusters: ZooKeeper and Erlang distribution.
+// Recognizers of protocols that coordinate clusters: ZooKeeper and Erlang distribution.
 
 // zookeeperClient recognizes a ConnectRequest, a ping, or a request with a path (Apache ZooKeeper, zookeeper.jute).
 func zookeeperClient(b []byte) Match {

@@ -8,8 +8,8 @@ import (
 // Recognizers of monitoring and logs: SNMP, syslog, StatsD and Zabbix.
 
 // snmpMessage recognizes a plaintext message of SNMP. Versions 1 and 2c are recognized by version, community and PDU (RFC 1157 section 4,
-// RFC 1901). A message of version 3 must be authenticated and not encrypted (RFC 3412 section 6). Without authentication, as in engine
-// discovery, it gives No, because it does not show how the data will be sent.
+// RFC 1901). A message of version 3 must be authenticated and not encrypted (RFC 3412 section 6). A message without authentication, as in
+// engine discovery, gives No, because such a message does not show how the data will be sent.
 func snmpMessage(b []byte) Match {
 	version, rest := snmpVersion(b)
 	switch version {

@@ -10,7 +10,7 @@ func TestKafkaConfigErrors(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		set  func(*KafkaConfig)
-		want string // part of the line
+		want string // part of the error message, which must be one line
 	}{
 		{"no brokers", func(c *KafkaConfig) { c.Brokers = nil }, `TAP_KAFKA_BROKERS: "": expected a list of host:port`},
 		{"no port", func(c *KafkaConfig) { c.Brokers = []string{"kafka"} }, `TAP_KAFKA_BROKERS: "kafka": expected host:port`},

@@ -53,7 +53,7 @@ const (
 // reasonBlocked is Status.Reason while a write has lasted longer than lineBlocked.
 const reasonBlocked = "nobody reads the output: a write to it is blocked"
 
-// NewJSONLines starts a sink that writes to w. Close ends it; it does not close w.
+// NewJSONLines starts a sink that writes to w. Close ends the sink and leaves w open.
 func NewJSONLines(w io.Writer, cfg JSONLinesConfig) *JSONLines {
 	l := &JSONLines{
 		w: w, buffer: buffer.New(buffer.Config{Records: cfg.QueueRecords, Bytes: cfg.QueueBytes}), since: time.Now(),

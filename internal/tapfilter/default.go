@@ -74,7 +74,7 @@ const (
 )
 
 // Default returns the program for a live interface of Ethernet or raw IP. For other link types the
-// program keeps every packet whole. Of c, only Link and Snap have an effect.
+// program keeps every packet whole. Only the fields Link and Snap of c have an effect.
 //
 // Classic BPF has no state, so everything is decided from one packet. The program drops no packet.
 // It only truncates, and only bytes that the dissectors do not read. Everything that internal/flow

@@ -24,7 +24,7 @@ type Connection struct {
 // program by pcapfilter.And. For other link types, and without connections, it accepts every
 // packet.
 //
-// Of these connections it still accepts every packet that can begin, end or refute something:
+// The program still accepts every packet of these connections that can begin, end or refute something:
 //   - every SYN, FIN and RST, so that the end of the connection and a reuse of its ports are
 //     seen;
 //   - of TLS connections, every packet that does not consist of protected records, or consists of

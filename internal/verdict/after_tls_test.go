@@ -124,8 +124,8 @@ func TestSecondHandshakeIsNotInheritedFrom(t *testing.T) {
 	}
 }
 
-// after returns chunks as they would be sent after the chunks in before: it increases each Chunk.Read by the bytes
-// that the other end sent in before.
+// after returns chunks as they would be sent after those in before: each Chunk.Read is increased by the bytes that
+// the chunk's receiver sent in before.
 func after(before, chunks []capturetest.Chunk) (out []capturetest.Chunk) {
 	sent := map[bool]int{}
 	for _, c := range before {

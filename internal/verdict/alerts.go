@@ -16,8 +16,8 @@ const (
 )
 
 // fatalAlert returns the first plaintext alert that ends a handshake. Closure alerts are not errors, at any level.
-// An alert does not count if both ends continued after it, because it was forged or ignored (RFC 6347, section
-// 4.1.2.7). SSL 3.0's no_certificate does not count either: it is the reply to a CertificateRequest.
+// An alert after which both ends continued does not count: it was forged or ignored (RFC 6347, section 4.1.2.7).
+// SSL 3.0's no_certificate does not count either: it is the reply to a CertificateRequest.
 func fatalAlert(t *dissect.TLS) (dissect.Alert, bool) {
 	for _, a := range t.Alerts {
 		if a.Level == 2 && a.Description != closeNotify && a.Description != userCanceled && !t.Outlived(a) {

@@ -31,8 +31,8 @@ type peerName struct {
 	set  bool
 }
 
-// Conclude returns the conclusion of the session of c. It returns nil if the session itself is still needed: it is
-// not finished, or more facts may follow from it.
+// Conclude returns the conclusion of the session of c. It returns nil if the session itself is still needed: the
+// session is not finished, or may still show further facts.
 func (j *Judge) Conclude(c *flow.Conn, s *dissect.Session) *Conclusion {
 	k := concluded(s)
 	if k == nil || !s.Spent() {
@@ -64,8 +64,8 @@ func (j *Judge) Release(r *Conclusion) {
 	}
 }
 
-// TailCounts reports whether the connection's later TLS records must be followed. They must if bytes after the end
-// of its TLS could change the verdict. A verdict of plaintext cannot change.
+// TailCounts reports whether the connection's later TLS records must be followed. They must if the bytes that may
+// follow TLS could change the verdict. A verdict of plaintext cannot change.
 func (r *Conclusion) TailCounts() bool {
 	switch r.common.verdict {
 	case MTLS, TLS, Failed:
@@ -123,7 +123,7 @@ type shared struct {
 	scratch    []byte
 	info       TLSInfo // scratch space for Conclude
 	last       *common // the latest result of intern, nil if none
-	text       []byte  // the encoding of last
+	text       []byte  // the encoding of the judgement in last
 }
 
 // common is a judgement that conclusions share.

@@ -62,9 +62,9 @@ func secondFlight(t *dissect.TLS) (records []dissect.TLSRecord, why string) {
 const changeCipherSpec = wire.RecordHeader + 1
 
 // contiguous returns the leading records that follow each other directly. Only a ChangeCipherSpec may be between
-// two records, because no other unprotected record belongs there. from is the end of the ClientHello. Before the
-// first record there may be early data if early is set. There may also be plaintext alerts, at most alerts of
-// them, because servers ignore user_canceled (RFC 8446, section 6.1).
+// two records, because no other unprotected record belongs there. from is the offset at which the ClientHello
+// ends. Before the first record there may be early data if early is set. There may also be plaintext alerts, at
+// most alerts of them, because servers ignore user_canceled (RFC 8446, section 6.1).
 func contiguous(all []dissect.TLSRecord, from int64, early bool, alerts int) ([]dissect.TLSRecord, string) {
 	for i, r := range all {
 		between := r.End - int64(r.Length) - wire.RecordHeader - from

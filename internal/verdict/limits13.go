@@ -26,8 +26,8 @@ func compresses(hello *tlsmsg.ClientHello) bool {
 	})
 }
 
-// maxFragmentLength is an extension that asks for small records (RFC 6066, section 4). Another one is record_size_limit
-// (RFC 8449); its value is in the hello.
+// maxFragmentLength is an extension that asks for small records (RFC 6066, section 4). The extension record_size_limit
+// (RFC 8449) does so too; its value is in the hello.
 const maxFragmentLength = 1
 
 // limited reports whether a client's hello allows its server to keep the client's records small.

@@ -7,9 +7,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Bytes of one end are only a claim, because the other end may speak plaintext and ignore them. So encryption counts as
-// established, and its verdict settles, only by the bytes of both ends. The contents of these bytes must not contradict
-// it.
+// TLS bytes of one end are only a claim, because the other end may ignore them and speak plaintext. So encryption
+// counts as established, and its verdict settles, only if both ends sent TLS bytes. The contents of these bytes must
+// not contradict the verdict.
 
 // fromStart reports whether a TCP connection was captured without loss from its first byte.
 func fromStart(c *flow.Conn, s *dissect.Session) bool {
@@ -33,8 +33,8 @@ func bothSpoke(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	return t.Hello != nil || t.HelloBegun || !fromStart(c, s)
 }
 
-// revertOneEnd reverts conclusions that need both ends. A failure does not settle while the other end can still send.
-// If that end sent something other than TLS, there is no failure.
+// revertOneEnd reverts conclusions that need both ends. A failure does not settle while either end can still send. If
+// an end sent something other than TLS, there is no failure.
 func (h *handshake) revertOneEnd(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) {
 	if h.outcome == OutcomeEstablished {
 		h.outcome = OutcomeIncomplete

@@ -11,8 +11,8 @@ import (
 // claim of the other.
 var kindOrder = [...]dissect.Kind{dissect.KindPlain, dissect.KindText, dissect.KindStructured, dissect.KindEncrypted, dissect.KindGreeting, dissect.KindUnreadable}
 
-// kindOf returns the more specific of the two sides' kinds, for bytes that are not TLS, and the name of its
-// protocol. It returns KindEncrypted only if both sides have that kind.
+// kindOf returns, for a connection that is not TLS, the more specific of the two sides' kinds, and
+// its protocol's name. It returns KindEncrypted only if both sides have that kind.
 func kindOf(s *dissect.Session) (best dissect.Kind, protocol string) {
 	a, name := s.Kind(dissect.Originator)
 	b, other := s.Kind(dissect.Responder)

@@ -55,7 +55,8 @@ func tdsTalk(t *testing.T, auth capturetest.ClientAuth, loginOnly bool) []captur
 	return chunks
 }
 
-// TestTDS checks TLS in TDS packets. It is judged by its handshake, unless it protects only the login.
+// TestTDS checks TLS in TDS packets. A connection with such TLS is judged by its handshake, unless the TLS protects
+// only the login.
 func TestTDS(t *testing.T) {
 	for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Presented} {
 		for _, finish := range []bool{true, false} {

@@ -6,8 +6,8 @@ import (
 
 // In TLS 1.3 a refusal, a close_notify and application data of two bytes are records of the same size. A server
 // that sends neither other data nor tickets (syslog, RFC 5425) shows nothing else. So such a record counts as a
-// refusal only under two conditions. Nothing indicates that the connection continued, and tickets or unread data
-// would have shown it if the connection had continued.
+// refusal only under two conditions: nothing indicates that the connection continued, and if it had continued,
+// tickets or unread data would have shown this.
 
 const (
 	// refusalRecords and refusalBytes bound how much a client sends after its flight before it learns of the refusal.
@@ -22,7 +22,7 @@ const (
 )
 
 // served reports whether a refusal is impossible, because the client sent too much after its flight, or because
-// the connection lasted too long. end is the end of the flight.
+// the connection lasted too long. end is the offset at which the flight ends.
 func served(t *dissect.TLS, end int64, e ends) bool {
 	r, _ := t.Records(t.Client)
 	n, most := 0, end
@@ -35,7 +35,7 @@ func served(t *dissect.TLS, end int64, e ends) bool {
 }
 
 // clientFinished returns the size of the client's Finished, the last record of its flight; -1 if unknown. end is
-// the end of the flight.
+// the offset at which the flight ends.
 func clientFinished(r []dissect.TLSRecord, end int64, s suite) int {
 	for _, x := range r {
 		for _, d := range s.senders() {
@@ -47,9 +47,10 @@ func clientFinished(r []dissect.TLSRecord, end int64, s suite) int {
 	return -1
 }
 
-// reactsToEnd reports whether the server's record i reacts to the end of the client's stream. It does if it
-// follows or acknowledges the client's FIN, or if the last client record that it acknowledges may itself be an
-// alert. end is the end of the client's flight. If that flight is padded, the alerts are padded too.
+// reactsToEnd reports whether the server's record i may be a reaction to the client's close: the record
+// follows the client's FIN or RST, or acknowledges the FIN, or the last record after the client's flight that
+// it acknowledges may be an alert. end is the offset at which the flight ends. A client that pads its flight
+// also pads its alerts, so the sizes of the flight's records are compared too.
 func (f *serverFlight) reactsToEnd(i int, end int64, s suite, e ends) bool {
 	ack := f.records[i].Ack
 	if n, ended := f.t.BeforeEnd(f.t.Client.Other()); ended && (i >= n || ack > e.sent) {
@@ -82,7 +83,7 @@ func (f *serverFlight) reactsToEnd(i int, end int64, s suite, e ends) bool {
 // mayRefuse reports whether the alert-sized records after the client's flight may be a refusal. They must have
 // come at once and in one packet, the server must have closed at once, and the client must not have continued. Two
 // such records in separate packets may be a small response and a close_notify, although GnuTLS also refuses in
-// that form. end is the end of the client's flight.
+// that form. end is the offset at which the flight ends.
 func (f *serverFlight) mayRefuse(a *reaction, end int64, s suite) bool {
 	if a.parted || f.t.ClosedAt(f.t.Client.Other())-a.alert.Time > refusalDelay {
 		return false
@@ -104,7 +105,7 @@ func (f *serverFlight) mayRefuse(a *reaction, end int64, s suite) bool {
 			after = true
 		}
 	}
-	return !before || !after // a client that has not sent its request yet may do so before it reads the alert
+	return !before || !after // the client may send its first request before it reads the alert, although its host has acknowledged the alert
 }
 
 // refused reports whether records that may be a refusal (mayRefuse) count as one. They do if the server sent them
@@ -134,7 +135,7 @@ func leftOpen(t *dissect.TLS, f *flight, end int64, e ends) bool {
 }
 
 // closedAtOnce reports whether the server closed first, and did so within the time of a refusal after the client's
-// flight. end is the end of the flight.
+// flight. end is the offset at which the flight ends.
 func closedAtOnce(t *dissect.TLS, end int64, e ends) bool {
 	r, _ := t.Records(t.Client)
 	for _, x := range r {

@@ -9,9 +9,9 @@ import (
 )
 
 // TestEarlyEnds checks TLS 1.3 connections that end soon after the client's flight. In nearly all of them the
-// server sends no record larger than an alert after the flight. So a server that sends no tickets may or may not
-// have accepted the client. A connection that may have been accepted must not be failed, and a connection that may
-// have been refused must not be mutual.
+// server's records after the flight are no larger than an alert, and often do not show whether the server accepted
+// the client. If the server may have accepted the client, the verdict must not be failed. If the server may have
+// refused the client, the verdict must not be mutual.
 func TestEarlyEnds(t *testing.T) {
 	const (
 		refused = "failed rejected"
@@ -21,7 +21,7 @@ func TestEarlyEnds(t *testing.T) {
 	flights := map[string]string{verdict.AuthPresented: "C 517 97 53", verdict.AuthDeclined: "C 25 53"}
 	for _, c := range []struct {
 		name, packets     string
-		tickets, cacheful string // result if the client takes no tickets, and if it does
+		tickets, cacheful string // tickets: the result for a client that gets no tickets; cacheful: for one that may get tickets
 		either            bool   // the server may have refused the client, and a reason reports it
 	}{
 		{"alert and FIN at once", "S 19 | S fin", open, refused, true},

@@ -25,7 +25,7 @@ const (
 )
 
 // readServer reads the server's flight: the server's records that do not yet acknowledge the client's flight. end
-// is the end of the client's flight, 0 if unknown.
+// is the offset at which the client's flight ends, 0 if unknown.
 func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	r, complete := t.Records(t.Client.Other())
 	var buffer [4]int
@@ -62,8 +62,8 @@ func (f *serverFlight) read(r []dissect.TLSRecord, s suite) (last int, request s
 // finished searches for the server's Finished in a record of its own. It directly follows the CertificateVerify
 // or, in a resumption, the EncryptedExtensions. A flight of four messages has EncryptedExtensions, Certificate,
 // CertificateVerify and Finished; a fifth message is a CertificateRequest. A message that fills its record
-// continues in the next one. s has the sizes of the suite for a sender that does not pad. d has its sizes for the
-// kind of sender that is tried.
+// continues in the next one. s has the sizes of the suite for a sender that does not pad. d has the suite's sizes
+// for the kind of sender that is tried.
 func (f *serverFlight) finished(r []dissect.TLSRecord, s, d suite) (last int, request string) {
 	if !d.fits(r) {
 		return 0, ""
@@ -194,8 +194,9 @@ type reaction struct {
 // maxRefusal is the maximum number of records with which a server refuses a client, with a margin.
 const maxRefusal = 3
 
-// reaction examines the server's records after the client's flight. end is the end of that flight. The server's
-// own flight does not count. If the server pads its records to one block, they may be anything.
+// reaction examines the server's records after the client's flight. end is the offset at which that flight
+// ends. The server's own flight does not count. If the server pads its records to one block, a record of
+// one block may be anything.
 func (f *serverFlight) reaction(end int64, s suite, e ends) (a reaction) {
 	if len(f.records) > 0 && f.records[0].Ack >= end {
 		return a // its flight cannot have followed the client's: acknowledgements are not reliable here
@@ -244,7 +245,7 @@ func (f *serverFlight) least(s suite) (n int, blocks bool) {
 }
 
 // spokeBefore reports whether the server sent more than its flight before it acknowledged the client's flight. RFC
-// 8446, section 4.4.4 allows such 0.5-RTT data. end is the end of the client's flight.
+// 8446, section 4.4.4 allows such 0.5-RTT data. end is the offset at which the client's flight ends.
 func (f *serverFlight) spokeBefore(end int64) bool {
 	return f.last+1 < len(f.records) && f.records[f.last+1].Ack < end
 }

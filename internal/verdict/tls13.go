@@ -98,7 +98,7 @@ func setOutcome(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended 
 
 	switch {
 	case a.data && (h.auth == AuthPresented || f.doubted || h.resumed && t.Hello != nil && t.Hello.EarlyData()) && server.spokeBefore(soonest):
-		// a server may speak before it has read the client's flight, and then refuse it
+		// a server may speak before it has read the client's flight, and then refuse the client
 		h.because("half_rtt_data")
 	case a.data:
 		h.outcome = OutcomeEstablished

@@ -7,8 +7,8 @@ import (
 )
 
 // Anybody can send forged segments to a pod. Such segments belong to no connection: the pod replies to each with a
-// RST, and nobody reads their payload. So they are judged neither plaintext nor TLS. For a while, no verdict
-// settles before the other end's first packet is captured, because that packet decides.
+// RST, and nobody reads their payload. So they are judged neither plaintext nor TLS. As long as only one end's
+// packets are captured, no verdict settles for a while, because the first packet of the other end decides.
 //
 // If only one direction is captured, there is no RST either. A connection that is past these bounds, or has ended,
 // is judged by the captured direction.
@@ -17,14 +17,15 @@ const (
 	aloneWait = int64(1 * time.Second) // ns since the first packet
 )
 
-// turnedAway reports whether the other end sent nothing but RSTs.
+// turnedAway reports whether one end of c sent nothing but RSTs, and at most aloneMost fewer of them than the other
+// end sent packets.
 func turnedAway(c *flow.Conn) bool {
 	packets, resets, alone := c.OneSided()
 	return alone && resets > 0 && packets <= resets+aloneMost
 }
 
-// MayBeTurnedAway reports whether no packet of the other end was captured yet, and that end may still reply with
-// RSTs only. While it returns true, no verdict settles.
+// MayBeTurnedAway reports whether packets of only one end of c were captured so far, and it is too early to tell
+// whether the other end will send anything but RSTs. While MayBeTurnedAway returns true, no verdict settles.
 func MayBeTurnedAway(c *flow.Conn) bool {
 	packets, resets, alone := c.OneSided()
 	return alone && resets == 0 && packets < aloneMost && c.Last-c.First < aloneWait

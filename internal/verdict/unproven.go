@@ -4,8 +4,8 @@ import "net/netip"
 
 // unprovenClients remembers full handshakes of TLS 1.3 in which no client certificate was proved, by the addresses of
 // both ends only. No client at such an address inherits a certificate at that server. SNI and the shape of a
-// ClientHello do not count, because the client chooses them. It may choose others when it resumes (RFC 8446, section
-// 4.6.1 lets it change its SNI).
+// ClientHello do not count, because the client chooses them. A client may choose others when it resumes (RFC 8446,
+// section 4.6.1, allows another SNI).
 type unprovenClients struct {
 	seen         map[pair]int64 // time of the latest such handshake, ns since the epoch
 	unremembered int64          // latest time that a handshake was not remembered because the table was full; 0: never

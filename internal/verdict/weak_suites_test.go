@@ -60,7 +60,7 @@ func TestUnfamiliarSuites(t *testing.T) {
 	}
 }
 
-// choosing returns the datagram with the given suite in its ServerHello, if it begins with one.
+// choosing replaces the suite in a datagram that begins with a ServerHello. It returns other datagrams unchanged.
 func choosing(b []byte, suite uint16) []byte {
 	const body = 13 + 12 // headers of the record and of the message
 	if len(b) < body+35 || b[0] != 22 || b[13] != 2 {

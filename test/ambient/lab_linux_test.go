@@ -273,8 +273,8 @@ type dump struct {
 var lostPackets = regexp.MustCompile(`(?m)^[1-9]\d* packets? dropped by`)
 
 // stop ends the pod's captures and its tap. It returns the tap's records, and reports whether a capture dropped
-// packets. Before it ends a capture it waits until the capture has a marked datagram, because then all earlier
-// packets are in it too.
+// packets. A capture is ended only once it contains a marked datagram, because it then contains all earlier
+// packets too.
 func (p *host) stop(t *testing.T) (lines []string, dropped bool) {
 	t.Helper()
 	var mark [16]byte

@@ -75,7 +75,7 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestReplay kills a tap while its broker is down, and starts another one with the same spool. gaps.py must not find
+// TestReplay kills a tap while its broker is down, and starts another tap with the same spool. gaps.py must not find
 // a missing record of either run.
 func TestReplay(t *testing.T) {
 	kafkatest.Require(t)

@@ -138,7 +138,7 @@ func (w *world) pollFor(d time.Duration) {
 	}
 }
 
-// killSpooler ends the driver with a spool by SIGKILL and starts another one with the same spool.
+// killSpooler ends the driver with a spool by SIGKILL and starts another driver with the same spool.
 func (w *world) killSpooler() {
 	w.t.Helper()
 	last := len(w.drivers) - 1

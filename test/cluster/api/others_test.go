@@ -100,8 +100,8 @@ func sidecar(name string) func(*corev1.Pod) []op {
 	}
 }
 
-// forgetful is a webhook with an API older than native sidecars. It writes the init containers back without
-// restartPolicy, which it does not know.
+// forgetful is a webhook with an API older than native sidecars. The webhook writes the init containers
+// back without restartPolicy, a field that is unknown to its API.
 func forgetful(p *corev1.Pod) []op {
 	dropped := false
 	var known []corev1.Container

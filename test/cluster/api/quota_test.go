@@ -193,8 +193,8 @@ func (d *deployment) end(t *testing.T, set int) {
 	}
 }
 
-// want checks that a ReplicaSet has the given number of pods, and that the number of tapped ones is between least and
-// most.
+// want checks that a ReplicaSet has the given number of pods, and that the number of tapped pods is between the
+// arguments least and most.
 func (d *deployment) want(t *testing.T, set, pods, least, most int) {
 	t.Helper()
 	all, taps := d.pods(t, set), 0
@@ -216,7 +216,7 @@ func TestQuotaKeepsNoPodOut(t *testing.T) {
 	exact := []string{"requests.cpu", "500m", "requests.memory", "500Mi", "limits.cpu", "1", "limits.memory", "1000Mi"}
 	ns := func(t *testing.T) string {
 		ns := c.Namespace(t, tapped)
-		h.works(t, c, ns) // later pods are then tapped unless the quota prevents it
+		h.works(t, c, ns) // waits until the webhook taps pods here: from now on only the quota can leave a pod untapped
 		return ns
 	}
 	t.Run("exact", func(t *testing.T) {

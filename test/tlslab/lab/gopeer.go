@@ -126,7 +126,7 @@ func number(options []string, name string) (n int64, found bool) {
 	return 0, false
 }
 
-// swallow reads at most most bytes; if most is 0, it reads to the end. It sends nothing.
+// swallow reads to the end, or at most the given number of bytes if most is not 0. It sends nothing.
 func swallow(c *tls.Conn, most int64) (int64, error) {
 	if most > 0 {
 		return io.CopyN(io.Discard, c, most)

@@ -100,7 +100,7 @@ func until(limit time.Duration, ok func() bool) bool {
 	return ok()
 }
 
-// listening reports whether a port of a namespace is open. It does not connect to it.
+// listening reports whether a port of a namespace is open, without a connection to the port.
 func listening(ns, port string) bool {
 	out, _ := inside(ns, []string{"ss", "-Hltn", "sport", "=", ":" + port}).Output()
 	return len(bytes.TrimSpace(out)) > 0

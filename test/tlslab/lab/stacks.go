@@ -17,7 +17,7 @@ type endpoint struct {
 	auth    string   // of a server: "" (no request), "optional", "required"
 	n       int      // number of connections, default 1
 	options []string // options of the stack: a program's arguments, or the options of a peer program
-	refuses string   // for a client: why it refuses the server; "": it accepts it
+	refuses string   // of a client: why the client refuses the server; "": the client accepts the server
 }
 
 func (e endpoint) version() string {
