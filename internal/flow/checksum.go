@@ -12,9 +12,16 @@ type Checksum uint8
 
 // The states of checksums.
 const (
-	ChecksumUnknown    Checksum = iota // not verified: for packets in a capture file, the sender's network card may have computed the checksums after the capture
-	ChecksumTrusted                    // the kernel trusts the TCP or UDP checksum: the network card has verified it, or the packet never left the machine; the table verifies only the checksum of an IPv4 header
-	ChecksumUnverified                 // not verified so far: the table verifies them
+	// ChecksumUnknown: the table does not verify the checksums. A packet in a capture file may have wrong ones, since
+	// the sender's network card may have computed them after the capture.
+	ChecksumUnknown Checksum = iota
+
+	// ChecksumTrusted: the kernel trusts the TCP or UDP checksum. The network card has verified it, or the packet never
+	// left the machine. The table verifies only the checksum of an IPv4 header.
+	ChecksumTrusted
+
+	// ChecksumUnverified: the table verifies the checksums.
+	ChecksumUnverified
 )
 
 // A receiver drops segments and datagrams with a wrong checksum (RFC 9293, section 3.1; RFC 1122, sections 3.2.1.2 and
