@@ -39,8 +39,7 @@ func (d *Decoded) checkSum(g frame, length int) {
 	pseudo := [8]byte{3: d.Transport}
 	binary.BigEndian.PutUint32(pseudo[4:], uint32(length))
 	le := binary.LittleEndian
-	sum, carry := bits.Add64(le.Uint64(pseudo[:]), uint64(le.Uint32(d.Src[:]))+uint64(le.Uint32(d.Dst[:])), 0)
-	sum += carry
+	sum := le.Uint64(pseudo[:]) + uint64(le.Uint32(d.Src[:])) + uint64(le.Uint32(d.Dst[:])) // no overflow, since pseudo[4] is 0
 	if d.IPv6 {
 		sum = addSum(addSum(sum, d.Src[4:]), d.Dst[4:])
 	}

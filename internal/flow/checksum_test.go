@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -124,6 +125,38 @@ func TestChecksums(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestChecksumOfEachLength checks segments and datagrams of each length up to 80 bytes of payload: with the right checksum, and with
+// each byte of the addresses, ports and payload changed in turn. No word of the addresses is 0 or 0xffff, which add nothing to a sum.
+func TestChecksumOfEachLength(t *testing.T) {
+	src, dst := netip.MustParseAddrPort("[2001:db8:1:203:405:607:809:a0b]:50001"), netip.MustParseAddrPort("[fd12:3456:789a:bcde:f012:3456:789a:bcd1]:8443")
+	payload := make([]byte, 80)
+	for i := range payload {
+		payload[i] = byte(i*i + 7)
+	}
+	for _, h := range []headers{{src: a4, dst: b4, flags: ack}, {src: src, dst: dst, flags: ack}, {src: a4, dst: b4, udp: true}, {src: src, dst: dst, udp: true}} {
+		for n := range payload {
+			h.payload = payload[:n]
+			ip := summed(h.ip())
+			addresses, header := 12, 20
+			if ip[0]>>4 == 6 {
+				addresses, header = 8, 40
+			}
+			for i := addresses - 1; i < len(ip); i++ {
+				b := slices.Clone(ip)
+				changed := i >= addresses
+				if changed {
+					b[i] ^= 1 << (i % 8)
+				}
+				table := flow.NewTable(flow.Config{}, newGather(t))
+				table.Add(&flow.Packet{Data: wrap(wire.LinkEthernet, b, 0), Link: wire.LinkEthernet, Checksum: flow.ChecksumUnverified})
+				if s := table.Stats(); s.Created != 0 == changed {
+					t.Fatalf("header of %d bytes, UDP %v, payload of %d bytes, byte %d changed %v: %+v", header, h.udp, n, i, changed, s)
+				}
+			}
+		}
+	}
 }
 
 // TestChecksumOfFragments: the checksum covers the whole datagram.
