@@ -28,8 +28,8 @@ const overlap = 2 * time.Minute
 
 // authorities is the parsed content of the Secret.
 type authorities struct {
-	current, next *authority // next: nil if there is none
-	previous      []byte     // PEM; nil if there is none
+	current, next *authority // next may be nil
+	previous      []byte     // PEM, or nil
 	nextSince     time.Time
 	rotate        bool // an administrator requested a rotation
 }

@@ -16,7 +16,7 @@ import (
 type walk struct {
 	out      string               // folder with the records
 	began    map[string]time.Time // when curl was started, by namespace
-	broker   string               // address of the broker for the taps' records, or "" if there is none
+	broker   string               // address of the broker for the taps' records, or ""
 	flows    []*record            // flow records that the taps published
 	findings []*record
 	wrong    []string // differences between expected and actual values

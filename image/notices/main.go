@@ -1,4 +1,4 @@
-// Command notices prints the licenses of the modules that are linked into programs, and Go's license. Whoever distributes
+// Command notices prints the licenses of the modules that are linked into programs, and Go's license. Anyone who distributes
 // a program has to include them.
 //
 //	notices [-os linux,darwin,windows] PACKAGE...

@@ -146,7 +146,7 @@ func (w *walk) resync() {
 	w.at = w.end
 }
 
-// find returns the index in b at which a record may start. If there is none, at is -1 and step is the number of bytes
+// find returns the index in b at which a record may start. Without one, at is -1 and step is the number of bytes
 // to skip.
 func (w *walk) find(b []byte) (at, step int) {
 	if !w.old {

@@ -133,7 +133,7 @@ func wait(pid int) (status int) {
 }
 
 // killAll kills and reaps all descendants. The children of a killed process become children of
-// this process, so killAll repeats until there are none.
+// this process, so killAll repeats until no process is left.
 func killAll() error {
 	var all []int
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {

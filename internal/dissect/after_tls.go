@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// After returns the session of the bytes that followed the end of TLS, or nil if there are none. These bytes are plaintext, another
+// After returns the session of the bytes that followed the end of TLS, or nil if no bytes followed. These bytes are plaintext, another
 // handshake, or unrecognized. Their session is judged like a connection. TLS can end in it, too, so it can have an After of its own.
 func (s *afterLayer) After() *Session { return s.after }
 

@@ -159,7 +159,7 @@ func truncatedHeader(b []byte) bool {
 	return len(b) < dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= wire.ContentCID && (len(b) < 2 || b[1] == 0xfe)
 }
 
-// dtlsRecord returns the length of the DTLS record at the start of b, or 0 if there is none. The result is at least len(b) if no record can
+// dtlsRecord returns the length of the DTLS record at the start of b, or 0. The result is at least len(b) if no record can
 // follow.
 func (f *Tail) dtlsRecord(b []byte) int {
 	const connectionID, longNumber, length = 0x10, 0x08, 0x04 // RFC 9147 section 4

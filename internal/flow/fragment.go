@@ -117,7 +117,7 @@ func (t *Table) addFragment(p *Packet, d *Decoded) bool {
 	return true
 }
 
-// getOrAdd returns the datagram with key k, a new one if there is none, or nil if its source has no budget left.
+// getOrAdd returns the datagram with key k, which it creates if necessary, or nil if its source has no budget left.
 func (f *fragments) getOrAdd(t *Table, k datagramKey) *incomplete {
 	if x := f.waiting[k]; x != nil {
 		return x

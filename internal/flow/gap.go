@@ -61,7 +61,7 @@ func (h *gappedList) remove(w *reassembly) {
 	w.prev, w.next, w.listed = nil, nil, false
 }
 
-// due returns the first connection whose check is due, nil if there is none.
+// due returns the first connection whose check is due, or nil.
 func (h *gappedList) due(now int64) *Conn {
 	if h.head == nil || h.head.checkAt > now {
 		return nil

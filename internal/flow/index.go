@@ -44,7 +44,7 @@ func mix(a, b uint64) uint64 {
 	return high ^ low
 }
 
-// find returns the connection with key k, nil if there is none. d must have the key k.
+// find returns the connection with key k, or nil. d must have the key k.
 func (x *index) find(k *key, d *Decoded) *Conn {
 	hash, mask := x.hash(k), uint64(len(x.slots)-1)
 	for i := hash & mask; ; i = (i + 1) & mask {

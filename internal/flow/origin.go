@@ -16,7 +16,7 @@ const (
 )
 
 // admits reports whether a packet belongs to a conversation of this host, and counts a packet that does not. c
-// is the packet's connection, nil if there is none yet.
+// is the packet's connection, or nil if it has no connection yet.
 //
 // If a packet left this host its sender must be local; if it arrived, its receiver must be. A packet that arrived from
 // one of the host's own addresses is forged, because the kernel sends packets between these addresses over lo.

@@ -20,7 +20,7 @@ const maxPieces = 512
 
 func (p *piece) cost() int { return len(p.data) + pieceCost }
 
-// find returns the index of the first piece that ends after off, len(q.pieces) if there is none.
+// find returns the index of the first piece that ends after off, or len(q.pieces).
 func (q *queue) find(off int64) int {
 	if n := len(q.pieces); n == 0 || q.pieces[n-1].end() <= off {
 		return n
@@ -107,7 +107,7 @@ func (t *Table) fits(q *queue, cost int) bool {
 	return total <= t.cfg.MaxBufferedPerSide && total <= (t.cfg.MaxBuffered-t.stats.Buffered)/2 && len(q.pieces) < maxPieces
 }
 
-// reserve finds capacity for p. If there is none, it skips the first gap, provided that the gap will not be filled any
+// reserve finds capacity for p. Without capacity it skips the first gap, provided that the gap will not be filled any
 // more. Otherwise it drops the last buffered piece, provided that this piece is after p. It never skips bytes that the
 // receiver still expects, because the table would lose its position in the stream.
 func (t *Table) reserve(c *Conn, side Side, p *piece) reservation {

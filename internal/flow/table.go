@@ -153,7 +153,7 @@ func (t *Table) decode(p *Packet, d *Decoded) bool {
 	return ok
 }
 
-// find returns the connection with key k, nil if there is none. It compares k with the last result first, because
+// find returns the connection with key k, or nil. It compares k with the last result first, because
 // packets of a connection often follow each other.
 func (t *Table) find(k *key, d *Decoded) *Conn {
 	if t.last != nil && t.lastKey.equal(k) {

@@ -2,7 +2,7 @@
 // of `add` operations.
 //
 // Order of use: [ParseSettings] reads the platform's settings; a [Config] combines them with the image. The webhook fills in a [Namespace]
-// from the API server. For each pod [Tap] returns a [Result]: the patch, or the reason why there is none. [Annotate] is called earlier,
+// from the API server. For each pod [Tap] returns a [Result]: the patch, or the reason why the pod is not tapped. [Annotate] is called earlier,
 // before the mesh's injector: it excludes the brokers' ports from the mesh.
 //
 // The package is pure: it uses no clock, I/O or log, and is safe for concurrent use. It never encodes the pod again, so fields that it

@@ -83,7 +83,7 @@ func firstOf(values ...string) string {
 // maxSkip bounds the excluded ports in TAP_DECLARED_SKIP.
 const maxSkip = 64
 
-// proxy returns the mesh whose proxy is in the pod, or "" if there is none. skip has the ports that annotations
+// proxy returns the mesh whose proxy is in the pod, or "". skip has the ports that annotations
 // exclude from the mesh, at most maxSkip.
 func (p *pod) proxy(ns *Namespace) (name string, skip []string) {
 	for i := range meshes {

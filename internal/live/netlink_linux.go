@@ -73,7 +73,7 @@ func (e *events) drain() (addresses, links, ok bool) {
 	return true, true, true
 }
 
-// receive reads a datagram into page, or returns EAGAIN if there is none. It makes the system call without notifying Go's scheduler,
+// receive reads a datagram into page, or returns EAGAIN if no datagram waits. It makes the system call without notifying Go's scheduler,
 // because the call does not block. Otherwise the scheduler's monitor would wake up and poll every 20 µs while the block is processed,
 // which costs a tenth of the block's CPU time.
 func (e *events) receive() (n int, err error) {

@@ -58,7 +58,7 @@ func (c *Counts) setKind(known *Counts) {
 type pair struct {
 	link
 	ports  map[uint16]*lane
-	tunnel *lane // HBONE; nil if there is none
+	tunnel *lane // HBONE, or nil
 	addrs  []netip.Addr
 }
 

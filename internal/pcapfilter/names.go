@@ -36,7 +36,7 @@ var protocols = []*protocol{
 	{name: "esp", number: 50, over4: true, over6: true},
 }
 
-// protocolNamed returns the protocol with a name, nil if there is none.
+// protocolNamed returns the protocol with a name, or nil.
 func protocolNamed(word string) *protocol {
 	for _, p := range protocols {
 		if p.name == word {

@@ -108,7 +108,7 @@ func linkTitle(l wire.LinkType) string {
 	return LinkName(l)
 }
 
-// LinkNamed returns the link type with the name that LinkName returns, false if there is none.
+// LinkNamed returns the link type whose LinkName is the given name, and whether one has it.
 func LinkNamed(name string) (wire.LinkType, bool) {
 	for _, known := range linkNames {
 		if known.name == name {

@@ -91,7 +91,7 @@ func (p Program) Validate() error {
 	return p.checkScratch()
 }
 
-// check returns the problem of one instruction, "" if there is none. after is the number of
+// check returns the problem of one instruction, or "". after is the number of
 // instructions that follow it.
 func check(in bpf.RawInstruction, after int) string {
 	switch {

@@ -37,7 +37,7 @@ type JSONLines struct {
 	reason  string
 	since   time.Time
 	retries uint64
-	writing time.Time // start of the current write; zero: there is none
+	writing time.Time // start of the current write; zero: no write is in progress
 }
 
 // Bounds of one batch of lines. A write of up to 4096 bytes (PIPE_BUF) to a pipe is atomic.

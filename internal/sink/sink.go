@@ -34,7 +34,7 @@ const (
 type Status struct {
 	OK         bool      // the last attempt to deliver succeeded
 	Reason     string    // one line: why the last attempt failed, and which setting to check; empty when OK
-	ErrorClass string    // class of Reason, such as connection, tls or topic; empty if there is none
+	ErrorClass string    // class of Reason, such as connection, tls or topic, or ""
 	Since      time.Time // when OK or Reason last changed
 
 	Down      bool          // no broker could be reached at the last attempt

@@ -50,8 +50,8 @@ func ParseV2ClientHello(b []byte) (hello *ClientHello, wireSize int, truncated b
 	return h, int(size) + 2, false
 }
 
-// ParseV2ServerHello parses a SERVER-HELLO at the start of b as ParseV2ClientHello does. It also returns the server's certificate, nil if
-// there is none.
+// ParseV2ServerHello parses a SERVER-HELLO at the start of b as ParseV2ClientHello does. It also returns the server's
+// certificate, or nil.
 func ParseV2ServerHello(b []byte) (hello *ServerHello, chain *Chain, wireSize int, truncated bool) {
 	if b[0]&0x80 == 0 || len(b) > 2 && b[2] != v2ServerHello || len(b) > 3 && b[3] > 1 {
 		return nil, nil, 0, false

@@ -80,7 +80,7 @@ func ClassMayChange(o *Judged) bool {
 	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)
 }
 
-// path returns the path of the first HTTP request, empty if there is none.
+// path returns the path of the first HTTP request, or "".
 func path(o *Judged) string {
 	if o.HTTP == nil {
 		return ""

@@ -91,7 +91,7 @@ func (j *Judge) JudgeConclusion(c *flow.Conn, r *Conclusion, iface string, ended
 	return out
 }
 
-// tls returns a copy of the TLS part, nil if there is none.
+// tls returns a copy of the TLS part, or nil.
 func (r *Conclusion) tls() *TLSInfo {
 	if r.common.tls == nil {
 		return nil
@@ -154,7 +154,7 @@ func (s *shared) intern(k *judgement) *common {
 	return kept
 }
 
-// find returns the judgement equal to k, whose encoding is in scratch. If there is none, it adds a copy of k.
+// find returns the judgement equal to k, whose encoding is in scratch. If k is new, it adds a copy of k.
 func (s *shared) find(k *judgement) *common {
 	sum := sha256.Sum256(s.scratch)
 	key := [16]byte(sum[:16])

@@ -184,7 +184,7 @@ type judgement struct {
 	http     *HTTPInfo
 }
 
-// concluded returns the judgement that is stored in a finished session. It returns nil if there is none, or if the
+// concluded returns the judgement that is stored in a finished session. It returns nil if no judgement is stored, or if the
 // session must be judged again: it is not finished, or its parser failed.
 func concluded(s *dissect.Session) *judgement {
 	if after := s.After(); after != nil {

@@ -223,7 +223,7 @@ func meshOf(o *Judged) (mesh, basis string) {
 	return "", ""
 }
 
-// inHello returns the evidence for p in a ClientHello and its port, empty if there is none.
+// inHello returns the evidence for p in a ClientHello and its port, or "" if they contain no evidence.
 func (p *profile) inHello(t *TLSInfo, port uint16) (basis string) {
 	ownALPN := func(a string) bool { return slices.Contains(p.alpn, a) }
 	switch {

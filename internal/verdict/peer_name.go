@@ -99,7 +99,7 @@ func (n *hostNames) get(k resolved, at int64) string {
 	return ""
 }
 
-// find returns the name stored for k, the zero hostName if there is none.
+// find returns the name stored for k, or the zero hostName.
 func (n *hostNames) find(k resolved) hostName {
 	if x, ok := n.young[k]; ok {
 		return x

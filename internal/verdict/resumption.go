@@ -167,7 +167,7 @@ func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	}
 }
 
-// inheritable returns the history from which a resumption of TLS 1.3 inherits, nil if there is none. The string is the
+// inheritable returns the history from which a resumption of TLS 1.3 inherits, or nil. The string is the
 // reason for either result.
 func (m *resumptions) inheritable(out *Judged, t *dissect.TLS) (*history, string) {
 	const withExternalPSK = 33 // a certificate in addition to an external PSK (RFC 8773)
@@ -297,7 +297,7 @@ func (p *history) addTickets(t *dissect.TLS) {
 	}
 }
 
-// historyOf returns the history of a client, a new one if there is none. It returns nil if the table is full. Later
+// historyOf returns the history of a client, which it creates if necessary. It returns nil if the table is full. Later
 // histories may then be incomplete (mayHaveForgotten), so nobody inherits from them.
 func (m *resumptions) historyOf(k client, now int64) *history {
 	if p := m.clients[k]; p != nil {

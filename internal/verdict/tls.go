@@ -348,7 +348,7 @@ func versionName(v uint16) (version, protocol string) {
 	return "1.3", "tls" // TLS 1.3 and its drafts
 }
 
-// certificate returns the leaf of a chain, nil if there is none.
+// certificate returns the leaf of a chain, or nil.
 func certificate(c *tlsmsg.Chain) *Certificate {
 	if c == nil || c.Length == 0 {
 		return nil

@@ -137,7 +137,7 @@ type Certificate struct {
 	NotBefore, NotAfter int64    // seconds since the epoch
 	SHA256              string   // lower-case hex of the DER
 	AlternativeNames    []string // DNS names, addresses and URIs
-	SPIFFE              string   // SPIFFE ID, empty if there is none
+	SPIFFE              string   // SPIFFE ID, or ""
 	PublicKeyAlgorithm  string   // "ECDSA", "RSA", "Ed25519"
 	PublicKeySize       int      // bits
 	SerialNumber        string   // upper-case hex

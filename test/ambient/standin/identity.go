@@ -74,7 +74,7 @@ func (id *Identity) server() *tls.Config {
 	}
 }
 
-// spiffeOf returns the SPIFFE ID in the peer's certificate, or "" if there is none.
+// spiffeOf returns the SPIFFE ID in the peer's certificate, or "".
 func spiffeOf(s *tls.ConnectionState) string {
 	if len(s.PeerCertificates) == 0 || len(s.PeerCertificates[0].URIs) == 0 {
 		return ""

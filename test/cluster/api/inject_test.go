@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// tap returns the pod's tap. It fails the test if there is none.
+// tap returns the pod's tap. It fails the test if the pod has no tap.
 func tap(t *testing.T, r kit.Created) *corev1.Container {
 	t.Helper()
 	if r.Err != nil {

@@ -65,7 +65,7 @@ func leaves(t *testing.T) []leaf {
 	return found
 }
 
-// described returns the text of the comment "# -- " above a key, or "" if there is none.
+// described returns the text of the comment "# -- " above a key, or "".
 func described(key *yaml.Node) string {
 	lines := strings.Split(key.HeadComment, "\n")
 	text, ok := strings.CutPrefix(lines[len(lines)-1], "# -- ")

@@ -36,7 +36,7 @@ var open struct {
 	err     error
 }
 
-// Open returns the cluster. If there is none, it skips the test and prints how to start one.
+// Open returns the cluster. If no cluster runs, it skips the test and prints how to start one.
 func Open(t testing.TB) *Cluster {
 	t.Helper()
 	if os.Getenv("CLUSTER_WORK") == "" {

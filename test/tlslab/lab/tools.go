@@ -76,7 +76,7 @@ func openssl() *stack {
 	}
 }
 
-// chainOf returns the arguments that name the intermediate certificates, or nil if there are none.
+// chainOf returns the arguments that name the intermediate certificates, or nil.
 func chainOf(l *lab, name string) []string {
 	if len(l.certs.sizes[name]) < 3 {
 		return nil
