@@ -3,8 +3,8 @@
 // demo/answer) decode JSON into it with encoding/json.
 //
 // The tags are the contract. A member without omitempty or omitzero is always written when its object is
-// written. Any other member is absent if it is zero. The comment of a member distinguishes absent as unknown
-// from absent as "does not exist". No member is ever null. Times are nanoseconds since the epoch in Go and RFC 3339 in
+// written. Any other member is absent if it is zero. The comment of a member says whether its
+// absence means that the value is unknown or that nothing exists. No member is ever null. Times are nanoseconds since the epoch in Go and RFC 3339 in
 // JSON, sizes are bytes, and durations are nanoseconds.
 //
 // A published field is never renamed or removed, and never changes its type or meaning. An object only
