@@ -9,12 +9,11 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// Bounds on the lists of a ClientHello. IANA's registry has about 350 suites and 70 extensions. A hello with more suites or
-// extensions is not parsed; further ALPN names are ignored.
+// Bounds on the lists of a ClientHello. IANA's registry has about 350 suites. A hello with more suites
+// is not parsed; further ALPN names are ignored.
 const (
-	maxSuites     = 512
-	maxExtensions = 256
-	maxALPN       = 32
+	maxSuites = 512
+	maxALPN   = 32
 )
 
 // ClientHello is a parsed ClientHello (RFC 8446 section 4.1.2), or a CLIENT-HELLO of SSL 2.0 if V2 is set.
@@ -122,29 +121,14 @@ func ParseClientHello(body []byte, over Over) (*ClientHello, bool) {
 		return nil, false
 	}
 	h.SessionID = bytes.Clone(id)
-	if !s.Empty() && !h.extensions(s) {
+	if s.Empty() {
+		return h, true
+	}
+	h.Extensions = make([]uint16, 0, 24)
+	if !readExtensions(s, &h.Extensions, h.extension) {
 		return nil, false
 	}
 	return h, true
-}
-
-// extensions parses all extensions and reports whether their framing is well-formed.
-func (h *ClientHello) extensions(s cryptobyte.String) bool {
-	var exts cryptobyte.String
-	if !s.ReadUint16LengthPrefixed(&exts) {
-		return false
-	}
-	h.Extensions = make([]uint16, 0, 24)
-	for !exts.Empty() {
-		var typ uint16
-		var data cryptobyte.String
-		if !exts.ReadUint16(&typ) || !exts.ReadUint16LengthPrefixed(&data) || len(h.Extensions) == maxExtensions {
-			return false
-		}
-		h.Extensions = append(h.Extensions, typ)
-		h.extension(typ, data)
-	}
-	return true
 }
 
 // extension parses one extension of a ClientHello. An extension with malformed contents counts as empty; the hello stays valid.

@@ -57,27 +57,10 @@ func ParseServerHello(body []byte, over Over) (*ServerHello, bool) {
 	if !s.ReadUint16(&h.CipherSuite) || !draft && !s.ReadUint8(&compression) {
 		return nil, false
 	}
-	if !s.Empty() && !h.extensions(s) {
+	if !s.Empty() && !readExtensions(s, &h.Extensions, h.extension) {
 		return nil, false
 	}
 	return h, true
-}
-
-func (h *ServerHello) extensions(s cryptobyte.String) bool {
-	var exts cryptobyte.String
-	if !s.ReadUint16LengthPrefixed(&exts) {
-		return false
-	}
-	for !exts.Empty() {
-		var typ uint16
-		var data cryptobyte.String
-		if !exts.ReadUint16(&typ) || !exts.ReadUint16LengthPrefixed(&data) || len(h.Extensions) == maxExtensions {
-			return false
-		}
-		h.Extensions = append(h.Extensions, typ)
-		h.extension(typ, data)
-	}
-	return true
 }
 
 func (h *ServerHello) extension(typ uint16, data cryptobyte.String) {
