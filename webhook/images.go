@@ -55,7 +55,8 @@ const (
 	maxImages           = 16                  // bounds how many images are tried at the same time
 )
 
-// usable returns the image to use for each requested image. Nil means that every image may be used.
+// usable maps each requested image that may be used to the image to use in its place. If images are not checked, it
+// returns nil, and every image may be used.
 func (i *images) usable() map[string]string {
 	i.mu.Lock()
 	defer i.mu.Unlock()

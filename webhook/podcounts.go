@@ -35,8 +35,8 @@ const (
 	fewPods  = 10
 )
 
-// The states of pods. Some of the reasons for skipping a pod are states of their own (see states); for all others the
-// state is stateSkipped.
+// The states of pods. A pod that is skipped for a reason in the map states is counted under that reason, any other
+// skipped pod under stateSkipped.
 const (
 	stateTapped   = "tapped"
 	stateOutdated = "outdated" // tapped, but with another configuration
@@ -47,8 +47,8 @@ const (
 // podCounts is the number of pods of a namespace, by state.
 type podCounts map[string]int
 
-// states lists the reasons that are states of their own. The values describe the Event that is sent to the namespace:
-// its type, its reason and its note. The note is a format string for the number of pods.
+// states lists the reasons for skipping a pod that are counted separately. The values describe the Event that is sent
+// to the namespace: its type, its reason and its note. The note is a format string for the number of pods.
 var states = map[inject.Reason][3]string{
 	inject.ReasonOptedOut: {corev1.EventTypeNormal, "PodsOptedOut", "%d pods run without a tap because of their label " + inject.Label + "=" + inject.Disabled + "."},
 	inject.ReasonRefused:  {corev1.EventTypeWarning, "PodsRefused", "%d pods run without a tap because Pod Security, a policy or a webhook refuses tapped pods."},

@@ -114,8 +114,8 @@ func (q *quotas) read(ctx context.Context, namespace string) (*reading, error) {
 	}
 }
 
-// run does a turn after the previous turn has ended. A turn takes at most mostQuotaWait, so that a reading that hangs
-// does not delay later ones.
+// run waits until before, the namespace's previous reading, has ended, and then does the reading mine. Each takes at
+// most mostQuotaWait, so that a reading that hangs does not block later ones.
 func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mine *turn) {
 	if before != nil {
 		<-before.done

@@ -88,8 +88,8 @@ func TestOrdersWithoutFolder(t *testing.T) {
 	}
 }
 
-// TestEnding changes the configuration of a running tap step by step. A tap that has ended captures again only if a value of the
-// configuration demands it.
+// TestEnding changes the configuration of a running tap step by step. Once capturing has ended, only a value in the
+// configuration can start it again.
 func TestEnding(t *testing.T) {
 	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 12, minute, 0, 0, time.UTC) }
 	var e ending

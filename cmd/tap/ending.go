@@ -2,9 +2,8 @@ package main
 
 import "time"
 
-// ending records whether capturing has ended, and why. A tap that has ended captures again only if
-// a value in the ConfigMap demands it. The removal of a key, or of the ConfigMap, has no such
-// effect.
+// ending records whether capturing has ended, and why. Once capturing has ended, only a value in the ConfigMap can start it again.
+// Removing a key, or the ConfigMap, does not start it.
 type ending struct {
 	off  bool // enabled was false, and has not been true since
 	over bool // the time was up, and the ConfigMap has had no later until since

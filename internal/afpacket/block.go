@@ -115,7 +115,7 @@ func (b *Block) Next() (p Packet, ok bool) {
 	b.left--
 	if b.left > 0 {
 		next := uint64(binary.NativeEndian.Uint32(h[packetNext:]))
-		if next < end || next > uint64(len(h)) { // next is less than end also if it is 0
+		if next < end || next > uint64(len(h)) { // a next of 0 is less than end, too
 			b.left, b.malformed = 0, true
 		} else {
 			b.at += int(next)

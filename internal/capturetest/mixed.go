@@ -54,7 +54,8 @@ func Mixed(start time.Time) (out []Frame, err error) {
 	return out, nil
 }
 
-// IssueChain issues a workload certificate. It adds extra certificates to the chain that verification does not need.
+// IssueChain issues a workload certificate. The argument extra is the number of further certificates that it adds to
+// the chain, although verification does not need them.
 func (a *Authority) IssueChain(extra int) (tls.Certificate, error) {
 	cert, err := a.Issue("spiffe://cluster.local/ns/shop/sa/cart", "cart")
 	for range extra {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestMethods bounds the methods that are declared for a type of the package: a type with more of them should be divided (see layers.go).
+// TestMethods bounds the number of methods of each type of the package. A type with more methods should be divided (see layers.go).
 func TestMethods(t *testing.T) {
 	const most = 60
 	methods := map[string]int{}

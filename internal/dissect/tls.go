@@ -7,7 +7,7 @@ type Alert struct {
 	Side        Side
 	Level       uint8 // 1: warning, 2: fatal
 	Description uint8
-	before      [2]int // TLS.AppRecords at that time
+	before      [2]int // TLS.AppRecords when the alert came
 }
 
 // maxAlerts bounds the alerts that are stored.
@@ -63,7 +63,7 @@ type TLS struct {
 type firstEnd struct {
 	seen, reset bool
 	side        Side
-	before      [2]int // TLS.AppRecords at that time
+	before      [2]int // TLS.AppRecords when the FIN or RST came
 }
 
 // recordLayer describes what the record layer of one side has shown.

@@ -7,9 +7,9 @@ import (
 )
 
 // This file finds plaintext while the position in the TLS records is lost. At that point TLS sends only ciphertext and record headers.
-// Therefore each segment without a header is compared with random bytes: by its last bytes, like a segment of a binary protocol
-// (tailWeight), or by its share of text. The weights of consecutive segments are added up, never below zero. For random bytes the sum
-// reaches n bits after a given segment with a probability of about 2^-n.
+// Therefore each segment without a header is weighed: how much less likely is it in ciphertext than in plaintext? The weight is the larger
+// of two: that of its last bytes, which shows binary protocols (tailWeight), and that of its text (textWeight). The weights of consecutive
+// segments are added up, never below zero. For random bytes the sum reaches n bits after a given segment with a probability of about 2^-n.
 
 // legibleBits is the sum of weights, in bits, that proves plaintext.
 const legibleBits = 64

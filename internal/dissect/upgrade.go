@@ -270,9 +270,9 @@ func helloBegins(b []byte, typ byte) protocols.Match {
 	return protocols.Yes
 }
 
-// AnsweredInPlaintext reports whether the connection is not TLS although TLS was seen, because one side answered the other's TLS in
-// plaintext. Plaintext before the hello (STARTTLS) does not count: in a protocol that can be upgraded to TLS, only plaintext that
-// acknowledges the hello is an answer. TLS after plaintext must begin with a hello of the originator.
+// AnsweredInPlaintext reports whether the connection is not TLS although one side's bytes look like TLS, because the other side sends
+// plaintext. Plaintext before TLS (STARTTLS) does not count, on three conditions: its protocol can be upgraded to TLS, it does not
+// acknowledge the hello, and the hello is the originator's.
 func (s *tlsLayer) AnsweredInPlaintext() bool {
 	for i := range s.sides {
 		st := &s.sides[i]

@@ -134,7 +134,7 @@ var tunnels = []struct {
 	{"consul", "", []capturetest.Chunk{client("\x03")}},
 }
 
-// TestTLSAfterPlaintext checks that TLS after plaintext is found however the bytes are split into segments, also if the hello shares a
+// TestTLSAfterPlaintext checks that TLS after plaintext is found however the bytes are split into segments, even if the hello shares a
 // segment with plaintext before it.
 func TestTLSAfterPlaintext(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)

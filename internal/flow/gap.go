@@ -245,8 +245,8 @@ func (t *Table) emitLastGap(c *Conn, side Side) {
 	}
 }
 
-// scheduleCheck adds c to the gapped list while a timeout can end one of its gaps. It releases the out-of-order state
-// of c if no gap and no suspect is left.
+// scheduleCheck adds c to the gapped list if a timeout can end one of its gaps, otherwise it removes c. It releases the
+// out-of-order state of c if neither a gap nor a suspended segment is left.
 func (t *Table) scheduleCheck(c *Conn) {
 	w := c.tcp.reassembly
 	switch {

@@ -3,13 +3,12 @@ package flow
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
 // A connection may reuse the addresses and ports of an earlier one while the capture loses its SYN. The sequence
-// numbers of the new connection reveal it in three cases. The numbers of one direction are further ahead than any
-// receiver accepts, or further back than any retransmission. The numbers of both directions are further ahead than
-// a capture may have lost. Or the earlier connection has closed, and the numbers are past its end. Any host could
-// forge one such packet, so two packets are needed, one from each end, whose numbers match. Until then such
-// packets are buffered and belong to no connection. An earlier connection that really continued that far unseen
-// counts as a new one too: the two cases cannot be distinguished, and facts about one connection must not be
-// attributed to another.
+// numbers of the new connection reveal it in three cases. In one direction they are further ahead than any receiver
+// accepts, or further back than any retransmission. In both directions they are so far ahead that more bytes would be
+// missing than a capture loses. Or the earlier connection has closed, and they are past its end. Any host could forge
+// one such packet, so two packets are needed, one from each end, whose numbers match. Until then such packets are
+// buffered and belong to no connection. If the earlier connection has in fact continued that far unseen, it counts as a
+// new one too: the two cases cannot be distinguished, and facts about one connection must not be attributed to another.
 
 const (
 	// If the numbers of both directions are more than farAhead bytes ahead, they belong to another connection. The bound is

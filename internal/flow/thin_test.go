@@ -107,7 +107,7 @@ func TestThinChoosesBusyConnections(t *testing.T) {
 	look("after its end", 8, false, false, 0)
 }
 
-// Connections that are not done are never chosen, even if they are busy. UDP connections are not either.
+// Neither connections that are not done nor UDP connections are ever chosen, even if they are busy.
 func TestThinLeavesOthersAlone(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)

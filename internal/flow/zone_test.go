@@ -236,7 +236,7 @@ func TestZonesAreBounded(t *testing.T) {
 		}
 	}
 
-	for vlan := range uint16(500) { // with the same ports
+	for vlan := range uint16(500) { // one connection in each VLAN, all with the same ports
 		p := framed((&step{flags: "S"}).packet(client, server).Data)
 		p.Zone = flow.Zone(0).VLAN(0x8100, vlan)
 		p.Time += 3e9

@@ -368,8 +368,8 @@ func (m *matching) addUnmatchedLane(p *pair, port uint16, l *lane) {
 	}
 }
 
-// mayBe reports whether an unmatched connection of the client that may be less than mutual TLS may have gone to the
-// server of x. That is possible if the connection's peer or the server has no name.
+// mayBe reports whether one of the client's unmatched connections may be a connection to the server of x that is less
+// than mutual TLS. That is possible if the connection's peer or the server has no name.
 func (s *unmatchedLanes) mayBe(x *row) bool {
 	return s != nil && (s.doubtfulPeers[0] || s.doubtfulPeers[1] && !x.To.named())
 }

@@ -88,7 +88,7 @@ type Edge struct {
 	Before, After Observation
 	Change        Change
 	Basis         Basis    // empty if the edge was not seen on both sides
-	Reasons       []string // codes, see Reasons
+	Reasons       []string // keys of the map Reasons
 }
 
 // Watch describes the extent and the losses of one side's input.

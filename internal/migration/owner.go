@@ -57,7 +57,7 @@ func (t *tap) ran(e *entry) bool {
 	return e.earliestEnd >= start && e.latestStart <= end
 }
 
-// addTimes extends the times of an edge by a record.
+// addTimes updates the earliest end and the latest start of the edge's records.
 func (g *entry) addTimes(r *record.Record) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
 	if to == 0 || to < from {

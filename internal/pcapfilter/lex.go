@@ -27,7 +27,7 @@ type token struct {
 	word  string // kindWord: the word in its canonical spelling, "and" for "&&"
 	text  string // the token as written; for kindName without the backslash
 	at    int    // offset in the expression
-	value uint32 // kindNumber: the number; kindIPv4: its numbers, one per byte, the last one lowest
+	value uint32 // kindNumber: the number; kindIPv4: its numbers, one per byte, the last one in the lowest byte
 	parts int    // kindIPv4: how many numbers it has
 	ipv6  netip.Addr
 	mac   [6]byte

@@ -89,8 +89,8 @@ func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed 
 	return settled > 0
 }
 
-// conclusionAgrees checks that a conclusion is judged the same as the session that it replaces, also if bytes of
-// the connection are lost afterwards.
+// conclusionAgrees checks that a conclusion is judged the same as the session that it replaces, even if bytes of the
+// connection are lost afterwards.
 func conclusionAgrees(t *testing.T, name string, j *verdict.Judge, c *flow.Conn, s *dissect.Session) {
 	t.Helper()
 	conclusion := j.Conclude(c, s)

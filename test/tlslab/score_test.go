@@ -57,8 +57,8 @@ func compare(r row, j *verdict.Judged) (result, string) {
 	return right, said
 }
 
-// chainFits reports whether a judged size of a chain fits the true one. The judged size may exceed it by up to 15
-// bytes: 5 for each certificate after the first, whose number is unknown.
+// chainFits reports whether a judged size of a chain fits the true one. Each certificate after the first adds up to 5
+// bytes to the judged size, and their number is unknown. Therefore the judged size may be up to 15 bytes larger.
 func chainFits(truth string, said int) bool {
 	var n int
 	if _, err := fmt.Sscan(truth, &n); err != nil {
