@@ -81,14 +81,14 @@ func TestEnrolled(t *testing.T) {
 		{"declared for Cilium", ambientPod("cilium"), nil, declaredWords, "declared", 73},
 		{"HBONE left the pod", ambientPod(""), hbone(1, noon), seenWords, "seen", 73},
 		{"HBONE arrived", ambientPod(""), arriving(hbone(1, noon)), seenWords, "seen", 73},
-		{"nothing is known", ambientPod(""), nil, "", "", 20},
-		{"HBONE of other hosts", ambientPod(""), foreign(hbone(1, noon)), "", "", 20},
-		{"HBONE that failed", ambientPod(""), failed(arriving(hbone(1, noon))), "", "", 20},
-		{"TLS without a client certificate at its port", ambientPod(""), oneWayHBONE(arriving(hbone(1, noon))), "", "", 20},
-		{"HBONE within the pod", ambientPod(""), onLoopback(hbone(1, noon)), "", "", 20},
+		{"nothing is known", ambientPod(""), nil, "", "", 21},
+		{"HBONE of other hosts", ambientPod(""), foreign(hbone(1, noon)), "", "", 21},
+		{"HBONE that failed", ambientPod(""), failed(arriving(hbone(1, noon))), "", "", 21},
+		{"TLS without a client certificate at its port", ambientPod(""), oneWayHBONE(arriving(hbone(1, noon))), "", "", 21},
+		{"HBONE within the pod", ambientPod(""), onLoopback(hbone(1, noon)), "", "", 21},
 		{"a sidecar that speaks HBONE", sidecar, hbone(1, noon), "", "", 73},
 		{"another mesh", ambientPod(""), notAmbient(hbone(1, noon)), "", "", 73},
-		{"a capture without local addresses", finding.Identity{}, unlocated(hbone(1, noon)), "", "", 20},
+		{"a capture without local addresses", finding.Identity{}, unlocated(hbone(1, noon)), "", "", 21},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, in := range []bool{false, true} {

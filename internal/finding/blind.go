@@ -66,13 +66,17 @@ func (e *Engine) pollInterfaces() {
 	case slices.Equal(names, was):
 	case len(was) == 0:
 		e.blind.names, e.blind.first = names, earliest(dark)
-		e.emitBlind(stateOpen, dark)
+		e.emitBlind(kindAlert, stateOpen, dark)
 	case len(names) == 0:
-		e.emitBlind(stateResolved, nil)
+		e.emitBlind(kindEvent, stateResolved, nil)
 		e.blind.names = nil
 	default:
+		kind := kindEvent
+		if slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(was, name) }) {
+			kind = kindAlert
+		}
 		e.blind.names = names
-		e.emitBlind(stateOngoing, dark)
+		e.emitBlind(kind, stateOngoing, dark)
 	}
 }
 
@@ -107,27 +111,28 @@ func earliest(states []InterfaceState) int64 {
 // reportBlind emits an open finding once in each window.
 func (e *Engine) reportBlind() {
 	if len(e.blind.names) > 0 && e.blind.reported < e.window.start {
-		e.emitBlind(stateOngoing, e.uncaptured(e.interfaces()))
+		e.emitBlind(kindEvent, stateOngoing, e.uncaptured(e.interfaces()))
 	}
 }
 
 // endBlind withdraws the open finding: a tap that was told to stop is not blind.
 func (e *Engine) endBlind(why string) {
 	if len(e.blind.names) > 0 {
-		e.blindRecord(stateWithdrawn, why, fmt.Sprintf("The capture in %s ended (%s) before %s was captured again.", e.podName(), why, strings.Join(e.blind.names, ", ")))
+		e.blindRecord(kindEvent, stateWithdrawn, why, fmt.Sprintf("The capture in %s ended (%s) before %s was captured again.", e.podName(), why, strings.Join(e.blind.names, ", ")))
 	}
 	e.blind = blindness{}
 }
 
-// emitBlind emits the finding in a state. dark holds the interfaces that are not captured.
-func (e *Engine) emitBlind(state string, dark []InterfaceState) {
+// emitBlind emits the finding in a state. kind is the record's event.kind; dark holds the interfaces that
+// are not captured.
+func (e *Engine) emitBlind(kind, state string, dark []InterfaceState) {
 	message := fmt.Sprintf("The tap in %s captures on %s again, after %s without.", e.podName(), strings.Join(e.blind.names, ", "),
 		time.Duration(e.now-e.blind.first).Round(time.Second))
 	if state != stateResolved {
 		message = fmt.Sprintf("The tap in %s has not captured on %s since %s: %s. No record covers the traffic there.", e.podName(), strings.Join(namesOf(dark), ", "),
 			time.Unix(0, e.blind.first).UTC().Format("2006-01-02 15:04:05Z"), reasons(dark))
 	}
-	e.blindRecord(state, "", message)
+	e.blindRecord(kind, state, "", message)
 }
 
 // reasons joins the errors of the interfaces, each error once.
@@ -152,8 +157,8 @@ func (e *Engine) podName() string {
 	return "this pod"
 }
 
-// blindRecord emits a record of the finding.
-func (e *Engine) blindRecord(state, reason, message string) {
+// blindRecord emits a record of the finding. kind is its event.kind.
+func (e *Engine) blindRecord(kind, state, reason, message string) {
 	e.blind.reported = e.window.start
 	if e.isSuppressed(tapBlind.id) {
 		return
@@ -162,9 +167,9 @@ func (e *Engine) blindRecord(state, reason, message string) {
 	e.blind.nth++
 	cover := e.coverageUntil(e.now)
 	h := header{
-		dataset: DatasetFinding, kind: "alert", category: ofTap, types: tapFindingTypes, message: message, reason: reason,
+		dataset: DatasetFinding, kind: kind, category: ofTap, types: tapFindingTypes, action: state, reason: reason, message: message,
 		time: e.now, start: e.blind.first, end: e.now,
-		rule: &tapBlind, severity: severityBlind, stateKey: tapBlind.id, subject: []byte(tapBlind.id), window: e.blind.first, nth: e.blind.nth,
+		rule: &tapBlind, severity: severityIn(state, severityBlind), stateKey: tapBlind.id, subject: []byte(tapBlind.id), window: e.blind.first, nth: e.blind.nth,
 	}
 
 	m := &e.startRecord(&h).Meshtls

@@ -155,7 +155,7 @@ func TestMeshSeen(t *testing.T) {
 			one.PeerName, one.Destination.Port = "billing", 8443
 			r.e.Add(living(one))
 			before := r.of(finding.DatasetFinding)
-			if len(before) != 1 || before[0].number("event.severity") != 20 {
+			if len(before) != 1 || before[0].number("event.severity") != 21 {
 				t.Fatalf("before: %v", before)
 			}
 			r.forget()

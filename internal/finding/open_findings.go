@@ -71,7 +71,7 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 
 	f.count += n
 	f.severity, f.expect = severity, x
-	e.emitFinding(g, r, f, state, e.now, e.coverageUntil(e.now))
+	e.emitFinding(g, r, f, kindAlert, state, e.now, e.coverageUntil(e.now))
 }
 
 // retractHit subtracts a connection that turned out to have another verdict or to belong to another
@@ -83,7 +83,7 @@ func (e *Engine) retractHit(g *edge, r int) {
 	f.pending = min(f.pending, f.count)
 	if f.open && f.count == 0 {
 		f.open = false
-		e.emitFinding(g, r, f, stateResolved, e.now, e.coverageUntil(e.now))
+		e.emitFinding(g, r, f, kindEvent, stateResolved, e.now, e.coverageUntil(e.now))
 	}
 }
 
@@ -113,7 +113,7 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 				ongoing = append(ongoing, telling{g, r, f})
 			case whole && !lives && !hits && f.reported < e.window.start && g.judged() > 0:
 				f.open = false
-				e.emitFinding(g, r, f, stateResolved, end, cover)
+				e.emitFinding(g, r, f, kindEvent, stateResolved, end, cover)
 			}
 		}
 	}
@@ -127,20 +127,20 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 	}
 
 	for _, o := range ongoing {
-		e.emitFinding(o.g, o.r, o.f, stateOngoing, end, cover)
+		e.emitFinding(o.g, o.r, o.f, kindEvent, stateOngoing, end, cover)
 	}
 }
 
-// emitFinding emits a record of finding f, of rule r on edge g, in the given state.
-func (e *Engine) emitFinding(g *edge, r int, f *openFinding, state string, at int64, cover span) {
+// emitFinding emits a record of finding f, of rule r on edge g, in the given state. kind is its event.kind.
+func (e *Engine) emitFinding(g *edge, r int, f *openFinding, kind, state string, at int64, cover span) {
 	f.pending, f.reported = 0, e.window.start
 	if e.isSuppressed(rules[r].id) {
 		return
 	}
 	h := header{
-		dataset: DatasetFinding, kind: "alert", category: ofNetwork, types: findingTypes, message: e.sentence(g, r, f, state, &cover), reason: f.why,
+		dataset: DatasetFinding, kind: kind, category: ofNetwork, types: findingTypes, action: state, reason: f.why, message: e.sentence(g, r, f, state, &cover),
 		time: at, start: f.firstSeen, end: max(f.lastSeen, f.firstSeen),
-		rule: &rules[r], severity: f.severity, edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.recordNumber(g),
+		rule: &rules[r], severity: severityIn(state, f.severity), edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.recordNumber(g),
 	}
 	out := e.startRecord(&h)
 	e.setConn(out, &f.last, false)
@@ -152,6 +152,20 @@ func (e *Engine) emitFinding(g *edge, r int, f *openFinding, state string, at in
 }
 
 var findingTypes = []string{"connection", "info"}
+
+// Values of event.kind for findings.
+const (
+	kindAlert = "alert" // a person should look: the finding opens or becomes more severe
+	kindEvent = "event" // any other record of a finding
+)
+
+// severityIn returns the event.severity of a finding's record in a state. A finding that has ended has 0.
+func severityIn(state string, severity int) int {
+	if state == stateResolved || state == stateWithdrawn {
+		return 0
+	}
+	return severity
+}
 
 // recordNumber returns the number of an edge's next record in this window, as part of event.id. No
 // number repeats, even if Flush has split the window or the edge was removed and created again. It

@@ -79,7 +79,7 @@ func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 		}
 	}
 	f.why = why
-	e.emitFinding(g, r, f, stateWithdrawn, e.now, e.coverageUntil(e.now))
+	e.emitFinding(g, r, f, kindEvent, stateWithdrawn, e.now, e.coverageUntil(e.now))
 	f.why = ""
 }
 
@@ -90,14 +90,14 @@ func (e *Engine) Mute(rules []string) {
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
 		if id := ruleID(r); slices.Contains(rules, id) && !slices.Contains(was, id) {
 			f.why = whyMuted
-			e.emitFinding(g, r, f, stateWithdrawn, e.now, e.coverageUntil(e.now))
+			e.emitFinding(g, r, f, kindEvent, stateWithdrawn, e.now, e.coverageUntil(e.now))
 			f.why = ""
 		}
 	})
 	e.overrides.muted = rules
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
 		if id := ruleID(r); slices.Contains(was, id) && !slices.Contains(rules, id) {
-			e.emitFinding(g, r, f, stateOpen, e.now, e.coverageUntil(e.now))
+			e.emitFinding(g, r, f, kindAlert, stateOpen, e.now, e.coverageUntil(e.now))
 		}
 	})
 }

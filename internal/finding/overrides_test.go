@@ -72,8 +72,8 @@ func TestExpectedLess(t *testing.T) {
 	r.e.Add(plain(2, noon+30*second))
 	r.e.Tick(noon + 10*minute)
 	docs := r.of(finding.DatasetFinding)
-	if last := docs[len(docs)-1]; len(docs) != 2 || last.text("meshtls.finding.state") != "ongoing" || last.number("event.severity") != 60 {
-		t.Errorf("findings %v, want a last one that is ongoing with severity 60", docs)
+	if last := docs[len(docs)-1]; len(docs) != 2 || last.text("meshtls.finding.state") != "ongoing" || last.number("event.severity") != 47 {
+		t.Errorf("findings %v, want a last one that is ongoing with severity 47", docs)
 	}
 }
 

@@ -71,7 +71,8 @@ func (e *Engine) startRecord(h *header) *record.Record {
 		Created: record.Time(e.created()), Sequence: e.sequences[h.dataset],
 	}
 	if h.rule != nil {
-		r.Event.Severity = int64(h.severity)
+		severity := int64(h.severity)
+		r.Event.Severity = &severity
 		r.Rule = record.Rule{ID: h.rule.id, Name: h.rule.name, Reference: referenceBase + h.rule.id}
 	}
 	return r

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -102,7 +103,24 @@ func check(t testing.TB, x finding.Record) doc {
 	if err != nil || when.UnixNano() != x.Time || d.text("event.id") != x.ID || d.text("event.dataset") != x.Dataset || x.Key == "" {
 		t.Errorf("record %+v does not fit its content %s", x, x.Value)
 	}
+	checkAlert(t, d)
 	return d
+}
+
+// checkAlert checks the fields of a finding that decide whether a person is alerted.
+func checkAlert(t testing.TB, d doc) {
+	t.Helper()
+	if d.text("event.dataset") != finding.DatasetFinding {
+		return
+	}
+	state, kind, severity := d.text("meshtls.finding.state"), d.text("event.kind"), d.number("event.severity")
+	if d.text("event.action") != state {
+		t.Errorf("event.action %q in state %q", d.text("event.action"), state)
+	}
+	ended := state == "resolved" || state == "withdrawn"
+	if steps := []int64{21, 47, 73, 99}; ended && (severity != 0 || kind != "event") || !ended && !slices.Contains(steps, severity) {
+		t.Errorf("state %q has kind %q and severity %d", state, kind, severity)
+	}
 }
 
 // of returns the records of a dataset in order.

@@ -40,13 +40,12 @@ const (
 	ruleCount
 )
 
-// rules lists the rules with their severities. Most severities are those of Elastic's detection rules (21
-// low, 47 medium, 73 high). Plaintext to the internet may have 60, and a connection without a declared
-// expectation may have 20.
+// rules lists the rules with their severities, which are the steps of Elastic's detection rules: 21 low, 47
+// medium, 73 high, 99 critical.
 var rules = [ruleCount]rule{
-	plaintextEdge: {"plaintext-edge", "Plaintext between workloads", severities{mtls: 73, tls: 60, undeclared: 20}},
+	plaintextEdge: {"plaintext-edge", "Plaintext between workloads", severities{mtls: 73, tls: 47, undeclared: 21}},
 	tlsNotMutual:  {"tls-not-mutual", "TLS without a client certificate where mutual TLS is expected", severities{mtls: 47}},
-	mtlsDowngrade: {"mtls-downgrade", "A peer that spoke mutual TLS speaks something less", severities{mtls: 73, tls: 60, undeclared: 60}},
+	mtlsDowngrade: {"mtls-downgrade", "A peer that spoke mutual TLS speaks something less", severities{mtls: 73, tls: 73, undeclared: 73}},
 }
 
 // Rules returns every rule.id that a finding can have.
@@ -149,7 +148,7 @@ func (e *Engine) reapplyRules() {
 func (e *Engine) raiseSeverity(g *edge, r int, f *openFinding, x Expect) {
 	if s := rules[r].hits.severityFor(x); s > f.severity {
 		f.severity, f.expect = s, x
-		e.emitFinding(g, r, f, stateOngoing, e.now, e.coverageUntil(e.now))
+		e.emitFinding(g, r, f, kindAlert, stateOngoing, e.now, e.coverageUntil(e.now))
 	}
 }
 

@@ -46,8 +46,8 @@ func TestRules(t *testing.T) {
 		words        string // a part of the message
 	}{
 		{name: "plaintext where mTLS is expected", expect: "mtls", conn: plain, want: "plaintext-edge open 73 x1", words: "10.1.1.2 spoke HTTP in plaintext to httpbin.shop (10.2.2.2) port 80, where mutual TLS is expected."},
-		{name: "plaintext where TLS is expected", expect: "tls", conn: plain, want: "plaintext-edge open 60 x1", words: "where TLS is expected."},
-		{name: "plaintext where nothing is declared", conn: plain, want: "plaintext-edge open 20 x1", words: "where no expectation is declared."},
+		{name: "plaintext where TLS is expected", expect: "tls", conn: plain, want: "plaintext-edge open 47 x1", words: "where TLS is expected."},
+		{name: "plaintext where nothing is declared", conn: plain, want: "plaintext-edge open 21 x1", words: "where no expectation is declared."},
 		{name: "plaintext where anything goes", expect: "any", conn: plain},
 		{name: "one-way TLS where mTLS is expected", expect: "mtls", conn: oneWay, want: "tls-not-mutual open 47 x1", words: "TLS 1.3 without a client certificate (the server did not ask for one) to httpbin.shop.svc.cluster.local (10.2.2.2) port 443"},
 		{name: "declined where mTLS is expected", expect: "mtls", conn: declined, want: "tls-not-mutual open 47 x1", words: "(the client declined)"},
@@ -92,6 +92,37 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestAlerts: a finding alerts when it opens and when it becomes more severe, and not when it continues, ends or
+// becomes less severe.
+func TestAlerts(t *testing.T) {
+	r := newRig(t, finding.Config{Expect: expects(t, "10.0.0.0/8=tls")})
+	r.e.Tick(noon)
+	step := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, d := range r.of(finding.DatasetFinding) {
+			got = append(got, fmt.Sprintf("%s %s %d", d.text("event.kind"), d.text("event.action"), d.number("event.severity")))
+		}
+		equal(t, got, want)
+		r.forget()
+	}
+	r.e.Add(plain(1, noon+minute))
+	step("alert open 47")
+	r.e.Expect(expects(t, "10.0.0.0/8=mtls"))
+	r.e.Add(plain(2, noon+2*minute))
+	step("alert ongoing 73")
+	r.e.Expect(expects(t, "10.0.0.0/8=tls"))
+	r.e.Add(plain(3, noon+3*minute))
+	r.e.Tick(noon + 10*minute)
+	step("event ongoing 47")
+	r.e.Mute([]string{"plaintext-edge"})
+	step("event withdrawn 0")
+	r.e.Mute(nil)
+	step("alert open 47")
+	r.e.Expect(expects(t, "10.0.0.0/8=any"))
+	step("event withdrawn 0")
+}
+
 // TestStates: the first hit emits a finding at once. Later hits emit one record in each window. A
 // whole window without a hit resolves the finding.
 func TestStates(t *testing.T) {
@@ -110,30 +141,30 @@ func TestStates(t *testing.T) {
 	window := func(n int64) { r.e.Tick(noon + n*10*minute) }
 
 	r.e.Add(living(plain(1, noon+minute)))
-	step("plaintext-edge open 20 x1")
+	step("plaintext-edge open 21 x1")
 	r.e.Add(plain(1, noon+minute))
 	r.e.Add(plain(2, noon+2*minute))
 	r.e.Add(plain(3, noon+3*minute))
 	step()
 	window(1)
-	step("plaintext-edge ongoing 20 x3")
+	step("plaintext-edge ongoing 21 x3")
 	r.e.Add(plain(4, noon+11*minute))
 	window(2)
-	step("plaintext-edge ongoing 20 x4")
+	step("plaintext-edge ongoing 21 x4")
 	window(3) // silence proves nothing
 	step()
 	r.e.Add(good(5, noon+31*minute))
 	window(4)
-	step("plaintext-edge resolved 20 x4")
+	step("plaintext-edge resolved 0 x4")
 	window(5)
 	step()
 	r.e.Add(living(plain(6, noon+51*minute)))
-	step("plaintext-edge open 20 x1", "mtls-downgrade open 60 x1")
+	step("plaintext-edge open 21 x1", "mtls-downgrade open 73 x1")
 	r.e.Add(good(7, noon+52*minute))
 	window(6)
 	step() // the finding was emitted in this window
 	window(7)
-	step("mtls-downgrade ongoing 60 x1", "plaintext-edge ongoing 20 x1")
+	step("mtls-downgrade ongoing 73 x1", "plaintext-edge ongoing 21 x1")
 }
 
 // TestDowngrade: a change from mutual TLS to less is a finding. A mixture from the start is not a
@@ -303,7 +334,7 @@ func TestEmitNothing(t *testing.T) {
 	e.Add(plain(1, noon))
 	e.Flush(noon + minute)
 	s := e.Summary()
-	if len(s.Findings) != 1 || s.Findings[0].Rule != "plaintext-edge" || s.Findings[0].Severity != 20 || s.Findings[0].Count != 1 || !s.Findings[0].Open {
+	if len(s.Findings) != 1 || s.Findings[0].Rule != "plaintext-edge" || s.Findings[0].Severity != 21 || s.Findings[0].Count != 1 || !s.Findings[0].Open {
 		t.Errorf("findings %+v", s.Findings)
 	}
 	if !slices.Contains(finding.Rules(), "plaintext-edge") || !slices.Contains(finding.Rules(), "tls-not-mutual") {

@@ -56,8 +56,8 @@ func (x *Event) appendMembers(b []byte) []byte {
 	if x.Reason != "" {
 		b = append(appendQuoted(append(b, `"reason":`...), x.Reason), ',')
 	}
-	if x.Severity != 0 {
-		b = append(strconv.AppendInt(append(b, `"severity":`...), x.Severity, 10), ',')
+	if x.Severity != nil {
+		b = append(strconv.AppendInt(append(b, `"severity":`...), *x.Severity, 10), ',')
 	}
 	b = append(appendTime(append(b, `"start":`...), x.Start), ',')
 	b = append(appendTime(append(b, `"end":`...), x.End), ',')

@@ -59,13 +59,13 @@ type ECS struct {
 // Event is ECS event.
 type Event struct {
 	ID       string   `json:"id"`       // 32 hexadecimal digits: the same each time that a record is sent, and different for records of two taps
-	Kind     string   `json:"kind"`     // "alert" for findings, "state" for posture, "metric" for the tap, "event" for flows
+	Kind     string   `json:"kind"`     // "alert" for a finding that opens or becomes more severe, "event" for other findings and for flows, "state" for posture, "metric" for the tap
 	Category []string `json:"category"` // "network", or "process" if the record is about the tap
 	Type     []string `json:"type"`
 	Dataset  string   `json:"dataset"`            // one of the Dataset constants
-	Action   string   `json:"action,omitempty"`   // why a posture was emitted, or what happened to the tap
+	Action   string   `json:"action,omitempty"`   // the state of a finding, why a posture was emitted, or what happened to the tap
 	Reason   string   `json:"reason,omitempty"`   // why the tap is degraded or stopped, or why a finding was withdrawn
-	Severity int64    `json:"severity,omitempty"` // in findings: 1 to 100
+	Severity *int64   `json:"severity,omitempty"` // in findings: 1 to 100, or 0 if the finding has ended; nil in other records
 	Start    Time     `json:"start"`              // start of the connection, finding or window
 	End      Time     `json:"end"`
 	Duration int64    `json:"duration"` // nanoseconds between Start and End, never negative

@@ -129,7 +129,7 @@ func resultsOf(t *testing.T, name string, lines []string) map[tuple]tapResult {
 		if r.counts() {
 			flows = append(flows, r)
 		}
-		if r.Event.Dataset == "meshtls.finding" {
+		if r.Event.Dataset == "meshtls.finding" && r.Event.Severity > 0 { // 0: it has ended
 			f := fmt.Sprint(r.Rule.ID, " ", r.Event.Severity)
 			if ambientWords.MatchString(r.Message) {
 				f += " +words"
