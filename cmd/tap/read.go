@@ -114,7 +114,7 @@ func read(args []string, std streams) (status int, err error) {
 
 // fails reports whether a finding is a hit of --fail-on.
 func (o *readOptions) fails(f finding.Finding) bool {
-	return o.rule != "" && f.Rule == o.rule || o.fail >= 0 && f.Severity >= o.fail
+	return o.rule != "" && (f.Rule == o.rule || slices.Contains(f.Covers, o.rule)) || o.fail >= 0 && f.Severity >= o.fail
 }
 
 func readFlags(args []string, std streams) (o readOptions, err error) {

@@ -35,7 +35,8 @@ type openFinding struct {
 	pending   uint64 // hits since the last record
 	reported  int64  // start of the window of the last record
 	last      verdict.Judged
-	why       string // event.reason, set while the withdrawal is emitted
+	why       string          // event.reason, set while the withdrawal is emitted
+	covers    [ruleCount]bool // rules that its connections also break, which have no finding for them
 }
 
 // ongoingPerWindow is the largest number of ongoing findings that the end of a window emits. It
@@ -66,7 +67,7 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 	state := stateOngoing
 	if !f.open {
 		state = stateOpen
-		*f = openFinding{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: f.last, group: e.groupID(r, j)}
+		*f = openFinding{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: f.last, covers: f.covers, group: e.groupID(r, j)}
 	}
 
 	f.count += n

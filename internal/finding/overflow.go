@@ -137,6 +137,9 @@ func (f *openFinding) mergedWith(o *openFinding) *openFinding {
 	}
 	f.severity = max(f.severity, o.severity)
 	f.total += o.total
+	for r := range f.covers {
+		f.covers[r] = f.covers[r] || o.covers[r]
+	}
 	if o.open {
 		f.firstSeen = min(f.firstSeen, o.firstSeen)
 		f.count += o.count

@@ -95,6 +95,9 @@ func (e *Engine) Mute(rules []string) {
 		}
 	})
 	e.overrides.muted = rules
+	if id := ruleID(mtlsDowngrade); slices.Contains(rules, id) && !slices.Contains(was, id) {
+		e.uncoverDowngrades()
+	}
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
 		if id := ruleID(r); slices.Contains(was, id) && !slices.Contains(rules, id) {
 			e.emitFinding(g, r, f, kindAlert, stateOpen, e.now, e.coverageUntil(e.now))

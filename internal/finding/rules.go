@@ -64,36 +64,23 @@ func ruled(j *verdict.Judged) bool {
 	return j.Scope == verdict.ScopeWire && j.Class == "workload"
 }
 
-// applies reports whether a connection with traits t on edge g fulfills the condition of rule r.
-func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
+// applies reports whether a connection with traits t fulfills the condition of rule r, which is not
+// mtlsDowngrade.
+func applies(r int, t traits) bool {
 	switch r {
 	case plaintextEdge:
 		return t.has(plaintextBit)
 	case tlsNotMutual:
 		return t.has(notMutualBit)
-	case mtlsDowngrade:
-		if !t.lesser() {
-			return false
-		}
-		f, p := g.findings[mtlsDowngrade], g.proofOf(partyOf(j), e.now)
-		return p.isDowngrade(j.Start) || f != nil && f.open && p.first != 0 && j.Start >= p.first
 	}
 	return false
-}
-
-// lesser reports whether a connection was shown to be less than mutual TLS.
-func (t traits) lesser() bool { return t.has(plaintextBit) || t.has(notMutualBit) }
-
-// becameLesser reports whether a connection that was mutual TLS continued as something less.
-func becameLesser(was *liveConnection, j *verdict.Judged) bool {
-	return was.edge != nil && was.traits.has(mtlsBit) &&
-		(slices.Contains(j.Reasons, "plaintext_after_tls") || slices.Contains(j.Reasons, "second_handshake"))
 }
 
 // applyRules applies the rules to a connection and emits findings that open or become more severe. It
 // returns t with the bits of the rules that the connection breaks. A connection counts at most once for
 // each rule. Its hit is retracted if a later judgement shows that the connection does not break the rule.
 func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.Judged, x Expect) traits {
+	downgraded := e.isDowngraded(g, t, was, j)
 	for r := range rules {
 		bit := ruleBit + r
 		severity := 0
@@ -101,7 +88,7 @@ func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.J
 			severity = rules[r].hits.severityFor(x)
 		}
 		before := was.edge == g && was.traits.has(bit)
-		hit := severity > 0 && (e.applies(g, r, t, j) || r == mtlsDowngrade && t.lesser() && (before || becameLesser(was, j)))
+		hit := severity > 0 && (r == mtlsDowngrade && downgraded || applies(r, t) && !(downgraded && e.isCovered(r)))
 		counted := was.edge != nil && was.traits.has(bit)
 		if counted && (!hit || !before) {
 			e.retractHit(was.edge, r)
@@ -114,6 +101,9 @@ func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.J
 		}
 	}
 
+	if downgraded && g.findings[mtlsDowngrade] != nil {
+		g.findings[mtlsDowngrade].setCovered(t, x)
+	}
 	if t.lesser() && ruled(j) {
 		g.proofOf(partyOf(j), e.now).recordLesser()
 	}
@@ -130,6 +120,9 @@ func (e *Engine) reapplyRules() {
 			}
 			x := e.policy.expectationOf(j)
 			g.expect = stricter(g.expect, x)
+			if f := g.findings[mtlsDowngrade]; f != nil && f.open {
+				e.raiseSeverity(g, mtlsDowngrade, f, x)
+			}
 			switch f := g.findings[plaintextEdge]; {
 			case v != plaintextBit:
 			case f != nil && f.open:
@@ -158,7 +151,8 @@ func (e *Engine) applyTLSNotMutual(g *edge, j *verdict.Judged, x Expect) {
 	e.applyRuleToLive(g, tlsNotMutual, notMutualBit, j, x)
 }
 
-// applyRuleToLive applies a rule to the live connections of an edge that have a trait.
+// applyRuleToLive applies a rule to the live connections of an edge that have a trait. It leaves out those
+// that a finding of mtlsDowngrade covers.
 func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Expect) {
 	severity := rules[r].hits.severityFor(x)
 	alive := &g.counts.live
@@ -167,12 +161,13 @@ func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Exp
 		return
 	}
 
+	covered := e.isCovered(r)
 	var n uint64
 	for id, l := range e.liveConnections {
 		if n == left {
 			break
 		}
-		if l.edge.current() == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) {
+		if l.edge.current() == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) && !(covered && l.traits.has(ruleBit+mtlsDowngrade)) {
 			l.traits |= 1 << (ruleBit + r)
 			e.liveConnections[id] = l
 			alive[ruleBit+r]++

@@ -159,12 +159,12 @@ func TestStates(t *testing.T) {
 	window(5)
 	step()
 	r.e.Add(living(plain(6, noon+51*minute)))
-	step("plaintext-edge open 21 x1", "mtls-downgrade open 73 x1")
+	step("mtls-downgrade open 73 x1")
 	r.e.Add(good(7, noon+52*minute))
 	window(6)
 	step() // the finding was emitted in this window
 	window(7)
-	step("mtls-downgrade ongoing 73 x1", "plaintext-edge ongoing 21 x1")
+	step("mtls-downgrade ongoing 73 x1")
 }
 
 // TestDowngrade: a change from mutual TLS to less is a finding. A mixture from the start is not a

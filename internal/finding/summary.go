@@ -54,7 +54,8 @@ type Finding struct {
 	Severity int
 	Edge     string // Edge.Key
 	Open     bool
-	Count    uint64 // hits over the whole run
+	Count    uint64   // hits over the whole run
+	Covers   []string // further rules that its connections break, which have no finding for them
 	Message  string
 }
 
@@ -74,7 +75,7 @@ func (e *Engine) Summary() Summary {
 			if f != nil && f.total > 0 {
 				cover := span{}
 				s.Findings = append(s.Findings, Finding{
-					Rule: rules[r].id, Severity: f.severity, Edge: g.key, Open: f.open, Count: f.total,
+					Rule: rules[r].id, Severity: f.severity, Edge: g.key, Open: f.open, Count: f.total, Covers: f.covered(),
 					Message: e.sentence(g, r, f, stateOpen, &cover),
 				})
 			}

@@ -59,7 +59,7 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 				switch value := string(r.Value); {
 				case strings.Contains(value, `"dataset":"meshtls.flow"`):
 					flows = append(flows, value)
-				case strings.Contains(value, `"id":"plaintext-edge"`) && found == 0:
+				case strings.Contains(value, `"id":"mtls-downgrade"`) && strings.Contains(value, `"verdict":"plaintext"`) && found == 0:
 					found = now
 				}
 			},
