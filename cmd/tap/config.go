@@ -30,6 +30,7 @@ type environment struct {
 	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish: findings, posture, flows"`
 	Mute       string        `env:"TAP_MUTE" about:"rules whose findings are not published, such as plaintext-edge; they are still counted in posture"`
 	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time that one posture record covers"`
+	Announced  int           `env:"TAP_ANNOUNCEMENTS" envDefault:"20" expected:"a number such as 20" about:"findings of each rule that may open or become more severe in a window with a record of their own; one finding counts the others. Postures \"new\" and \"worsened\" have the same limit"`
 	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until in the ConfigMap replaces it"`
 	OwnUntil   string        `env:"TAP_OWN_UNTIL" about:"a second such time, set for this pod only, which the ConfigMap cannot replace"`
 	For        time.Duration `env:"TAP_FOR" envDefault:"0s" expected:"a duration such as 10m" about:"how long to run, for a tap that is attached by hand; it ends sooner when nobody reads its output any more. --for does the same. 0s: no limit"`
@@ -162,6 +163,9 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 
 	if s.Window < time.Second {
 		bad("TAP_WINDOW", errors.New("expected a second or more, such as 10m"))
+	}
+	if s.Announced < 1 {
+		bad("TAP_ANNOUNCEMENTS", errors.New("expected a number of 1 or more, such as 20"))
 	}
 	if s.Grace < 0 {
 		bad("TAP_GRACE", errors.New("expected a duration such as 3s"))

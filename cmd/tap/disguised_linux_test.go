@@ -151,7 +151,7 @@ func TestHiddenPlaintextLive(t *testing.T) { undropped(t, hiddenPlaintextLive) }
 func hiddenPlaintextLive(t *testing.T) (dropped bool) {
 	server, client := pods(t)
 	server.serve(t, "MESHTLS_HIDDEN=server", server.address)
-	tap := server.start(t, []string{"TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,flows", "POD_IPS=" + server.address}, buildTap(t), "run")
+	tap := server.start(t, []string{"TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,flows", "TAP_ANNOUNCEMENTS=1000", "POD_IPS=" + server.address}, buildTap(t), "run")
 	server.ready(t)
 	client.ask(t, "MESHTLS_HIDDEN=client", server.address)
 	lines := tap.end(t)
@@ -164,7 +164,7 @@ func hiddenPlaintextLive(t *testing.T) (dropped bool) {
 		switch {
 		case r.at("event.dataset") == "meshtls.flow" && r.at("meshtls.class") == "workload":
 			got[port+" "+r.at("meshtls.verdict")]++
-		case r.at("rule.id") == "plaintext-edge":
+		case r.at("rule.id") == "plaintext-edge", r.at("rule.id") == "mtls-downgrade" && r.at("meshtls.verdict") == "plaintext":
 			found[port] = true
 		}
 	}

@@ -263,7 +263,7 @@ func newReading(o readOptions, std streams) *reading {
 		Judge:    verdict.Config{Local: o.local, Cluster: o.ranges},
 		Coverage: r.addCoverage,
 		Engine: finding.Config{
-			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Window: o.window, Expect: o.expect, Cluster: o.ranges, Redact: o.redact,
+			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Announcements: -1, Window: o.window, Expect: o.expect, Cluster: o.ranges, Redact: o.redact,
 			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]] || len(o.before) > 0,
 			Emit: r.emit, Reuse: true, Filter: o.filter.String(),
 		},

@@ -26,7 +26,7 @@ func TestECSNames(t *testing.T) {
 		}
 	}
 	emitted := map[string]bool{}
-	for _, file := range []string{"finding.json", "flow.json", "posture.json", "tap.json", "redact-none.json", "ambient.json"} {
+	for _, file := range []string{"finding.json", "flow.json", "posture.json", "tap.json", "folded.json", "redact-none.json", "ambient.json"} {
 		for _, d := range read(t, file) {
 			leaves(d, "", func(path string, v any) {
 				if strings.HasPrefix(path, "meshtls.") {
@@ -99,7 +99,7 @@ func fits(kind string, v any) bool {
 // misspelled or never written.
 func TestSchemaIsUsed(t *testing.T) {
 	emitted := map[string]bool{}
-	for _, file := range []string{"finding.json", "flow.json", "posture.json", "tap.json", "redact-none.json", "ambient.json"} {
+	for _, file := range []string{"finding.json", "flow.json", "posture.json", "tap.json", "folded.json", "redact-none.json", "ambient.json"} {
 		for _, d := range read(t, file) {
 			leaves(d, "", func(path string, _ any) { emitted[path] = true })
 		}

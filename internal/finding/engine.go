@@ -37,6 +37,12 @@ type Config struct {
 
 	Findings, Posture, Flows bool // datasets to emit; the tap's own records always are
 
+	// Announcements is the largest number of findings of each rule that may open or become more severe in a
+	// window with a record of their own. One finding for each rule counts the others. It is also the largest
+	// number of postures with action new, and of those with action worsened, in a window. Default 20;
+	// negative: no limit.
+	Announcements int
+
 	Redact   Redact
 	MaxEdges int    // default 1024; more edges fold into one aggregate edge for each scope and class
 	Unfold   bool   // do not fold edges within the pod, of probes and of DNS: for a capture that a person reads
@@ -90,6 +96,7 @@ type Engine struct {
 	totals          totals
 	blind           blindness
 	overrides       overrides
+	folds           [ruleCount]fold
 
 	sequences map[string]uint64
 	blank     record.Record // the members that all records have in common
@@ -110,6 +117,7 @@ func New(cfg Config) *Engine {
 	if cfg.MaxEdges <= 0 {
 		cfg.MaxEdges = 1024
 	}
+	cfg.Announcements = cmp.Or(cfg.Announcements, defaultAnnouncements)
 	cfg.Tap = cmp.Or(cfg.Tap, cfg.Identity.Run)
 	if cfg.Redact == "" {
 		cfg.Redact = RedactDefault

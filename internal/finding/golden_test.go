@@ -108,6 +108,18 @@ func TestGoldenFinding(t *testing.T) {
 	golden(t, "finding.json", only(r, finding.DatasetFinding))
 }
 
+// TestGoldenFolded: beyond the limit of a window, one finding counts the others, and heartbeats count the
+// postures that wait.
+func TestGoldenFolded(t *testing.T) {
+	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", Announcements: 1, Heartbeat: 10 * time.Minute, Coverage: covered(12, 1)})
+	r.e.Tick(noon)
+	for n := range uint64(3) {
+		r.e.Add(invented(n, noon+minute))
+	}
+	r.e.Tick(noon + 10*minute)
+	golden(t, "folded.json", append(only(r, finding.DatasetFinding)[1:], only(r, finding.DatasetTap)...))
+}
+
 func TestGoldenPosture(t *testing.T) {
 	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", NodeEncryption: "wireguard", Filter: "tcp", Coverage: covered(12, 1)})
 	r.e.Tick(noon)

@@ -90,28 +90,34 @@ func (e *Engine) recordMTLSProof(g *edge, t traits, j *verdict.Judged, was *live
 }
 
 // emitPostureIfChanged emits the posture of an edge if the edge is new, or if its latest connection
-// is worse than all earlier connections of this window and the previous window.
+// is worse than all earlier connections of this window and the previous window. Beyond the budget,
+// the posture waits for the end of the window.
 func (e *Engine) emitPostureIfChanged(g *edge, t traits, fresh bool) {
 	worse := t.rank() > max(g.peak, g.previousPeak)
 	g.peak = max(g.peak, t.rank())
 	if !e.cfg.Posture || !fresh && !worse {
 		return
 	}
-	cover := e.coverageUntil(e.now)
-	action := "worsened"
+	action, spent := "worsened", &e.window.budget.worsened
 	if fresh {
-		action = "new"
+		action, spent = "new", &e.window.budget.new
 	}
+	if !e.spend(spent, e.cfg.Announcements) {
+		e.totals.deferredPostures++
+		return
+	}
+	cover := e.coverageUntil(e.now)
 	e.emitPosture(g, action, e.now, &cover)
 }
 
 // totals holds the counts of the whole run that are no longer in a stored edge.
 type totals struct {
-	start        int64  // ns since the epoch
-	silent       uint64 // connections without payload
-	evictedEdges uint64 // edges that were evicted
-	foldedEdges  uint64 // edges folded into an aggregate edge to free an entry for one of higher rank
-	counts       counts // counts of the evicted edges
+	start            int64  // ns since the epoch
+	silent           uint64 // connections without payload
+	evictedEdges     uint64 // edges that were evicted
+	foldedEdges      uint64 // edges folded into an aggregate edge to free an entry for one of higher rank
+	deferredPostures uint64 // postures that were not emitted at once, because the budget was spent
+	counts           counts // counts of the evicted edges
 }
 
 // addEvicted adds the counts of an edge that is evicted.

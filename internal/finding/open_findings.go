@@ -36,6 +36,8 @@ type openFinding struct {
 	reported  int64  // start of the window of the last record
 	last      verdict.Judged
 	why       string          // event.reason, set while the withdrawal is emitted
+	announced bool            // since it opened, it had a record of its own
+	folded    bool            // the fold of its rule counts it, because the budget was spent
 	covers    [ruleCount]bool // rules that its connections also break, which have no finding for them
 }
 
@@ -47,7 +49,7 @@ type openFinding struct {
 const ongoingPerWindow = 5
 
 // addHits counts n connections of edge g that break rule r; j is the latest of them. It emits the
-// finding at once if the finding opens or becomes more severe.
+// finding at once if the finding opens or becomes more severe, within the budget of the window.
 func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity int, n uint64) {
 	f := g.findings[r]
 	if f == nil {
@@ -58,21 +60,20 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 	copyJudged(&f.last, j)
 	f.lastSeen = e.now
 	f.total += n
-	if f.open && severity <= f.severity {
-		f.count += n
-		f.pending += n
-		return
-	}
-
-	state := stateOngoing
 	if !f.open {
-		state = stateOpen
 		*f = openFinding{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: f.last, covers: f.covers, group: e.groupID(r, j)}
 	}
 
 	f.count += n
-	f.severity, f.expect = severity, x
-	e.emitFinding(g, r, f, kindAlert, state, e.now, e.coverageUntil(e.now))
+	f.pending += n
+	worse := severity > f.severity
+	if worse {
+		f.severity, f.expect = severity, x
+	}
+
+	if worse || f.folded {
+		e.announce(g, r, f, n)
+	}
 }
 
 // retractHit subtracts a connection that turned out to have another verdict or to belong to another
@@ -82,8 +83,12 @@ func (e *Engine) retractHit(g *edge, r int) {
 	f.count -= min(f.count, 1)
 	f.total -= min(f.total, 1)
 	f.pending = min(f.pending, f.count)
-	if f.open && f.count == 0 {
-		f.open = false
+	ends := f.open && f.count == 0
+	f.open = f.open && !ends
+	if f.folded {
+		e.retractFolded(r, ends)
+	}
+	if ends && !f.isUnpublished() {
 		e.emitFinding(g, r, f, kindEvent, stateResolved, e.now, e.coverageUntil(e.now))
 	}
 }
@@ -92,7 +97,7 @@ func (e *Engine) retractHit(g *edge, r int) {
 // window was whole and had judged connections but no hit. It is ongoing if it has hits that no
 // record has counted yet. It is also ongoing if it was not emitted in this window and a live
 // connection still breaks the rule. The end of a whole window emits at most ongoingPerWindow
-// ongoing findings.
+// ongoing findings, folds included.
 func (e *Engine) reportOpenFindings(end int64, whole bool) {
 	type telling struct {
 		g *edge
@@ -109,12 +114,17 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 			}
 			lives := g.counts.live[ruleBit+r] > 0
 			hits := f.pending > 0 || g.counts.ended[ruleBit+r] > 0
+			resolves := whole && !lives && !hits && f.reported < e.window.start && g.judged() > 0
 			switch {
+			case resolves:
+				f.open = false
+				if !f.isUnpublished() {
+					e.emitFinding(g, r, f, kindEvent, stateResolved, end, cover)
+				}
+			case f.folded:
+				f.pending = 0 // the fold counts its hits
 			case f.pending > 0 || lives && f.reported < e.window.start && whole:
 				ongoing = append(ongoing, telling{g, r, f})
-			case whole && !lives && !hits && f.reported < e.window.start && g.judged() > 0:
-				f.open = false
-				e.emitFinding(g, r, f, kindEvent, stateResolved, end, cover)
 			}
 		}
 	}
@@ -123,8 +133,8 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 		return cmp.Or(cmp.Compare(a.f.reported, b.f.reported), cmp.Compare(b.f.severity, a.f.severity))
 	})
 
-	if whole {
-		ongoing = ongoing[:min(len(ongoing), ongoingPerWindow)]
+	if folds := e.reportFolds(end, whole); whole {
+		ongoing = ongoing[:min(len(ongoing), max(ongoingPerWindow-folds, 0))]
 	}
 
 	for _, o := range ongoing {
@@ -147,6 +157,7 @@ func (e *Engine) emitFinding(g *edge, r int, f *openFinding, kind, state string,
 	e.setConn(out, &f.last, false)
 	e.setJudgement(&out.Meshtls, &f.last, f.expect)
 	out.Meshtls.Finding = record.Finding{GroupID: f.group, State: state, Count: f.count, FirstSeen: record.Time(f.firstSeen)}
+	e.foldOf(r, f).setFold(&out.Meshtls.Finding)
 	out.Meshtls.Edge = g.findingEdge()
 	out.Meshtls.Coverage = e.coverageOf(&cover, nil)
 	e.emitRecord(&h, f.last.Interface)
@@ -181,6 +192,10 @@ func (e *Engine) recordNumber(g *edge) uint64 {
 
 // sentence returns the message of a finding: client, protocol, server, port and expectation.
 func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *span) string {
+	if o := e.foldOf(r, f); o != nil {
+		return e.foldSentence(r, o, state)
+	}
+
 	j := &f.last
 	from, to := e.endNames(j)
 	where := fmt.Sprintf("%s port %d", to, j.Destination.Port)

@@ -141,6 +141,7 @@ func (f *openFinding) mergedWith(o *openFinding) *openFinding {
 		f.covers[r] = f.covers[r] || o.covers[r]
 	}
 	if o.open {
+		f.announced, f.folded = f.announced || o.announced, f.folded && o.folded
 		f.firstSeen = min(f.firstSeen, o.firstSeen)
 		f.count += o.count
 		f.pending += o.pending

@@ -28,7 +28,7 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r := newRig(t, finding.Config{MaxEdges: most, Expect: expectations})
+				r := newRig(t, finding.Config{MaxEdges: most, Expect: expectations, Announcements: -1})
 				peer := func(j *verdict.Judged, n int) *verdict.Judged {
 					j.PeerName, j.PeerNameBasis = fmt.Sprintf("peer-%03d", n), "sni"
 					return j

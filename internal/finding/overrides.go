@@ -78,6 +78,9 @@ func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 			g.counts.live[ruleBit+r]--
 		}
 	}
+	if f.isUnpublished() {
+		return // its fold is resolved at the end of the window
+	}
 	f.why = why
 	e.emitFinding(g, r, f, kindEvent, stateWithdrawn, e.now, e.coverageUntil(e.now))
 	f.why = ""
@@ -87,20 +90,23 @@ func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 // Muting a rule withdraws its open findings. Unmuting the rule publishes them again as open.
 func (e *Engine) Mute(rules []string) {
 	was := e.overrides.muted
+	muted := func(r int) bool { return slices.Contains(rules, ruleID(r)) && !slices.Contains(was, ruleID(r)) }
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
-		if id := ruleID(r); slices.Contains(rules, id) && !slices.Contains(was, id) {
+		if muted(r) && !f.isUnpublished() {
 			f.why = whyMuted
 			e.emitFinding(g, r, f, kindEvent, stateWithdrawn, e.now, e.coverageUntil(e.now))
 			f.why = ""
 		}
 	})
+	e.muteFolds(muted)
 	e.overrides.muted = rules
-	if id := ruleID(mtlsDowngrade); slices.Contains(rules, id) && !slices.Contains(was, id) {
+	if muted(mtlsDowngrade) {
 		e.uncoverDowngrades()
 	}
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
 		if id := ruleID(r); slices.Contains(was, id) && !slices.Contains(rules, id) {
-			e.emitFinding(g, r, f, kindAlert, stateOpen, e.now, e.coverageUntil(e.now))
+			f.announced = false
+			e.announce(g, r, f, f.count)
 		}
 	})
 }

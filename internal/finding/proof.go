@@ -41,10 +41,10 @@ type proof struct {
 	active         int64
 }
 
-// maxProofs is the largest number of parties that an edge remembers. Each takes about 120 bytes.
+// maxProofs is the largest number of parties that an edge remembers, such as the replicas of a server. Each takes about 120 bytes.
 // Beyond this bound, the party that has been silent longest is forgotten, and its downgrade goes
 // undetected.
-const maxProofs = 16
+const maxProofs = 64
 
 // proofOf returns the proof of a party. It adds an empty one if the party is new.
 func (g *edge) proofOf(who party, now int64) *proof {

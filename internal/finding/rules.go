@@ -141,7 +141,7 @@ func (e *Engine) reapplyRules() {
 func (e *Engine) raiseSeverity(g *edge, r int, f *openFinding, x Expect) {
 	if s := rules[r].hits.severityFor(x); s > f.severity {
 		f.severity, f.expect = s, x
-		e.emitFinding(g, r, f, kindAlert, stateOngoing, e.now, e.coverageUntil(e.now))
+		e.announce(g, r, f, 0)
 	}
 }
 

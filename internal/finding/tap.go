@@ -112,7 +112,7 @@ func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest)
 // tapState returns the members of meshtls.tap that every record about the tap has.
 func (e *Engine) tapState() *record.Tap {
 	out := &record.Tap{
-		Connections: uint64(len(e.liveConnections)), Edges: uint64(len(e.order)), EdgesGone: e.totals.evictedEdges, EdgesFolded: e.totals.foldedEdges,
+		Connections: uint64(len(e.liveConnections)), Edges: uint64(len(e.order)), EdgesGone: e.totals.evictedEdges, EdgesFolded: e.totals.foldedEdges, PosturesDeferred: e.totals.deferredPostures,
 	}
 	setInterfaces(out, e.interfaces())
 	return out

@@ -13,6 +13,7 @@ type window struct {
 	start, end int64 // ns since the epoch, end excluded
 	from       int64 // start of the observed part of the window
 	before     Coverage
+	budget     budget
 	crowded    bool // no edge can be evicted before the window ends: all were active in it
 }
 

@@ -442,6 +442,9 @@ func (x *Finding) appendMembers(b []byte) []byte {
 	b = append(appendQuoted(append(b, `"state":`...), x.State), ',')
 	b = append(strconv.AppendUint(append(b, `"count":`...), uint64(x.Count), 10), ',')
 	b = append(appendTime(append(b, `"first_seen":`...), x.FirstSeen), ',')
+	if x.FoldedEdges != 0 {
+		b = append(strconv.AppendUint(append(b, `"folded_edges":`...), uint64(x.FoldedEdges), 10), ',')
+	}
 	return b
 }
 
@@ -553,6 +556,9 @@ func (x *Tap) appendMembers(b []byte) []byte {
 	b = append(strconv.AppendUint(append(b, `"edges":`...), uint64(x.Edges), 10), ',')
 	b = append(strconv.AppendUint(append(b, `"edges_gone":`...), uint64(x.EdgesGone), 10), ',')
 	b = append(strconv.AppendUint(append(b, `"edges_folded":`...), uint64(x.EdgesFolded), 10), ',')
+	if x.PosturesDeferred != 0 {
+		b = append(strconv.AppendUint(append(b, `"postures_deferred":`...), uint64(x.PosturesDeferred), 10), ',')
+	}
 	if x.Blind != nil {
 		b = append(strconv.AppendBool(append(b, `"blind":`...), *x.Blind), ',')
 	}
@@ -657,7 +663,7 @@ func (x *Auth) isZero() bool {
 }
 
 func (x *Finding) isZero() bool {
-	return x.GroupID == "" && x.State == "" && x.Count == 0 && x.FirstSeen == 0
+	return x.GroupID == "" && x.State == "" && x.Count == 0 && x.FirstSeen == 0 && x.FoldedEdges == 0
 }
 
 func (x *Edge) isZero() bool {

@@ -54,10 +54,11 @@ type Auth struct {
 
 // Finding is meshtls.finding.
 type Finding struct {
-	GroupID   string `json:"group_id"`   // the same for one problem on all replicas, and at both ends if both use the same name for the server
-	State     string `json:"state"`      // "open", "ongoing", "resolved" or "withdrawn"
-	Count     uint64 `json:"count"`      // connections that broke the rule since the finding opened (of tap-blind: interfaces); 0 retracts the finding
-	FirstSeen Time   `json:"first_seen"` // start of the first of those connections
+	GroupID     string `json:"group_id"`               // the same for one problem on all replicas, and at both ends if both use the same name for the server
+	State       string `json:"state"`                  // "open", "ongoing", "resolved" or "withdrawn"
+	Count       uint64 `json:"count"`                  // connections that broke the rule since the finding opened (of tap-blind: interfaces); 0 retracts the finding
+	FirstSeen   Time   `json:"first_seen"`             // start of the first of those connections
+	FoldedEdges uint64 `json:"folded_edges,omitempty"` // edges that the finding counts together, because too many findings opened in a window; 0 in other findings
 }
 
 // Edge is meshtls.edge: direction, local workload, peer and server port. The members from Connections on
@@ -128,16 +129,17 @@ type Namespace struct {
 
 // Tap is meshtls.tap: the state of the tap.
 type Tap struct {
-	Connections     uint64            `json:"connections"`     // judged connections in the table now
-	Edges           uint64            `json:"edges"`           // edges in memory
-	EdgesGone       uint64            `json:"edges_gone"`      // edges evicted from the full table of edges
-	EdgesFolded     uint64            `json:"edges_folded"`    // folded into the aggregate edge "other" because the table of edges was full
-	Blind           *bool             `json:"blind,omitempty"` // an interface is not captured now; nil: there are no interfaces, as for a file
-	InterfaceStates []Interface       `json:"interface_states,omitempty"`
-	Interfaces      []string          `json:"interfaces,omitempty"` // captured interfaces; only action "started" has this and the next two
-	Checks          map[string]Check  `json:"checks,omitempty"`     // the self-test
-	Gap             *Gap              `json:"gap,omitempty"`
-	Counters        map[string]uint64 `json:"counters,omitempty"` // counts since the start of the tap
+	Connections      uint64            `json:"connections"`                 // judged connections in the table now
+	Edges            uint64            `json:"edges"`                       // edges in memory
+	EdgesGone        uint64            `json:"edges_gone"`                  // edges evicted from the full table of edges
+	EdgesFolded      uint64            `json:"edges_folded"`                // folded into the aggregate edge "other" because the table of edges was full
+	PosturesDeferred uint64            `json:"postures_deferred,omitempty"` // postures "new" and "worsened" that waited for the end of their window, because there were too many
+	Blind            *bool             `json:"blind,omitempty"`             // an interface is not captured now; nil: there are no interfaces, as for a file
+	InterfaceStates  []Interface       `json:"interface_states,omitempty"`
+	Interfaces       []string          `json:"interfaces,omitempty"` // captured interfaces; only action "started" has this and the next two
+	Checks           map[string]Check  `json:"checks,omitempty"`     // the self-test
+	Gap              *Gap              `json:"gap,omitempty"`
+	Counters         map[string]uint64 `json:"counters,omitempty"` // counts since the start of the tap
 }
 
 // Interface is the state of the capture on one interface. Counters are since the start.

@@ -183,7 +183,7 @@ func TestLatency(t *testing.T) {
 	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress}, nil)
 	topics := []string{"latency.findings", "latency.posture", "latency.flows"}
 	b.Create(topics...)
-	x := startTap(t, p, "latency", "TAP_KAFKA_BROKERS="+b.Plain, "TAP_WINDOW=10m")
+	x := startTap(t, p, "latency", "TAP_KAFKA_BROKERS="+b.Plain, "TAP_WINDOW=10m", "TAP_ANNOUNCEMENTS=1000")
 	eventually.True(t, "the tap delivers", func() bool { return x.metric("sink_ok") == 1 }, x.state, b.Log)
 	alerts, stop := consume(t, b, "latency.findings")
 	defer stop()
