@@ -27,22 +27,22 @@ func TestOneCauseOneFinding(t *testing.T) {
 		j.Destination.Addr = j.Destination.Addr.Next()
 		return j
 	}
-	proven, clear, single := step{add: on(mutual)}, step{add: on(plain)}, step{add: on(oneWay)}
+	proven, text, single := step{add: on(mutual)}, step{add: on(plain)}, step{add: on(oneWay)}
 	muted := []string{"mtls-downgrade"}
 	for name, c := range map[string]struct {
 		steps  []step
 		want   []string
 		covers []string
 	}{
-		"plaintext":                       {[]step{proven, clear, clear}, []string{"mtls-downgrade open 73 x1"}, []string{"plaintext-edge"}},
+		"plaintext":                       {[]step{proven, text, text}, []string{"mtls-downgrade open 73 x1"}, []string{"plaintext-edge"}},
 		"TLS that is not mutual":          {[]step{proven, single}, []string{"mtls-downgrade open 73 x1"}, []string{"tls-not-mutual"}},
-		"both":                            {[]step{proven, single, clear}, []string{"mtls-downgrade open 73 x1"}, []string{"plaintext-edge", "tls-not-mutual"}},
-		"plaintext of another peer":       {[]step{proven, clear, {add: another}}, []string{"mtls-downgrade open 73 x1", "plaintext-edge open 73 x1"}, []string{"plaintext-edge"}},
-		"muted before":                    {[]step{{mute: muted}, proven, clear}, []string{"plaintext-edge open 73 x1"}, []string{"plaintext-edge"}},
-		"muted while plaintext goes on":   {[]step{proven, clear, {mute: muted}}, []string{"mtls-downgrade open 73 x1", "mtls-downgrade withdrawn 0 x1", "plaintext-edge open 73 x1"}, []string{"plaintext-edge"}},
+		"both":                            {[]step{proven, single, text}, []string{"mtls-downgrade open 73 x1"}, []string{"plaintext-edge", "tls-not-mutual"}},
+		"plaintext of another peer":       {[]step{proven, text, {add: another}}, []string{"mtls-downgrade open 73 x1", "plaintext-edge open 73 x1"}, []string{"plaintext-edge"}},
+		"muted before":                    {[]step{{mute: muted}, proven, text}, []string{"plaintext-edge open 73 x1"}, []string{"plaintext-edge"}},
+		"muted while plaintext goes on":   {[]step{proven, text, {mute: muted}}, []string{"mtls-downgrade open 73 x1", "mtls-downgrade withdrawn 0 x1", "plaintext-edge open 73 x1"}, []string{"plaintext-edge"}},
 		"muted while one-way TLS goes on": {[]step{proven, single, {mute: muted}}, []string{"mtls-downgrade open 73 x1", "mtls-downgrade withdrawn 0 x1", "tls-not-mutual open 47 x1"}, []string{"tls-not-mutual"}},
-		"plaintext from the start":        {[]step{clear, proven, clear}, []string{"plaintext-edge open 73 x1"}, nil},
-		"another rule is muted":           {[]step{{mute: []string{"plaintext-edge"}}, proven, clear}, []string{"mtls-downgrade open 73 x1"}, []string{"plaintext-edge"}},
+		"plaintext from the start":        {[]step{text, proven, text}, []string{"plaintext-edge open 73 x1"}, nil},
+		"another rule is muted":           {[]step{{mute: []string{"plaintext-edge"}}, proven, text}, []string{"mtls-downgrade open 73 x1"}, []string{"plaintext-edge"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, finding.Config{Expect: expects(t, "0.0.0.0/0=mtls")})

@@ -1,9 +1,12 @@
 package finding_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,7 +44,7 @@ func TestEngineAtRandom(t *testing.T) {
 func drive(t *testing.T, script []byte, quick bool) {
 	t.Helper()
 	r := newRig(t, finding.Config{
-		MaxEdges: 4, Window: time.Minute, Heartbeat: 90 * time.Second, Identity: pod, Coverage: covered(3, 1), Unfold: len(script)%2 == 0,
+		MaxEdges: 4, Announcements: []int{-1, 1, 2, 20}[len(script)/2%4], Window: time.Minute, Heartbeat: 90 * time.Second, Identity: pod, Coverage: covered(3, 1), Unfold: len(script)%2 == 0,
 	})
 	r.quick = quick
 	open := map[uint64]*verdict.Judged{}
@@ -80,6 +83,71 @@ func drive(t *testing.T, script []byte, quick bool) {
 	}
 	r.e.Flush(now + minute)
 	account(t, r, ended)
+}
+
+// TestLifecycles: whatever happens, a finding opens before it is ongoing or ends, opens again only after it has
+// ended, and alerts only while it is open. The table of edges is large enough for all edges.
+func TestLifecycles(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for n := range 100 {
+		r := newRig(t, finding.Config{
+			Announcements: []int{-1, 1, 2, 3}[n%4], Window: time.Minute, Identity: pod, Unfold: n%3 == 0,
+		})
+		r.quick = true
+		now, next := noon, uint64(100)
+		living := map[uint64]*verdict.Judged{}
+		for range 150 {
+			now += int64(random.IntN(12)) * second
+			switch random.IntN(40) {
+			case 0:
+				r.e.Mute([][]string{nil, {"plaintext-edge"}, {"mtls-downgrade"}, {"plaintext-edge", "tls-not-mutual"}}[random.IntN(4)])
+			case 1:
+				r.e.Expect(expects(t, []string{"", "10.0.0.0/8=mtls", "10.0.0.0/8=tls", "10.0.0.0/8=any"}[random.IntN(4)]))
+			}
+			id := next
+			if next++; random.IntN(3) == 0 && len(living) > 0 {
+				id = slices.Sorted(maps.Keys(living))[random.IntN(len(living))]
+			}
+			j := shape(id, now, byte(random.Uint32()))
+			if was := living[id]; was != nil {
+				j.Start = was.Start
+			}
+			j.Last, j.Ended = now, random.IntN(2) == 0
+			if living[id] = j; j.Ended {
+				delete(living, id)
+			}
+			r.e.Add(j)
+		}
+		r.e.Flush(now + minute)
+		checkLifecycles(t, r)
+	}
+}
+
+// checkLifecycles checks the order of the states of each finding.
+func checkLifecycles(t *testing.T, r *rig) {
+	t.Helper()
+	open := map[string]bool{}
+	for _, x := range r.records {
+		if x.Dataset != finding.DatasetFinding {
+			continue
+		}
+		var d struct {
+			Event   struct{ Action, Kind string }
+			Meshtls struct{ Edge struct{ Key string } }
+		}
+		if err := json.Unmarshal(x.Value, &d); err != nil {
+			t.Fatal(err)
+		}
+		key := x.Rule + " " + d.Meshtls.Edge.Key
+		switch state := d.Event.Action; {
+		case open[key] == (state == "open"):
+			t.Errorf("%s: %s while open is %t", key, state, open[key])
+		case state != "open" && state != "ongoing":
+			open[key] = false
+		default:
+			open[key] = true
+		}
+	}
 }
 
 // account checks that event.id is unique and that every connection that ended is counted exactly once.

@@ -100,15 +100,15 @@ func (e *Engine) Mute(rules []string) {
 	})
 	e.muteFolds(muted)
 	e.overrides.muted = rules
-	if muted(mtlsDowngrade) {
-		e.uncoverDowngrades()
-	}
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
 		if id := ruleID(r); slices.Contains(was, id) && !slices.Contains(rules, id) {
 			f.announced = false
 			e.announce(g, r, f, f.count)
 		}
 	})
+	if muted(mtlsDowngrade) {
+		e.uncoverDowngrades()
+	}
 }
 
 // Namespace sets the muted rules and the expectations that the tapped namespace chose, as opposed

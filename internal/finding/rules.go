@@ -88,7 +88,7 @@ func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.J
 			severity = rules[r].hits.severityFor(x)
 		}
 		before := was.edge == g && was.traits.has(bit)
-		hit := severity > 0 && (r == mtlsDowngrade && downgraded || applies(r, t) && !(downgraded && e.isCovered(r)))
+		hit := severity > 0 && (r == mtlsDowngrade && downgraded || applies(r, t) && (!downgraded || !e.isCovered(r)))
 		counted := was.edge != nil && was.traits.has(bit)
 		if counted && (!hit || !before) {
 			e.retractHit(was.edge, r)
@@ -167,7 +167,10 @@ func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Exp
 		if n == left {
 			break
 		}
-		if l.edge.current() == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) && !(covered && l.traits.has(ruleBit+mtlsDowngrade)) {
+		if covered && l.traits.has(ruleBit+mtlsDowngrade) {
+			continue
+		}
+		if l.edge.current() == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) {
 			l.traits |= 1 << (ruleBit + r)
 			e.liveConnections[id] = l
 			alive[ruleBit+r]++
