@@ -74,12 +74,19 @@ func (e *Engine) announce(g *edge, r int, f *openFinding, n uint64) {
 	e.emitFinding(g, r, f, kind, state, e.now, e.coverageUntil(e.now))
 }
 
+// groupSilence is the time without a hit after which an open finding no longer stands for its group.
+const groupSilence = 24 * time.Hour
+
 // kindOf returns the event.kind of a finding that opens or becomes more severe. It is an alert unless the
 // tap has already alerted about the group with this severity: another edge of the group has an open
-// finding of at least this severity with a record of its own.
+// finding of at least this severity with a record of its own, and with a connection within groupSilence.
 func (e *Engine) kindOf(r int, f *openFinding) string {
 	for _, g := range e.order {
-		if o := g.findings[r]; o != nil && o != f && o.open && o.announced && !o.folded && o.group == f.group && o.severity >= f.severity {
+		o := g.findings[r]
+		if o == nil || o == f || !o.open || !o.announced || o.folded || o.group != f.group || o.severity < f.severity {
+			continue
+		}
+		if g.counts.live[ruleBit+r] > 0 || e.now-o.lastSeen < int64(groupSilence) {
 			return kindEvent
 		}
 	}

@@ -161,6 +161,55 @@ func TestForgedPlaintextHasHalf(t *testing.T) {
 	}
 }
 
+// TestFoldOfRaisedFindings: when a mesh is first seen, findings beyond the limit that become more severe are
+// folded. The fold counts their connections and alerts once.
+func TestFoldOfRaisedFindings(t *testing.T) {
+	r := newRig(t, finding.Config{Announcements: 5, Window: time.Minute})
+	at := noon
+	for n := range uint64(15) {
+		r.e.Add(living(invented(n, at)))
+		if n%5 == 4 {
+			at += minute
+			r.e.Tick(at)
+		}
+	}
+	r.forget()
+	r.e.Add(mutual(100, at))
+	var got []string
+	for _, d := range r.of(finding.DatasetFinding) {
+		got = append(got, fmt.Sprintf("%s %s %d x%d", d.text("event.kind"), d.text("event.action"), d.number("event.severity"), d.number("meshtls.finding.count")))
+	}
+	raised := "alert ongoing 73 x1"
+	equal(t, got, []string{raised, raised, raised, raised, raised, "alert open 73 x1"})
+	r.forget()
+	r.e.Tick(at + minute)
+	for _, d := range r.of(finding.DatasetFinding) {
+		if d.text("meshtls.edge.key") == "folded" && (d.number("meshtls.finding.count") != 10 || d.number("meshtls.finding.folded_edges") != 10) {
+			t.Errorf("fold %v", d)
+		}
+	}
+}
+
+// TestGroupAlertsAgain: a second edge of a group alerts if the first one has had no connection for a day,
+// and only then.
+func TestGroupAlertsAgain(t *testing.T) {
+	for hours, want := range map[int64]string{1: "event", 23: "event", 25: "alert"} {
+		r := newRig(t, finding.Config{Identity: pod})
+		from := func(client byte, start int64) *verdict.Judged {
+			j := plain(uint64(client), start)
+			j.Direction, j.PeerName, j.PeerNameBasis = verdict.DirectionIngress, "", ""
+			j.Source.Addr = netip.AddrFrom4([4]byte{10, 9, 9, client})
+			return j
+		}
+		r.e.Add(from(1, noon))
+		r.e.Add(from(2, noon+hours*60*minute))
+		docs := r.of(finding.DatasetFinding)
+		if last := docs[len(docs)-1]; last.text("event.action") != "open" || last.text("event.kind") != want || docs[0].text("meshtls.finding.group_id") != last.text("meshtls.finding.group_id") {
+			t.Errorf("after %d hours: %s %s, want %s", hours, last.text("event.action"), last.text("event.kind"), want)
+		}
+	}
+}
+
 // TestNoAnnouncementLimit: without a limit each edge has its finding.
 func TestNoAnnouncementLimit(t *testing.T) {
 	r := newRig(t, finding.Config{Announcements: -1})

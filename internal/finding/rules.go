@@ -80,7 +80,7 @@ func applies(r int, t traits) bool {
 // returns t with the bits of the rules that the connection breaks. A connection counts at most once for
 // each rule. Its hit is retracted if a later judgement shows that the connection does not break the rule.
 func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.Judged, x Expect) traits {
-	downgraded := e.isDowngraded(g, t, was, j)
+	downgraded := ruled(j) && e.isDowngraded(g, t, was, j)
 	for r := range rules {
 		bit := ruleBit + r
 		severity := 0
@@ -137,11 +137,16 @@ func (e *Engine) reapplyRules() {
 	}
 }
 
-// raiseSeverity emits an open finding at once if the expectation makes it more severe.
+// raiseSeverity emits an open finding at once, within the budget of the window, if the expectation makes it
+// more severe.
 func (e *Engine) raiseSeverity(g *edge, r int, f *openFinding, x Expect) {
 	if s := rules[r].hits.severityFor(x); s > f.severity {
 		f.severity, f.expect = s, x
-		e.announce(g, r, f, 0)
+		n := f.count
+		if f.folded {
+			n = 0 // the fold has counted them
+		}
+		e.announce(g, r, f, n)
 	}
 }
 
