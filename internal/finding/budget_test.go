@@ -188,6 +188,13 @@ func TestFoldOfRaisedFindings(t *testing.T) {
 			t.Errorf("fold %v", d)
 		}
 	}
+
+	// Folded findings that had a record of their own before also have one when they end.
+	r.forget()
+	r.e.Expect(expects(t, "0.0.0.0/0=any"))
+	if n := len(r.of(finding.DatasetFinding)); n != 15 {
+		t.Errorf("%d findings withdrawn, want 15", n)
+	}
 }
 
 // TestGroupAlertsAgain: a second edge of a group alerts if the first one has had no connection for a day,

@@ -56,9 +56,6 @@ func merged(taps ...replica) []finding.Record {
 func TestPagesOnce(t *testing.T) {
 	clients, servers := replicas(t, 20)
 	taps := append(slices.Clone(clients), servers...)
-	for _, tap := range taps {
-		tap.quick = true
-	}
 	tick := func(at int64) {
 		for _, tap := range taps {
 			tap.e.Tick(at)

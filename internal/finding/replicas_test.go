@@ -22,6 +22,7 @@ func replicas(t *testing.T, n int) (clients, servers []replica) {
 		id := pod
 		id.UID, id.Pod, id.WorkloadName, id.Namespace = fmt.Sprintf("%s-uid-%d", kind, i), fmt.Sprintf("%s-%d", kind, i), kind, "shop"
 		r := replica{newRig(t, finding.Config{Tap: id.UID, Identity: id, Mesh: "istio"}), direction, netip.AddrFrom4([4]byte{10, net, 0, byte(i + 1)})}
+		r.quick = true
 		r.e.Tick(noon)
 		return r
 	}
@@ -74,7 +75,8 @@ func TestReplicas(t *testing.T) {
 			for _, tap := range append(clients, servers...) {
 				tap.e.Tick(noon + 10*minute)
 				alerts := 0
-				for _, d := range tap.of(finding.DatasetFinding) {
+				for _, x := range only(tap.rig, finding.DatasetFinding) {
+					d := check(t, x)
 					if d.text("event.kind") == "alert" {
 						alerts++
 						groups[d.text("meshtls.finding.group_id")] = true
