@@ -202,5 +202,5 @@ func (d *dryRuns) example(ctx context.Context, namespace string) (*corev1.Pod, e
 			Namespace: namespace, GenerateName: "meshtls-tap-probe-", Labels: pod.Labels, Annotations: pod.Annotations,
 		}, Spec: *spec}, nil
 	}
-	return nil, nil //nolint:nilnil // it is no error if there is no pod
+	return nil, nil //nolint:nilnil // a missing pod is not an error
 }

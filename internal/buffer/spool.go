@@ -227,7 +227,7 @@ func (s *spool) write(p priority, items []Item) error {
 		buf = appendItem(buf, &items[i], g.count+uint32(i))
 	}
 	if _, err := g.file.WriteAt(buf, g.size); err != nil {
-		g.file.Truncate(g.size) //nolint:errcheck // what stays there is read as records, or as torn
+		g.file.Truncate(g.size) //nolint:errcheck // bytes that remain are read as records, or as a torn record
 		return err
 	}
 

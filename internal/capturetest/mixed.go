@@ -40,8 +40,8 @@ func Mixed(start time.Time) (out []Frame, err error) {
 			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 				for auth := range tls.RequireAndVerifyClientCert + 1 {
 					certs := certs[i%2 : i%2+1]
-					server := &tls.Config{Certificates: certs, ClientAuth: auth, ClientCAs: ca.Pool, MinVersion: version, MaxVersion: version} //nolint:gosec // old versions are what is tested
-					client := &tls.Config{InsecureSkipVerify: true, ServerName: "cart", DynamicRecordSizingDisabled: i%2 == 0}                 //nolint:gosec // the wire is what is judged
+					server := &tls.Config{Certificates: certs, ClientAuth: auth, ClientCAs: ca.Pool, MinVersion: version, MaxVersion: version} //nolint:gosec // the test needs old versions
+					client := &tls.Config{InsecureSkipVerify: true, ServerName: "cart", DynamicRecordSizingDisabled: i%2 == 0}                 //nolint:gosec // the test judges the wire
 					if auth > tls.NoClientCert && (i+int(auth))%3 > 0 {
 						client.Certificates = certs
 					}

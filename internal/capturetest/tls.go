@@ -106,7 +106,7 @@ func TLSTalk(version uint16, auth ClientAuth, n int) ([]*Conversation, error) {
 		return nil, err
 	}
 
-	server := &tls.Config{Certificates: []tls.Certificate{serverCert}, ClientCAs: ca.Pool, MinVersion: version, MaxVersion: version} //nolint:gosec // old versions are what is tested
+	server := &tls.Config{Certificates: []tls.Certificate{serverCert}, ClientCAs: ca.Pool, MinVersion: version, MaxVersion: version} //nolint:gosec // the test needs old versions
 	client := &tls.Config{RootCAs: ca.Pool, ServerName: "cart.shop.svc.cluster.local", MinVersion: version, MaxVersion: version}     //nolint:gosec // as above
 	switch auth {
 	case Presented:

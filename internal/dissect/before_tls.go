@@ -60,7 +60,7 @@ func (s *recognition) precede(side Side, offset int64) {
 
 // rank orders the kinds of bytes before TLS. The highest kind counts.
 func rank(k Kind) int {
-	switch k { //nolint:exhaustive // the others tell nothing
+	switch k { //nolint:exhaustive // all other kinds rank lowest
 	case KindPlain:
 		return 4
 	case KindText:

@@ -115,9 +115,9 @@ func (s *udpLayer) startDatagramTLS(side Side, over tlsmsg.Over, protocol string
 	s.revision++
 }
 
-// contradicts reports whether a datagram belongs to neither QUIC nor DTLS, in a connection that began with one of them. The first
-// datagram of an end must have a long header of QUIC or consist of DTLS records. Later datagrams must not be text, because ciphertext is not.
-// Any other datagram is examined as a plaintext answer to the other end's hello.
+// contradicts reports whether a datagram belongs to neither QUIC nor DTLS, in a connection that began with one of them. An end's first
+// datagram must have a long header of QUIC or consist of DTLS records. Later datagrams must not be text, because ciphertext is not text. A
+// datagram that breaks these rules is examined as a plaintext answer to the other end's hello.
 func (s *afterLayer) contradicts(side Side, b []byte) bool {
 	st := &s.sides[side]
 	text := len(b) >= protocols.MinText && protocols.CountNonText(b[:min(len(b), protocols.SampleSize)]) == 0

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestHost checks that only a valid host is stored as the host of a request, and never as its path.
+// TestHost checks that an invalid host is stored neither as a request's host nor in its path.
 func TestHost(t *testing.T) {
 	const bad = ""
 	for _, c := range []struct{ request, host, path string }{

@@ -165,8 +165,8 @@ func TestTextInALaterRecord(t *testing.T) {
 	}
 }
 
-// TestTextRunSkips checks that add has the same result and state as each, which examines every byte. The only difference is that add
-// forgets a run of a few bytes at the end of a record.
+// TestTextRunSkips checks that textRun.add has the same result and state as textRun.each, which examines every byte. The only difference is
+// that add forgets a run of a few bytes at the end of a record.
 func TestTextRunSkips(t *testing.T) {
 	r := rand.New(rand.NewPCG(40, 64))
 	found := 0

@@ -18,8 +18,8 @@ func expects(t *testing.T, list string) []finding.Expectation {
 	return x
 }
 
-// TestWithdrawn: a changed expectation resolves no finding. A finding that no longer breaks a rule
-// is withdrawn with the reason. It opens again if it breaks a rule again.
+// TestWithdrawn: a changed expectation resolves no finding. If an edge no longer breaks the rule, its finding is
+// withdrawn with the reason. If the edge breaks the rule again, the finding opens again.
 func TestWithdrawn(t *testing.T) {
 	for name, end := range map[string]bool{"a living connection": false, "one that ended": true} {
 		t.Run(name, func(t *testing.T) {
@@ -62,8 +62,8 @@ func TestWithdrawn(t *testing.T) {
 	}
 }
 
-// TestExpectedLess: a laxer expectation does not resolve a finding either. The finding remains, with its
-// new severity.
+// TestExpectedLess: a laxer expectation does not resolve a finding of an edge that still breaks the rule. The finding
+// remains, with its new severity.
 func TestExpectedLess(t *testing.T) {
 	r := newRig(t, finding.Config{Expect: expects(t, "10.0.0.0/8=mtls")})
 	r.e.Tick(noon)

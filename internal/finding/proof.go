@@ -30,14 +30,14 @@ func partyOf(j *verdict.Judged) party {
 	return p
 }
 
-// proof records what one party of an edge was seen to speak, and when: mutual TLS, or something
-// less.
+// proof records whether and when one party of an edge was seen to speak mutual TLS, or less: plaintext, or TLS without
+// a client certificate.
 type proof struct {
 	party
 	first          int64 // time of the first proof of mutual TLS, 0: none
 	clean          bool  // the party spoke mutual TLS and nothing less: either always, or in a whole window since it last spoke less
-	mutual, lesser bool  // in this window, mutual TLS, or something less, was seen
-	everLesser     bool  // something less was ever seen
+	mutual, lesser bool  // seen in this window: mutual TLS; less than mutual TLS
+	everLesser     bool  // less than mutual TLS was ever seen
 	active         int64
 }
 
@@ -76,7 +76,7 @@ func (p *proof) recordMTLS(at int64) {
 	}
 }
 
-// recordLesser records that the party was shown to speak something less than mutual TLS.
+// recordLesser records that the party was shown to speak less than mutual TLS.
 func (p *proof) recordLesser() { p.lesser, p.everLesser, p.clean = true, true, false }
 
 // isDowngrade reports whether a connection that is less than mutual TLS is a downgrade. The connection

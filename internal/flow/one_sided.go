@@ -40,8 +40,9 @@ func (c *Conn) refuses(side Side, d *Decoded) bool {
 	return o.known && n >= 0 && n <= c.sentEnd(side.Other())
 }
 
-// endsOneSided reports whether c was OneSided until a packet of a side, which was just counted: the packet is the
-// side's first other than a RST and has no payload, and the other side has sent payload.
+// endsOneSided reports whether c ceases to be OneSided with the packet d of a side, which was already counted, if the
+// other side has sent payload. The packet is then the side's first one that is not a RST. A packet with payload does
+// not count.
 func (c *Conn) endsOneSided(side Side, d *Decoded) bool {
 	return c.endpoint(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&wire.FlagRST == 0 &&
 		d.Transport == wire.ProtoTCP && c.endpoint(side.Other()).Bytes > 0 && !c.Excluded

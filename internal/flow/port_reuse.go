@@ -39,9 +39,9 @@ type strangers struct {
 	n    int // number of packets added so far
 }
 
-// checkStranger buffers a packet of c whose numbers do not fit, and returns true for kept. Otherwise it returns the
-// connection of the packet: c if the numbers fit, or the new connection once both ends have sent packets that do not
-// fit. If it returns nil for of and false for kept, the caller must create the connection.
+// checkStranger returns the connection to which a packet with the key of c belongs. If the packet's numbers fit, this
+// is c. If they do not fit, the packet is buffered and kept is true, until both ends have sent such packets: then the
+// packet belongs to a new connection. If of is nil and kept is false, the caller must create that connection.
 func (t *Table) checkStranger(c *Conn, k *key, d *Decoded, now int64) (of *Conn, kept bool) {
 	side := c.sender(d)
 	if !c.misfits(side, d) {

@@ -281,7 +281,7 @@ func inUDP(d *Decoded) Reason {
 
 // runsNetwork reports whether a tunnel carries ARP, ICMP or IGMP, which have no ports but belong in a tunnel.
 func runsNetwork(r Reason, inner *Decoded, datagram []byte) bool {
-	switch r { //nolint:exhaustive // the two that a network speaks
+	switch r { //nolint:exhaustive // only these two can be ARP, ICMP or IGMP
 	case OtherTransport:
 		return inner.Other == wire.ProtoICMP || inner.Other == wire.ProtoICMPv6 || inner.Other == wire.ProtoIGMP
 	case OtherNetwork: // ARP for Ethernet and IPv4 (RFC 826)

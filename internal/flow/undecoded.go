@@ -36,7 +36,7 @@ type others struct {
 }
 
 func (o *others) add(d *Decoded) {
-	switch d.Reason { //nolint:exhaustive // the rest has no kinds of its own
+	switch d.Reason { //nolint:exhaustive // other reasons are not divided further
 	case LaterFragment:
 		return // counted in Stats, which Table.Undecoded reads
 	case OtherTransport:

@@ -309,9 +309,9 @@ func (r *run) parts(b *budget) {
 	}
 }
 
-// stranger returns the part of a pod that has no owner, or whose owner's number of pods is unknown. It assumes that the
-// number of the owner's pods grows by the growth factor, and that as many pods as this factor are being created at the
-// same time.
+// stranger returns the demand of a pod that has no owner, or whose owner's number of pods is unknown. It assumes that
+// the number of the owner's pods may grow by the factor QuotaGrowth, and that concurrent requests decide about as many
+// taps as that factor.
 func (r *run) stranger(b *budget, uid string) part {
 	n := float64(r.ns.Others[uid] + 1)
 	growth := float64(r.cfg.growth())

@@ -59,7 +59,7 @@ var other = view{link: flow.LinkOther}
 
 // step returns the payload of a link layer, and false if this package does not decode the link type.
 func step(link wire.LinkType, b []byte) (view, bool) {
-	switch link { //nolint:exhaustive // those that flow decodes are not asked for
+	switch link { //nolint:exhaustive // callers pass no link type that flow decodes
 	case linkRawBSD, linkRawOpenBSD:
 		return ipAfter(b, 0), true
 	case linkSLIP:

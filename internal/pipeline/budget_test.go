@@ -96,7 +96,7 @@ func mutualWith(t *testing.T, from, to netip.AddrPort) []capturetest.Frame {
 	t.Helper()
 	cert := workload(t)
 	server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
-	client := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, ServerName: "cart"} //nolint:gosec // the wire is what is judged
+	client := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, ServerName: "cart"} //nolint:gosec // the test judges the wire
 	talk, err := capturetest.Record(capturetest.HTTPClient(client, 100), capturetest.HTTPServer(server, 5000))
 	if err != nil {
 		t.Fatal(err)

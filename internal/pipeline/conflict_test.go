@@ -20,7 +20,7 @@ import (
 func TestOtherBytesAgain(t *testing.T) {
 	cert := workload(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		client := &tls.Config{ServerName: "svc.test", InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(8), Certificates: []tls.Certificate{cert}} //nolint:gosec // the wire is what is judged
+		client := &tls.Config{ServerName: "svc.test", InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(8), Certificates: []tls.Certificate{cert}} //nolint:gosec // the test judges the wire
 		client.MinVersion, client.MaxVersion = version, version
 		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert}
 		var talks []*capturetest.Conversation

@@ -161,7 +161,7 @@ func kinds(t *testing.T) []func(requests, size int) *capturetest.Conversation {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, mutual := range []bool{false, true} {
 			server := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version, SessionTicketsDisabled: true}
-			client := &tls.Config{InsecureSkipVerify: true, ServerName: "cart"} //nolint:gosec // the wire is what is judged
+			client := &tls.Config{InsecureSkipVerify: true, ServerName: "cart"} //nolint:gosec // the test judges the wire
 			if mutual {
 				server.ClientAuth, client.Certificates = tls.RequireAnyClientCert, []tls.Certificate{cert}
 			}

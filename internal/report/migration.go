@@ -52,7 +52,7 @@ func migrationTally(r *migration.Result) string {
 			continue
 		}
 		what := changes[c]
-		switch c { //nolint:exhaustive // the other words are complete
+		switch c { //nolint:exhaustive // the words for other changes need no addition
 		case migration.Kept, migration.Lost, migration.Gained:
 			what += " mutual TLS"
 		case migration.Covered:

@@ -245,7 +245,7 @@ func testQuota(t *testing.T, b *broker) {
 			k.Put(m)
 			records++
 		}
-		s := k.Status() // a broker that responded late may have caused another reason
+		s := k.Status() // the reason can be another one for a while, if a broker responded late
 		return s.OK && s.Throttled > 0 && strings.Contains(s.Reason, "a quota slows this client down")
 	}, k.Status, b.Log)
 	t.Log(k.Status().Reason)

@@ -19,7 +19,7 @@ func shows(j verdict.Judged) string {
 	return fmt.Sprint(j.Verdict, " ", j.TLS.Outcome, " ", j.TLS.ClientAuth, j.Reasons)
 }
 
-// interrupted plays chunks, and calls the function does before the chunk with index at (-1: never). It judges after
+// interrupted plays chunks, and calls does before the chunk with the index at, or never if at is -1. It judges after
 // each chunk, and finishes the session once the verdict is settled.
 func interrupted(chunks []capturetest.Chunk, at int, does func(s *dissect.Session, seen *[2]int64)) verdict.Judged {
 	j, c, s := verdict.New(verdict.Config{}), conn(1, "10.0.0.1"), dissect.New()

@@ -56,7 +56,7 @@ const (
 )
 
 // client identifies the clients from which a resumption of TLS 1.3 may inherit. Behind SNAT many clients share an
-// address. If the handshake of one of them disagrees, no resumption inherits from any of them.
+// address. If the handshakes of two of them disagree (history.disagree), no resumption inherits from any of them.
 type client struct {
 	addr   netip.Addr
 	zones  [2]flow.Zone // another network may use the same addresses
@@ -70,9 +70,9 @@ type history struct {
 	auth     string
 	first    int64            // start of the first full handshake since the last disagreement expired, 1 if unknown; 0: none
 	last     int64            // start of the latest full handshake
-	disagree int64            // time of the latest handshake that disagreed, or was not accepted; 0: none
+	disagree int64            // time of the latest handshake whose client authentication was not auth, or that was not accepted or not understood; 0: none
 	tickets  []ticketRecord   // records that may hold tickets that the server issued
-	servers  []netip.AddrPort // servers of the handshakes that agree, by their address in the packets
+	servers  []netip.AddrPort // servers of the handshakes with client authentication auth, by their address in the packets
 	open     int              // full handshakes in progress
 }
 

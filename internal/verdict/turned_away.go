@@ -10,11 +10,11 @@ import (
 // RST, and nobody reads their payload. So they are judged neither plaintext nor TLS. As long as only one end's
 // packets are captured, no verdict settles for a while, because the first packet of the other end decides.
 //
-// If only one direction is captured, there is no RST either. A connection that is past these bounds, or has ended,
-// is judged by the captured direction.
+// If only one direction is captured, there is no RST either. Therefore a connection is judged by the captured direction
+// once it has aloneMost packets, has lasted for aloneWait, or has ended.
 const (
 	aloneMost = 16                     // packets that the kernel may show in one batch before the replies: net.core.gro_normal_batch is 8
-	aloneWait = int64(1 * time.Second) // ns since the first packet
+	aloneWait = int64(1 * time.Second) // packet time since the first packet, in ns
 )
 
 // turnedAway reports whether one end of c sent nothing but RSTs, and at most aloneMost fewer of them than the other

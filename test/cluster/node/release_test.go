@@ -23,7 +23,7 @@ const (
 	selector      = "app.kubernetes.io/instance=meshtls-tap,app.kubernetes.io/component=webhook"
 )
 
-// TestHelmTest: `helm test` succeeds if pods are tapped, even when it is run again. If pods are not tapped, it fails.
+// TestHelmTest: `helm test` succeeds if pods are tapped, also on a second run. If pods are not tapped, it fails.
 func TestHelmTest(t *testing.T) {
 	long(t)
 	c := installed(t)
