@@ -41,7 +41,7 @@ func (e *Engine) isDowngraded(g *edge, t traits, was *liveConnection, j *verdict
 // lesser reports whether a connection was shown to be less than mutual TLS.
 func (t traits) lesser() bool { return t.has(plaintextBit) || t.has(notMutualBit) }
 
-// becameLesser reports whether a connection that was mutual TLS continued as something less.
+// becameLesser reports whether a connection began as mutual TLS and continued in a way that is less than mutual TLS.
 func becameLesser(was *liveConnection, j *verdict.Judged) bool {
 	return was.edge != nil && was.traits.has(mtlsBit) &&
 		(slices.Contains(j.Reasons, "plaintext_after_tls") || slices.Contains(j.Reasons, "second_handshake"))
