@@ -89,8 +89,8 @@ func (b *bench) firstPacket(n *pods) (time.Duration, error) {
 	return 0, fmt.Errorf("the tap reported no flow: %s %s", r.err, r.out)
 }
 
-// idle returns the share of a core that a tap uses while there are no packets. The measurement begins after the tap
-// has returned the memory of its start to the kernel.
+// idle returns the share of a core that a tap uses while there are no packets. The measurement begins after the tap has
+// returned the memory that it used to start to the kernel.
 func (b *bench) idle(n *pods) (float64, error) {
 	wait := 10 * time.Second
 	quiet := quietAfter

@@ -126,7 +126,7 @@ func TestAuthority(t *testing.T) {
 		t.Fatal("the next authority signs before the overlap is over")
 	}
 	k.forward(overlap)
-	do(t, leader.rotate, leader.serve) // the replica late has not seen the change yet
+	do(t, leader.rotate, leader.serve) // the replica "late" has not seen the change yet
 	s := secret(t, c)
 	if !bytes.Equal(s.Data[keyCurrentCert], next) || s.Data[keyNextCert] != nil || s.Data[keyPreviousCert] == nil {
 		t.Fatalf("the next authority does not sign after the overlap: %v", s.Annotations)

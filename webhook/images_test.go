@@ -42,8 +42,8 @@ func tried(t *testing.T, c client.Client) map[string]*corev1.Pod {
 	return out
 }
 
-// kubelet ends a pod. In the phase Succeeded all containers succeed. In the phase Failed only the tap succeeds if there
-// is an image ID; without an image ID no container does.
+// kubelet ends a pod in the given phase. If the phase is Succeeded, all containers succeed. If it is Failed and imageID
+// is set, only the tap succeeds. If it is Failed and imageID is empty, all containers fail.
 func kubelet(t *testing.T, c client.Client, pod *corev1.Pod, phase corev1.PodPhase, imageID string) {
 	t.Helper()
 	pod.Status.Phase, pod.Status.ContainerStatuses = phase, nil

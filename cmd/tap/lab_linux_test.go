@@ -135,7 +135,7 @@ type listener struct {
 	seen      [2]int
 	truncated int // packets that the default filter truncated
 
-	last []string // records of the last file from the ring without a filter
+	last []string // records of the capture file that was played last, from the ring without a filter
 }
 
 func newListener(t *testing.T) *listener {

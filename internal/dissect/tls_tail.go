@@ -60,8 +60,8 @@ func (f *Tail) Follows() bool {
 }
 
 // data processes the next bytes of a side. gap is how many bytes before them are missing or were left out by a filter. If ok is false, the
-// records end before data[at:]. Bytes that an earlier call kept as the start of a header then follow the records, too. sure is false if
-// only the contents of the bytes after the records show the end.
+// records end before data[at:]. If an earlier call has buffered bytes as the start of a header, the records then end before these bytes.
+// sure is false if only the contents of the bytes after the records show the end.
 func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	d := &f.sides[side]
 	if gap > 0 {

@@ -144,7 +144,7 @@ func (e *Engine) raiseSeverity(g *edge, r int, f *openFinding, x Expect) {
 		f.severity, f.expect = s, x
 		n := f.count
 		if f.folded {
-			n = 0 // the fold has counted them
+			n = 0 // the rule's fold has already counted the finding's hits
 		}
 		e.announce(g, r, f, n)
 	}

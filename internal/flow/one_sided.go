@@ -3,9 +3,9 @@ package flow
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
 // OneSided reports whether one end of a TCP connection sent nothing but RSTs, or nothing at all, while the other end
-// sent other packets. It returns the number of packets of the latter and of RSTs of the former. RSTs do not show that
-// the connection exists: a host replies with a RST to a segment of no connection (RFC 9293, section 3.10.7.1), and
-// with an acknowledgement to a segment that it accepts.
+// sent other packets. packets is the number of the other end's packets, and resets the number of the first end's RSTs.
+// RSTs do not show that the connection exists: a host replies with a RST to a segment of no connection (RFC 9293,
+// section 3.10.7.1), and with an acknowledgement to a segment that it accepts.
 func (c *Conn) OneSided() (packets, resets uint64, oneSided bool) {
 	if c.Transport != wire.ProtoTCP {
 		return 0, 0, false

@@ -204,9 +204,9 @@ func (t *Table) addPacket(c *Conn, side Side, d *Decoded, now int64, expected bo
 	t.touch(c)
 }
 
-// Done marks c as judged. Later bytes of c are still put in order and counted, but they are compared with their
-// copies only in the first 32 KiB of each side. c is then usually evicted before connections that are not done
-// (see evict). The Handler receives later bytes only if follow is set. Done may be called from within Data.
+// Done marks c as judged. Later bytes of c are still put in order and counted. Retransmissions are compared with the
+// first copy only in the first 32 KiB of each side. c is then usually evicted before connections that are not done (see
+// evict). The Handler receives later bytes only if follow is set. Done may be called from within Data.
 func (t *Table) Done(c *Conn, follow bool) { c.tcp.done, c.tcp.followed = true, follow }
 
 // Undone reverts Done. It also removes c from the choice of Thin, so that all packets of c are seen. Undone may be

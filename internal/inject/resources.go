@@ -114,7 +114,7 @@ func (r *run) within(out *corev1.ResourceRequirements, item *corev1.LimitRangeIt
 	fit(out, item)
 }
 
-// list returns the limits of r if what is "limits", otherwise its requests.
+// list returns the limits of r if the argument what is "limits", otherwise the requests of r.
 func list(r *corev1.ResourceRequirements, what string) corev1.ResourceList {
 	if what == "limits" {
 		return r.Limits

@@ -155,8 +155,9 @@ func (m *matching) concludeNew(x *row) {
 	x.concludeAbsent(New, reasons)
 }
 
-// whyUnderAnotherName returns reasons to suspect that this side has the edge under an address or an identity: its
-// server, or another peer of its source, has no other name.
+// whyUnderAnotherName returns reasons to suspect that this side has the edge of x, but with a different name for the
+// server. The server of x, or another peer of the client, may be known only by its address or its identity. Or the
+// client speaks HBONE, which hides the server.
 func (v *view) whyUnderAnotherName(x *row) (reasons []string) {
 	p := v.peers[x.From]
 	switch {

@@ -147,8 +147,8 @@ func (w *world) accountTap(may expected) (void string) {
 	return ""
 }
 
-// conclude calls account for a test that takes minutes and is not repeated. The test fails if its scenario proves
-// nothing.
+// conclude calls the function account, and fails the test if the scenario proves nothing. Tests that take minutes use
+// it, because they are not repeated.
 func (w *world) conclude(may expected) {
 	w.t.Helper()
 	if void := w.account(may); void != "" {
