@@ -157,7 +157,7 @@ func (m *matching) concludeNew(x *row) {
 
 // whyUnderAnotherName returns reasons to suspect that this side has the edge of x, but with a different name for the
 // server. The server of x, or another peer of the client, may be known only by its address or its identity. Or the
-// client speaks HBONE, which hides the server.
+// client's HBONE to another peer may carry the edge's connections.
 func (v *view) whyUnderAnotherName(x *row) (reasons []string) {
 	p := v.peers[x.From]
 	switch {

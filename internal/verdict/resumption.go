@@ -56,7 +56,7 @@ const (
 )
 
 // client identifies the clients from which a resumption of TLS 1.3 may inherit. Behind SNAT many clients share an
-// address. If the handshakes of two of them disagree (history.disagree), no resumption inherits from any of them.
+// address. If one of their handshakes sets history.disagree, no resumption inherits from any of them.
 type client struct {
 	addr   netip.Addr
 	zones  [2]flow.Zone // another network may use the same addresses
