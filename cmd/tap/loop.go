@@ -117,7 +117,7 @@ func (t *tap) tick(ctx context.Context) (reason string) {
 		select {
 		case now := <-ticker.C:
 			t.pipeline.Do(func(p *pipeline.Locked) {
-				t.live.Tick(p, now)
+				t.live.Tick(p)
 				floods.check(t, p, now)
 			})
 			if now.After(next) {

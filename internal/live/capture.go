@@ -133,8 +133,9 @@ func (c *Capture) WaitTried(ctx context.Context) {
 	}
 }
 
-// Tick advances the pipeline's time to now. It also follows changes of addresses and interfaces and updates the filters.
-func (c *Capture) Tick(p *pipeline.Locked, now time.Time) {
+// Tick advances the pipeline's time to the present. It also follows changes of addresses and interfaces and updates the filters.
+func (c *Capture) Tick(p *pipeline.Locked) {
+	now := time.Now() // not before the caller had the lock: to the filters, a time before that of the last block is a clock set back
 	c.updateAddresses(p)
 	p.Tick(now.UnixNano())
 	c.thin(p, now)

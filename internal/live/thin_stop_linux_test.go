@@ -28,21 +28,55 @@ func busyOn(p *pipeline.Pipeline, iface uint16) {
 	}
 }
 
+// addLoopback adds the loopback interface to x once more.
+func addLoopback(t *testing.T, x *Capture) {
+	t.Helper()
+	h, err := afpacket.Open(afpacket.Config{Interface: Loopback, RingBytes: 1 << 20})
+	if err != nil {
+		absent(t, "lo cannot be opened: %v", err)
+	}
+	t.Cleanup(func() { h.Close() })
+	i := &Interface{capture: x, name: Loopback, index: uint16(len(x.interfaces)), log: x.log, handle: h}
+	i.filters[0] = tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
+	x.interfaces = append(x.interfaces, i)
+}
+
+// TestThinAcrossTicks: connections stay chosen when a tick follows a block, even if the tick was due before the block and had to
+// wait for the lock. So the times of the two choices do not look like a clock that was set back.
+func TestThinAcrossTicks(t *testing.T) {
+	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
+	p := pipeline.New(pipeline.Config{Table: flow.Config{Exclude: func(*flow.Conn) bool { return true }}, Engine: finding.Config{Window: time.Hour}})
+	x := &Capture{pipeline: p, log: silent, thinner: pipeline.Thinner{Most: pipeline.MaxThinned}, nextCheck: time.Now().Add(time.Hour)}
+	addLoopback(t, x)
+	choose := func() { p.Do(func(l *pipeline.Locked) { x.thin(l, time.Now()) }) }
+
+	choose()
+	busyOn(p, 0)
+	time.Sleep(pipeline.ThinEvery)
+	ticked, held := make(chan struct{}), make(chan struct{})
+	p.Do(func(l *pipeline.Locked) {
+		go func() {
+			close(held)
+			p.Do(x.Tick) // waits for the lock
+			close(ticked)
+		}()
+		<-held
+		x.thin(l, time.Now()) // as after a block
+	})
+	<-ticked
+	if n, changes := x.interfaces[0].Thinning(); n != 1 || changes != 1 {
+		t.Errorf("%d connections thinned after %d changes of the filter, want 1 after 1", n, changes)
+	}
+}
+
 // TestThinStops: one interface accepts no filter that thins. So no further connections are chosen, and the other interface must not
 // keep the last choice.
 func TestThinStops(t *testing.T) {
 	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
 	p := pipeline.New(pipeline.Config{Table: flow.Config{Exclude: func(*flow.Conn) bool { return true }}, Engine: finding.Config{Window: time.Hour}})
 	x := &Capture{pipeline: p, log: silent, thinner: pipeline.Thinner{Most: pipeline.MaxThinned}}
-	for n := range 2 {
-		h, err := afpacket.Open(afpacket.Config{Interface: Loopback, RingBytes: 1 << 20})
-		if err != nil {
-			absent(t, "lo cannot be opened: %v", err)
-		}
-		defer h.Close()
-		i := &Interface{capture: x, name: Loopback, index: uint16(n), log: silent, handle: h}
-		i.filters[0] = tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
-		x.interfaces = append(x.interfaces, i)
+	for range 2 {
+		addLoopback(t, x)
 	}
 	for len(x.interfaces[1].filters[0]) < 4096 { // the longest program that the kernel accepts, so none that thins as well
 		x.interfaces[1].filters[0] = append(x.interfaces[1].filters[0], x.interfaces[1].filters[0][len(x.interfaces[1].filters[0])-1])
