@@ -139,7 +139,7 @@ func (s *settings) checkWrite(ctx context.Context) (found string, err error) {
 	}
 
 	e := finding.New(finding.Config{
-		Tap: s.PodUID, Identity: s.identity(), Now: time.Now,
+		Tap: s.PodUID, Identity: s.identity(), Now: time.Now, Encode: s.format.encode,
 		Emit: func(r finding.Record) {
 			found = r.ID
 			k.Put(message(r))

@@ -28,6 +28,7 @@ type environment struct {
 	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`
 	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption between nodes, which the tap cannot see, such as wireguard"`
 	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish: findings, posture, flows"`
+	Format     string        `env:"TAP_FORMAT" envDefault:"ecs" about:"format of records: ecs (Elastic Common Schema 9.x), or ocsf (Open Cybersecurity Schema Framework 1.6)"`
 	Mute       string        `env:"TAP_MUTE" about:"rules whose findings are not published, such as plaintext-edge; they are still counted in posture"`
 	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time that one posture record covers"`
 	Announced  int           `env:"TAP_ANNOUNCEMENTS" envDefault:"20" expected:"a number such as 20" about:"findings of each rule that may open or become more severe in a window with a record of their own; one finding counts the others. Postures \"new\" and \"worsened\" have the same limit"`
@@ -99,6 +100,7 @@ type settings struct {
 	probed         []verdict.Probe
 	scraped        []uint16
 	emit           map[string]bool
+	format         format
 	redact         finding.Redact
 	until          time.Time
 	ownUntil       time.Time
@@ -146,6 +148,8 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("TAP_CLUSTER_CIDRS", err)
 	s.emit, err = parseEmit(s.Emit)
 	bad("TAP_EMIT", err)
+	s.format, err = parseFormat(s.Format)
+	bad("TAP_FORMAT", err)
 	s.mute, err = parseRules(s.Mute)
 	bad("TAP_MUTE", err)
 	s.declaredSkip, err = parsePorts(s.DeclaredSkip)

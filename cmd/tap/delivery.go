@@ -55,7 +55,7 @@ func (s *settings) setSink() error {
 	s.kafka = sink.KafkaConfig{
 		Brokers: variables.List(s.Brokers), FindingsTopic: s.topic(s.Topic), PostureTopic: s.topic(s.PostureTopic), FlowsTopic: s.topic(s.FlowsTopic),
 		Compression: s.Compression, BatchTimeout: s.BatchTimeout, BatchSize: s.BatchSize, BatchBytes: int(s.BatchBytes),
-		Seed: s.PodUID, Spread: spread,
+		Seed: s.PodUID, Spread: spread, Schema: s.format.header,
 	}
 
 	if s.TLS || s.CAFile+s.CertFile+s.KeyFile+s.ServerName != "" {

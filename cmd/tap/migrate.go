@@ -28,7 +28,7 @@ func (l *fileList) Set(v string) error {
 }
 
 // recordFlags are the flags that affect records. A comparison writes no records.
-var recordFlags = []string{"emit", "expect", "window", "redact", "fail-on"}
+var recordFlags = []string{"emit", "format", "expect", "window", "redact", "fail-on"}
 
 // checkCompare returns an error if the flags of a comparison do not fit together.
 func (o *readOptions) checkCompare(f *flags) (err error) {

@@ -36,6 +36,8 @@ Flags:
                            auto (the default): text on a terminal, else json
   --emit=LIST              the records for json: findings, posture, flows
                            (default findings,posture)
+  --format=ecs|ocsf        the format of json: the Elastic Common Schema 9.x (the default), or the
+                           Open Cybersecurity Schema Framework 1.6
   --local=CIDR,...         the addresses of the pod or pods whose point of view is taken;
                            by default only loopback addresses, and connections between others
                            are neither ingress nor egress
@@ -60,6 +62,7 @@ Exit status: 0 success; 1 an error, such as a truncated file, of which the part 
 type readOptions struct {
 	text   bool
 	emit   map[string]bool // datasets to emit
+	format format
 	local  []netip.Prefix
 	ranges []netip.Prefix
 	expect []finding.Expectation
@@ -121,6 +124,7 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	f := newFlags("read", readHelp)
 	output := f.String("output", "auto", "")
 	emit := f.String("emit", "findings,posture", "")
+	format := f.String("format", "ecs", "")
 	local := f.String("local", "", "")
 	ranges := f.String("cluster", "", "")
 	expect := f.String("expect", "", "")
@@ -150,6 +154,9 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	o.text = *output == "text" || *output == "auto" && isTerminal(std.out)
 	if o.emit, err = parseEmit(*emit); err != nil {
 		return o, f.wrong("--emit=%s: %v", *emit, err)
+	}
+	if o.format, err = parseFormat(*format); err != nil {
+		return o, f.wrong("--format=%s: %v", *format, err)
 	}
 	if o.local, err = parsePrefixes(*local); err != nil {
 		return o, f.wrong("--local=%s: %v", *local, err)
@@ -265,7 +272,7 @@ func newReading(o readOptions, std streams) *reading {
 		Engine: finding.Config{
 			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Announcements: -1, Window: o.window, Expect: o.expect, Cluster: o.ranges, Redact: o.redact,
 			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]] || len(o.before) > 0,
-			Emit: r.emit, Reuse: true, Filter: o.filter.String(),
+			Emit: r.emit, Encode: o.format.encode, Reuse: true, Filter: o.filter.String(),
 		},
 	})
 	return r

@@ -19,6 +19,9 @@ const (
 	RedactNone    Redact = "none"    // leaves out nothing
 )
 
+// Encoder appends a record to b as one JSON object without a line break. It must not retain r.
+type Encoder func(b []byte, r *record.Record) []byte
+
 // Config configures an Engine. Only Emit must be set.
 type Config struct {
 	Tap      string   // "read", or the pod UID: part of event.id and of Record.Key; default Identity.Run
@@ -50,6 +53,7 @@ type Config struct {
 
 	Now        func() time.Time        // the time for event.created; nil: packet time
 	Emit       func(Record)            // called synchronously, in order; must not call the Engine
+	Encode     Encoder                 // the format of Record.Value; nil: the record's own, that of the Elastic Common Schema
 	Reuse      bool                    // Record.Value is valid during Emit only, which saves an allocation for each record
 	Interfaces func() []InterfaceState // returns the states of the interfaces; called each second, and when a record needs them; nil for a file, which has no interfaces
 	Coverage   func() Coverage         // totals since the start, called when a record needs them; nil: coverage is unknown
@@ -121,6 +125,9 @@ func New(cfg Config) *Engine {
 	cfg.Tap = cmp.Or(cfg.Tap, cfg.Identity.Run)
 	if cfg.Redact == "" {
 		cfg.Redact = RedactDefault
+	}
+	if cfg.Encode == nil {
+		cfg.Encode = func(b []byte, r *record.Record) []byte { return r.AppendJSON(b) }
 	}
 	e := &Engine{
 		cfg: cfg, policy: newPolicy(&cfg),

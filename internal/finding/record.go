@@ -89,7 +89,7 @@ func (e *Engine) created() int64 {
 // emitRecord sets the interface, encodes the record and emits it. e.record is blank afterwards.
 func (e *Engine) emitRecord(h *header, iface string) {
 	e.record.Observer.Ingress.Interface.Name = iface
-	e.encoded = e.record.AppendJSON(e.encoded[:0])
+	e.encoded = e.cfg.Encode(e.encoded[:0], &e.record)
 	e.record, e.tls = e.blank, record.TLS{}
 	key := e.cfg.Tap
 	if of := cmp.Or(h.edge, h.stateKey); of != "" {

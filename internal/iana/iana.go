@@ -21,6 +21,16 @@ func GroupName(id uint16) string { return lookup(groups[:], id) }
 // AlertName returns the IANA description of an alert (RFC 8446 section 6). It writes unregistered numbers like CipherSuiteName.
 func AlertName(id uint8) string { return lookup(alerts[:], uint16(id)) }
 
+// AlertNumber returns the number of an alert from its IANA description. It returns false for a description that IANA does not have.
+func AlertNumber(name string) (id uint8, ok bool) {
+	for _, a := range alerts {
+		if a.name == name {
+			return uint8(a.id), true
+		}
+	}
+	return 0, false
+}
+
 // lookup finds a number in a table, which is in ascending order.
 func lookup(table []named, id uint16) string {
 	i, ok := slices.BinarySearchFunc(table, id, func(n named, id uint16) int { return cmp.Compare(n.id, id) })

@@ -33,7 +33,7 @@ type rule struct {
 var table = map[string]rule{
 	tap: {may: []string{
 		"internal/buffer", "internal/evidence", "internal/finding", "internal/flow",
-		"internal/limits", "internal/live", "internal/migration", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/sink", "internal/tapfilter",
+		"internal/limits", "internal/live", "internal/migration", "internal/ocsf", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/sink", "internal/tapfilter",
 		"internal/variables", "internal/verdict", "internal/wire", "schema",
 	}},
 	"cmd/kubectl-meshtls": {may: []string{"internal/finding", "internal/inject", "internal/migration", "internal/report"}, planned: true},
@@ -52,6 +52,7 @@ var table = map[string]rule{
 	"internal/dissect":    {may: []string{"internal/names", "internal/protocols", "internal/tlsmsg", "internal/wire"}, pure: true},
 	"internal/verdict":    {may: []string{"internal/dissect", "internal/flow", "internal/iana", "internal/tlsmsg", "internal/wire"}, pure: true},
 	"internal/record":     {pure: true},
+	"internal/ocsf":       {may: []string{"internal/iana", "internal/record"}, pure: true},
 	"internal/finding":    {may: []string{"internal/record", "internal/verdict"}},
 	"internal/pipeline":   {may: []string{"internal/dissect", "internal/finding", "internal/flow", "internal/tapfilter", "internal/verdict", "internal/wire"}},
 	"internal/live":       {may: []string{"internal/afpacket", "internal/finding", "internal/flow", "internal/pcapfilter", "internal/pipeline", "internal/tapfilter", "internal/wire"}},

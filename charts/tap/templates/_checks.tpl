@@ -131,6 +131,8 @@ Checks that values.schema.json cannot express: combinations of values, and value
 {{- else if eq .name "TAP_EXPECT" }}{{ range splitList "," $value }}{{ if trim . }}{{ include "tap.checkExpect" (list $where .) }}{{ end }}{{ end }}
 {{- else if eq .name "TAP_MESH" }}
 {{- if not (has $value (list "osm" "istio" "istio_ambient" "linkerd" "consul" "kuma")) }}{{ fail (printf "%s=%s: no such mesh" $where $value) }}{{ end }}
+{{- else if eq .name "TAP_FORMAT" }}
+{{- if not (has $value (list "ecs" "ocsf")) }}{{ fail (printf "%s=%s: expected ecs or ocsf" $where $value) }}{{ end }}
 {{- else if eq .name "TAP_EMIT" }}
 {{- range splitList "," $value }}{{ if not (has (trim .) (list "findings" "posture" "flows")) }}{{ fail (printf "%s=%s: expected a list of findings, posture, flows" $where $value) }}{{ end }}{{ end }}
 {{- end }}

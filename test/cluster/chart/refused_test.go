@@ -96,6 +96,7 @@ func TestBadValues(t *testing.T) {
 		{`{"tap.extraEnv": [{"name": "TAP_WINDOW", "value": "1ms"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_MESH", "value": "cilium"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_EMIT", "value": "everything"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_FORMAT", "value": "cef"}]}`, "tap"},
 		{`{"tap.runAsUser": 0}`, "webhook"},
 		{`{"tap.metricsPort": 70000}`, "webhook"},
 		{`{"tap.mesh": "cilium"}`, "webhook"},
