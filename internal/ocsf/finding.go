@@ -45,7 +45,7 @@ func (e *event) finding() {
 	}
 	e.class(detectionFinding, activity, "")
 	e.base(severityOf(e.Event.Severity), "security_control")
-	e.boolean("is_alert", e.Event.Kind == "alert" && activity != findingClose)
+	e.boolean("is_alert", e.Event.Kind == "alert")
 	e.findingStatus()
 	e.number("action_id", actionObserved)
 	e.number("disposition_id", dispositionDetected)
@@ -61,21 +61,27 @@ func (e *event) finding() {
 		e.list("observables", e.observables)
 	}
 	e.unmapped(func() {
-		e.object("event", func() { e.number("severity", e.Event.Severity) })
+		e.object("event", func() {
+			if s := e.Event.Severity; s != nil {
+				e.number("severity", *s)
+			}
+		})
 		e.unmappedEvidence()
 	})
 }
 
 // severityOf maps event.severity, whose steps are 21, 47, 73 and 99, to severity_id.
-func severityOf(severity int64) int64 {
+func severityOf(severity *int64) int64 {
 	switch {
-	case severity >= 99:
+	case severity == nil:
+		return informational
+	case *severity >= 99:
 		return critical
-	case severity >= 73:
+	case *severity >= 73:
 		return high
-	case severity >= 47:
+	case *severity >= 47:
 		return medium
-	case severity >= 21:
+	case *severity >= 21:
 		return low
 	}
 	return informational
