@@ -3,7 +3,6 @@ package ocsf
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,7 +135,7 @@ func (e *event) resources() {
 			e.text("type", "Pod")
 			e.text("namespace", k.Namespace)
 			if len(p.IP) > 0 {
-				e.addr("ip", p.IP[0])
+				e.ip(p.IP[0])
 			}
 			e.number("role_id", roleAffected)
 		})
@@ -224,9 +223,8 @@ func (e *event) observables() {
 			e.text("value", value)
 		})
 	}
-	ip := func(name string, a netip.Addr) { one(observableIP, name, a.String()) }
-	ip("evidences.src_endpoint.ip", e.Source.IP)
-	ip("evidences.dst_endpoint.ip", e.Destination.IP)
+	one(observableIP, "evidences.src_endpoint.ip", e.Source.IP.String())
+	one(observableIP, "evidences.dst_endpoint.ip", e.Destination.IP.String())
 	one(observableHostname, "evidences.dst_endpoint.hostname", e.Destination.Domain)
 	if t := e.TLS; t != nil && t.Client.ServerName != e.Destination.Domain {
 		one(observableHostname, "evidences.tls.sni", t.Client.ServerName)

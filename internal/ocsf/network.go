@@ -62,14 +62,14 @@ func (e *event) ended() int64 {
 // connection writes the ends of a connection and its TLS session.
 func (e *event) connection() {
 	e.object("src_endpoint", func() {
-		e.addr("ip", e.Source.IP)
+		e.ip(e.Source.IP)
 		e.number("port", int64(e.Source.Port))
 		if e.Network.Direction == "egress" {
 			e.pod()
 		}
 	})
 	e.object("dst_endpoint", func() {
-		e.addr("ip", e.Destination.IP)
+		e.ip(e.Destination.IP)
 		e.number("port", int64(e.Destination.Port))
 		e.text("hostname", e.Destination.Domain)
 		if e.Network.Direction == "ingress" {
@@ -197,7 +197,7 @@ func (e *event) edgeEnds() {
 func (e *event) edgeEnd(name string, local bool) {
 	switch a, err := netip.ParseAddr(name); {
 	case err == nil:
-		e.addr("ip", a)
+		e.ip(a)
 	case name == e.Meshtls.Peer.Name && e.Meshtls.Peer.NameBasis != "spiffe":
 		e.text("hostname", name)
 	default:

@@ -90,10 +90,10 @@ func (w *writer) time(name string, t record.Time) {
 	}
 }
 
-// addr writes an address, unless it is invalid.
-func (w *writer) addr(name string, a netip.Addr) {
+// ip writes the attribute ip, unless the address is invalid.
+func (w *writer) ip(a netip.Addr) {
 	if a.IsValid() {
-		w.text(name, a.String())
+		w.text("ip", a.String())
 	}
 }
 
