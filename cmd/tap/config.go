@@ -30,6 +30,7 @@ type environment struct {
 	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish: findings, posture, flows"`
 	Format     string        `env:"TAP_FORMAT" envDefault:"ecs" about:"format of records: ecs (Elastic Common Schema 9.x), or ocsf (Open Cybersecurity Schema Framework 1.6)"`
 	Mute       string        `env:"TAP_MUTE" about:"rules whose findings are not published, such as plaintext-edge; they are still counted in posture"`
+	Severity   string        `env:"TAP_SEVERITY" about:"severities of rules, in place of the usual ones: RULE=SEVERITY,... with 21, 47, 73 or 99; 0 turns a rule off"`
 	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time that one posture record covers"`
 	Announced  int           `env:"TAP_ANNOUNCEMENTS" envDefault:"20" expected:"a number such as 20" about:"findings of each rule that may open or become more severe in a window with a record of their own; one finding counts the others. Postures \"new\" and \"worsened\" have the same limit"`
 	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until in the ConfigMap replaces it"`
@@ -94,6 +95,7 @@ type settings struct {
 	filter         *filter
 	expect         []finding.Expectation
 	mute           []string
+	severities     finding.Severities
 	ranges         []netip.Prefix
 	allow          []string
 	declaredSkip   []uint16
@@ -152,6 +154,8 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("TAP_FORMAT", err)
 	s.mute, err = parseRules(s.Mute)
 	bad("TAP_MUTE", err)
+	s.severities, err = finding.ParseSeverities(s.Severity)
+	bad("TAP_SEVERITY", err)
 	s.declaredSkip, err = parsePorts(s.DeclaredSkip)
 	bad("TAP_DECLARED_SKIP", err)
 

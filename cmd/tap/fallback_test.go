@@ -45,6 +45,7 @@ func TestFallBack(t *testing.T) {
 		{[]string{"HOST_IPS=10.0.0.1,x", "POD_IPS=y"}, `POD_IPS=y: "y": expected an IP address`, false, func(t *tap) bool { return t.nodes == nil && t.podIPs == nil && len(t.settingErrors) == 2 }},
 		{[]string{"TAP_REDACT=stricter"}, "strict is used instead", false, func(t *tap) bool { return t.redact == finding.RedactStrict }},
 		{[]string{"TAP_FORMAT=cef"}, "TAP_FORMAT=cef: expected ecs or ocsf; ecs is used instead", false, func(t *tap) bool { return t.format.encode == nil }},
+		{[]string{"TAP_SEVERITY=plaintext-edge=50"}, "it is ignored", false, func(t *tap) bool { return t.severities == nil }},
 		{[]string{"TAP_LOG_LEVEL=loud", "TAP_GRACE=5s"}, "INFO is used instead", false, func(t *tap) bool { return t.Grace == 5*time.Second }},
 
 		// The tap guesses neither the destination of records nor whether they may be sent in

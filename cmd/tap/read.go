@@ -48,6 +48,7 @@ Flags:
   --filter=EXPR            read these packets only: an expression of pcap-filter(7), or a
                            program as tap filter -ddd prints it
   --window=10m             the time that one posture record covers
+  --severity=RULE=N,...    severities of rules: 21, 47, 73, 99; 0 turns a rule off
   --redact=default         strict, default or none; none shows paths and user agents
   --fail-on=RULE|SEVERITY  exit 3 if a finding has this rule.id, or at least this severity (0-100)
   --before=FILE            a capture or records from before a change
@@ -69,9 +70,11 @@ type readOptions struct {
 	filter *filter
 	window time.Duration
 	redact finding.Redact
-	rule   string // --fail-on
-	fail   int    // --fail-on, -1: none
-	files  []string
+
+	severities finding.Severities
+	rule       string // --fail-on
+	fail       int    // --fail-on, -1: none
+	files      []string
 
 	before, after fileList // files to compare; empty: nothing is compared
 }
@@ -128,6 +131,7 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	local := f.String("local", "", "")
 	ranges := f.String("cluster", "", "")
 	expect := f.String("expect", "", "")
+	severity := f.String("severity", "", "")
 	filter := f.String("filter", "", "")
 	redact := f.String("redact", "default", "")
 	failOn := f.String("fail-on", "", "")
@@ -169,6 +173,9 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	}
 	if o.filter, err = parseFilter(*filter); err != nil {
 		return o, pointed("read: --filter", err)
+	}
+	if o.severities, err = finding.ParseSeverities(*severity); err != nil {
+		return o, f.wrong("--severity=%s: %v", *severity, err)
 	}
 	if o.redact, err = parseRedact(*redact); err != nil {
 		return o, f.wrong("--redact=%s: %v", *redact, err)
@@ -270,7 +277,7 @@ func newReading(o readOptions, std streams) *reading {
 		Judge:    verdict.Config{Local: o.local, Cluster: o.ranges},
 		Coverage: r.addCoverage,
 		Engine: finding.Config{
-			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Announcements: -1, Window: o.window, Expect: o.expect, Cluster: o.ranges, Redact: o.redact,
+			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Announcements: -1, Window: o.window, Expect: o.expect, Severities: o.severities, Cluster: o.ranges, Redact: o.redact,
 			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]] || len(o.before) > 0,
 			Emit: r.emit, Encode: o.format.encode, Reuse: true, Filter: o.filter.String(),
 		},

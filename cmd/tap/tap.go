@@ -125,7 +125,7 @@ func (t *tap) engineConfig() finding.Config {
 	return finding.Config{
 		Tap: t.PodUID, Identity: t.identity(),
 		Window: t.Window, Phase: phase(t.PodUID, t.Window), Heartbeat: heartbeat, Announcements: t.Announced,
-		Expect: t.expect, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Cluster: t.ranges, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
+		Expect: t.expect, Severities: t.severities, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Cluster: t.ranges, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
 		Findings: t.emit[datasets["findings"]], Posture: t.emit[datasets["posture"]], Flows: t.emit[datasets["flows"]],
 		Redact: t.redact, Now: time.Now, Emit: t.publish, Encode: t.format.encode, Interfaces: t.interfaceStates, Filter: t.filter.String(),
 	}

@@ -103,6 +103,7 @@ func TestEnrolled(t *testing.T) {
 				if c.id.UID == "" { // the capture has no pod of its own: j is between other hosts than the HBONE connection
 					j.Source.Addr, j.Destination.Addr = netip.MustParseAddr("10.3.3.3"), netip.MustParseAddr("10.4.4.4")
 				}
+				r.forget() // c.before may break other rules
 				r.e.Add(j)
 				f := r.of(finding.DatasetFinding)
 				if len(f) != 1 || f[0].text("rule.id") != "plaintext-edge" {

@@ -61,7 +61,7 @@ func (f *openFinding) isUnpublished() bool { return f.folded && !f.announced }
 // folds the finding, of which n hits are new.
 func (e *Engine) announce(g *edge, r int, f *openFinding, n uint64) {
 	if !e.isSuppressed(rules[r].id) && !e.spendFinding(r, &f.last) {
-		e.foldFinding(r, f, n)
+		e.foldFinding(g, r, f, n)
 		return
 	}
 
@@ -69,7 +69,7 @@ func (e *Engine) announce(g *edge, r int, f *openFinding, n uint64) {
 	if f.announced {
 		state = stateOngoing
 	}
-	kind := e.kindOf(r, f)
+	kind := e.kindOf(g, r, f)
 	f.announced, f.folded = true, false
 	e.emitFinding(g, r, f, kind, state, e.now, e.coverageUntil(e.now))
 }
@@ -77,24 +77,28 @@ func (e *Engine) announce(g *edge, r int, f *openFinding, n uint64) {
 // groupSilence is the time without a hit after which an open finding no longer stands for its group.
 const groupSilence = 24 * time.Hour
 
-// kindOf returns the event.kind of a finding that opens or becomes more severe. It is an alert unless the
-// tap has already alerted about the group with this severity: another edge of the group has an open
-// finding of at least this severity with a record of its own, and with a connection within groupSilence.
-func (e *Engine) kindOf(r int, f *openFinding) string {
-	for _, g := range e.order {
-		o := g.findings[r]
+// kindOf returns the event.kind of a finding on edge g that opens or becomes more severe. It is an alert unless
+// another rule has alerted about the cause, or the tap has already alerted about the group with this severity:
+// another edge of the group has an open finding of at least this severity with a record of its own, and with a
+// connection within groupSilence.
+func (e *Engine) kindOf(g *edge, r int, f *openFinding) string {
+	if e.hasAlerted(g, r, f) {
+		return kindEvent
+	}
+	for _, other := range e.order {
+		o := other.findings[r]
 		if o == nil || o == f || !o.open || !o.announced || o.folded || o.group != f.group || o.severity < f.severity {
 			continue
 		}
-		if g.counts.live[ruleBit+r] > 0 || e.now-o.lastSeen < int64(groupSilence) {
+		if other.counts.live[ruleBit+r] > 0 || e.now-o.lastSeen < int64(groupSilence) {
 			return kindEvent
 		}
 	}
 	return kindAlert
 }
 
-// foldFinding adds n hits of a finding to the fold of rule r.
-func (e *Engine) foldFinding(r int, f *openFinding, n uint64) {
+// foldFinding adds n hits of a finding on edge g to the fold of rule r.
+func (e *Engine) foldFinding(g *edge, r int, f *openFinding, n uint64) {
 	o := &e.folds[r]
 	opens := !o.open
 	if opens {
@@ -116,7 +120,7 @@ func (e *Engine) foldFinding(r int, f *openFinding, n uint64) {
 	copyJudged(&o.last, &f.last)
 	kind := kindEvent
 	if f.severity > o.alerted {
-		if kind = e.kindOf(r, f); kind == kindAlert {
+		if kind = e.kindOf(g, r, f); kind == kindAlert {
 			o.alerted = f.severity
 		}
 	}

@@ -92,7 +92,7 @@ func setCertificate(x *record.Certificate, c *verdict.Certificate) {
 	x.Hash.SHA256 = strings.ToUpper(c.SHA256)
 	x.X509 = record.X509{
 		AlternativeNames: c.AlternativeNames, PublicKeyAlgorithm: c.PublicKeyAlgorithm,
-		PublicKeySize: uint64(max(c.PublicKeySize, 0)), SerialNumber: c.SerialNumber,
+		PublicKeySize: uint64(max(c.PublicKeySize, 0)), SerialNumber: c.SerialNumber, SignatureAlgorithm: c.SignatureAlgorithm,
 	}
 }
 

@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
@@ -21,7 +22,7 @@ func verdictIndex(v verdict.Verdict) int {
 
 // traits is a set of properties of a connection, with one bit for each property. An edge counts its
 // connections by these properties.
-type traits uint16
+type traits uint64
 
 // The first bits are the verdicts in verdictOrder. The last bits are the rules that the connection
 // broke.
@@ -32,14 +33,16 @@ const (
 	mtlsBit
 	failedBit
 	unjudgedBit
-	authUnknownBit // TLS that carried data, client authentication unknown
-	notMutualBit   // TLS shown not to be mutual
-	answeredBit    // plaintext that the server accepted, see answered
-	answeringBit   // plaintext on a connection whose SYN was answered, see answering
-	spokenBit      // plaintext on a connection with payload from the pod, see spoken
-	missedStartBit // the connection's start was not captured
-	gapBit         // some of the connection's bytes were not captured
-	ruleBit        // the first rule
+	authUnknownBit                              // TLS that carried data, client authentication unknown
+	notMutualBit                                // TLS shown not to be mutual
+	answeredBit                                 // plaintext that the server accepted, see answered
+	answeringBit                                // plaintext on a connection whose SYN was answered, see answering
+	spokenBit                                   // plaintext on a connection with payload from the pod, see spoken
+	missedStartBit                              // the connection's start was not captured
+	gapBit                                      // some of the connection's bytes were not captured
+	seenBit                                     // the first fact that rules need, where it was seen, see fact
+	hiddenBit      = seenBit + int(factCount)   // the first fact, where it existed and was not seen
+	ruleBit        = hiddenBit + int(factCount) // the first rule
 	traitCount     = ruleBit + ruleCount
 
 	verdicts = unjudgedBit + 1
@@ -110,7 +113,7 @@ func answering(j *verdict.Judged) bool {
 
 // traitsOf returns the traits of a connection with a verdict, without the bits of rules.
 func traitsOf(j *verdict.Judged) traits {
-	t := traits(1) << verdictIndex(j.Verdict)
+	t := traits(1)<<verdictIndex(j.Verdict) | factTraits(j)
 	if j.MissedStart {
 		t |= 1 << missedStartBit
 	}
@@ -179,29 +182,24 @@ type liveConnection struct {
 }
 
 func (c *counts) add(t traits) {
-	for i := range c.live {
-		if t.has(i) {
-			c.live[i]++
-		}
+	for ; t != 0; t &= t - 1 {
+		c.live[bits.TrailingZeros64(uint64(t))]++
 	}
 }
 
 func (c *counts) remove(t traits) {
-	for i := range c.live {
-		if t.has(i) {
-			c.live[i]--
-		}
+	for ; t != 0; t &= t - 1 {
+		c.live[bits.TrailingZeros64(uint64(t))]--
 	}
 }
 
 // endConnection moves a connection from the live connections to the ended ones.
 func (c *counts) endConnection(t traits) {
 	c.remove(t)
-	for i := range c.ended {
-		if t.has(i) {
-			c.ended[i]++
-			c.past[i]++
-		}
+	for ; t != 0; t &= t - 1 {
+		i := bits.TrailingZeros64(uint64(t))
+		c.ended[i]++
+		c.past[i]++
 	}
 }
 
@@ -256,6 +254,9 @@ func worst(of func(bit int) uint64) int {
 func (g *edge) startWindow() {
 	for i := range g.proofs {
 		g.proofs[i].startWindow()
+	}
+	for i := range g.groups {
+		g.groups[i].startWindow()
 	}
 	g.previousPeak, g.peak = g.peak, 0
 	g.counts.startWindow()

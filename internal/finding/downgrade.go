@@ -8,12 +8,40 @@ import (
 
 // lesserRules lists the rules that a downgraded connection also breaks. Its finding of mtlsDowngrade covers
 // them, so that one cause raises one alert.
-var lesserRules = [...]int{plaintextEdge, tlsNotMutual}
+var lesserRules = [...]int{plaintextEdge, tlsNotMutual, plaintextAccepted}
 
-// isCovered reports whether connections that break mtlsDowngrade have no finding of rule r as well. If
-// mtlsDowngrade is muted, they do have one: muting a rule must not hide what another rule reports.
-func (e *Engine) isCovered(r int) bool {
-	return slices.Contains(lesserRules[:], r) && !slices.Contains(e.overrides.muted, rules[mtlsDowngrade].id)
+// covers reports whether a connection that breaks rule r needs no finding of another rule that it also breaks.
+// Rule r must not be muted, or less severe: neither a mute nor TAP_SEVERITY hides what the other rule reports.
+func (e *Engine) covers(r, lesser int, x Expect) bool {
+	return !slices.Contains(e.overrides.muted, rules[r].id) && e.severity(r, x) >= e.severity(lesser, x)
+}
+
+// coveredByDowngrade reports whether connections that break mtlsDowngrade have no finding of rule r as well.
+func (e *Engine) coveredByDowngrade(r int, x Expect) bool {
+	return slices.Contains(lesserRules[:], r) && e.covers(mtlsDowngrade, r, x)
+}
+
+// coveringRule returns the rule whose finding counts a connection with traits t instead of rule r. It returns
+// ruleCount if there is no such rule. t has the bits of the rules before r that the connection breaks.
+func (e *Engine) coveringRule(r int, t traits, x Expect, downgraded bool) int {
+	switch {
+	case downgraded && e.coveredByDowngrade(r, x):
+		return mtlsDowngrade
+	case r == notPostQuantum && t.has(ruleBit+keyExchangeDowngrade) && e.covers(keyExchangeDowngrade, r, x):
+		return keyExchangeDowngrade
+	default:
+		return ruleCount
+	}
+}
+
+// hasAlerted reports whether another rule has alerted about the cause of finding f, of rule r on edge g.
+// Plaintext that a server accepts has its finding of plaintext-edge first, at the request.
+func (e *Engine) hasAlerted(g *edge, r int, f *openFinding) bool {
+	if r != plaintextAccepted {
+		return false
+	}
+	o := g.findings[plaintextEdge]
+	return o != nil && o.open && o.severity >= f.severity && !e.isSuppressed(rules[plaintextEdge].id)
 }
 
 // isDowngraded reports whether a connection with traits t on edge g breaks mtlsDowngrade. A connection that
@@ -28,7 +56,7 @@ func (e *Engine) isDowngraded(g *edge, t traits, was *liveConnection, j *verdict
 			return true
 		}
 		for _, r := range lesserRules {
-			if was.traits.has(ruleBit+r) && applies(r, t) {
+			if was.traits.has(ruleBit+r) && e.applies(g, r, t, j) {
 				return false
 			}
 		}
@@ -47,12 +75,21 @@ func becameLesser(was *liveConnection, j *verdict.Judged) bool {
 		(slices.Contains(j.Reasons, "plaintext_after_tls") || slices.Contains(j.Reasons, "second_handshake"))
 }
 
-// setCovered records that a finding of mtlsDowngrade counts a connection with traits t, which also breaks
-// some of lesserRules under expectation x.
-func (f *openFinding) setCovered(t traits, x Expect) {
-	for _, r := range lesserRules {
-		f.covers[r] = f.covers[r] || applies(r, t) && rules[r].hits.severityFor(x) > 0
+// setCovered records, for each rule, the rules of which its finding on the edge counts a connection, as bits.
+func (g *edge) setCovered(by *[ruleCount]int) {
+	for covering, lesser := range by {
+		f := g.findings[covering]
+		for r := 0; f != nil && r < ruleCount && lesser != 0; r++ {
+			f.covers[r] = f.covers[r] || lesser&(1<<r) != 0
+		}
 	}
+}
+
+// isDowngradeOpen reports whether an open finding of mtlsDowngrade on the edge covers plaintext that its server
+// accepts.
+func (e *Engine) isDowngradeOpen(g *edge, x Expect) bool {
+	f := g.findings[mtlsDowngrade]
+	return f != nil && f.open && e.covers(mtlsDowngrade, plaintextAccepted, x)
 }
 
 // covered returns the rule.id of each rule that the connections of a finding break without a finding of it.
@@ -76,6 +113,9 @@ func (e *Engine) uncoverDowngrades() {
 		x := e.policy.expectationOf(&f.last)
 		if j := g.latest[plaintextBit]; j != nil {
 			e.applyRuleToLive(g, plaintextEdge, plaintextBit, j, x)
+			if answered(j) && e.servers.isMutual(serverOf(j), e.now) {
+				e.applyRuleToLive(g, plaintextAccepted, answeredBit, j, x)
+			}
 		}
 		if j := g.latest[tlsBit]; j != nil && j.TLS != nil {
 			e.applyTLSNotMutual(g, j, x)

@@ -144,16 +144,21 @@ func TestSchemaIsUsed(t *testing.T) {
 	}
 }
 
-// TestRulesAreExplained: rule.reference points to a heading of schema/README.md, and the section has the
-// rule's severities.
+// TestRulesAreExplained: schema/README.md has the severities of each rule. rule.reference points to a heading there, or
+// to a page of docs/rules (see TestRulePages).
 func TestRulesAreExplained(t *testing.T) {
 	b, err := os.ReadFile("../../schema/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range finding.Rules() {
-		if !strings.Contains(string(b), "\n### "+id+"\n") || !strings.Contains(string(b), "\n| `"+id+"` | ") {
-			t.Errorf("%s has no heading or no severities in schema/README.md", id)
+		if !strings.Contains(string(b), "| `"+id+"` | ") && !strings.Contains(string(b), "| [`"+id+"`](../docs/rules/"+id+".md) | ") {
+			t.Errorf("%s has no severities in schema/README.md", id)
+		}
+	}
+	for _, id := range explained {
+		if !strings.Contains(string(b), "\n### "+id+"\n") {
+			t.Errorf("%s has no heading in schema/README.md", id)
 		}
 	}
 	for _, d := range read(t, "finding.json") {

@@ -34,6 +34,7 @@ type edge struct {
 	active                int64   // time of its last change
 	peak, previousPeak    int     // worst rank in this window and in the previous one
 	proofs                []proof // one for each party
+	groups                []proof // the same for post-quantum groups instead of mutual TLS, and for classical ones instead of less
 	recordCount           uint64  // records emitted in the window that starts at recordWindow
 	recordWindow          int64
 	removals              uint64 // number of edges that had been removed when this one was created

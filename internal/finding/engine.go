@@ -32,6 +32,7 @@ type Config struct {
 	Heartbeat time.Duration // interval of heartbeats; 0: none
 
 	Expect         []Expectation  // the first match applies
+	Severities     Severities     // replaces the severities of rules
 	Mesh           string         // the mesh that the pod is declared to be in, empty if none
 	NodeEncryption string         // declared encryption below the pod ("wireguard", ...): published, without effect on any rule
 	Nodes          []netip.Addr   // addresses of the node
@@ -98,6 +99,8 @@ type Engine struct {
 	foldedEdges     int     // number of aggregate edges in edges
 	liveConnections map[uint64]liveConnection
 	totals          totals
+	servers         servers
+	severities      [ruleCount]severities
 	blind           blindness
 	overrides       overrides
 	folds           [ruleCount]fold
@@ -131,7 +134,7 @@ func New(cfg Config) *Engine {
 	}
 	e := &Engine{
 		cfg: cfg, policy: newPolicy(&cfg),
-		edges: map[string]*edge{}, liveConnections: map[uint64]liveConnection{}, sequences: map[string]uint64{},
+		edges: map[string]*edge{}, liveConnections: map[uint64]liveConnection{}, sequences: map[string]uint64{}, servers: servers{}, severities: severitiesOf(cfg.Severities),
 	}
 	e.blank = cfg.Identity.record()
 	e.record = e.blank

@@ -49,7 +49,7 @@ func everything() *verdict.Judged {
 		Subject: "CN=httpbin,O=shop", Issuer: "CN=mesh CA,O=example", NotBefore: noon/second - 3600, NotAfter: noon/second + 86400,
 		SHA256:           "00ff00112233445566778899aabbccddeeff00112233445566778899aabbccdd",
 		AlternativeNames: []string{"httpbin.shop", "spiffe://cluster.local/ns/shop/sa/httpbin"}, SPIFFE: "spiffe://cluster.local/ns/shop/sa/httpbin",
-		PublicKeyAlgorithm: "ECDSA", PublicKeySize: 256, SerialNumber: "0F1E2D", ChainLength: 2,
+		PublicKeyAlgorithm: "ECDSA", PublicKeySize: 256, SignatureAlgorithm: "ECDSA-SHA256", SerialNumber: "0F1E2D", ChainLength: 2,
 	}
 	client := leaf
 	client.Subject, client.SPIFFE = "CN=web,O=front", "spiffe://cluster.local/ns/front/sa/web"

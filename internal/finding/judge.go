@@ -23,6 +23,8 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	} else {
 		e.liveConnections[j.ID] = liveConnection{edge: g, traits: t, bytes: j.Source.Bytes + j.Destination.Bytes}
 	}
+	e.recordServer(t, j)
+	e.recordGroup(g, j)
 	e.emitPostureIfChanged(g, t, fresh)
 	return g
 }

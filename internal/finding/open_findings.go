@@ -199,22 +199,26 @@ func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *s
 	j := &f.last
 	from, to := e.endNames(j)
 	where := fmt.Sprintf("%s port %d", to, j.Destination.Port)
+	how := breach{"spoke", describe(j), ", where " + f.expect.words()}
+	if words := rules[r].words; words != nil {
+		how = words(j)
+	}
 	switch {
 	case state == stateWithdrawn && f.why == whyMuted:
-		return fmt.Sprintf("%s from %s to %s is no longer reported: the rule is muted.", upperFirst(describe(j)), from, where)
+		return fmt.Sprintf("%s from %s to %s is no longer reported: the rule is muted.", upperFirst(how.what), from, where)
 	case state == stateWithdrawn:
-		return fmt.Sprintf("%s from %s to %s no longer breaks the rule, because the expectation changed: %s.", upperFirst(describe(j)), from, where, f.expect.words())
+		return fmt.Sprintf("%s from %s to %s no longer breaks the rule, because the expectation changed: %s.", upperFirst(how.what), from, where, f.expect.words())
 	case state == stateResolved && f.count == 0:
-		return fmt.Sprintf("%s from %s to %s is retracted: later packets showed that the connection was something else.", upperFirst(describe(j)), from, where)
+		return fmt.Sprintf("%s from %s to %s is retracted: later packets showed that the connection was something else.", upperFirst(how.what), from, where)
 	case state == stateResolved:
 		return fmt.Sprintf("%s from %s to %s was not seen again: %s judged in %s, none like it.",
-			upperFirst(describe(j)), from, where, connections(g.judged()), clock(cover.from, cover.to))
+			upperFirst(how.what), from, where, connections(g.judged()), clock(cover.from, cover.to))
 	}
 
-	what := fmt.Sprintf("%s spoke %s to %s, where %s", from, describe(j), where, f.expect.words())
 	if r == mtlsDowngrade {
-		what = fmt.Sprintf("%s spoke %s to %s, which was mutual TLS before", from, describe(j), where)
+		how.clause = ", which was mutual TLS before"
 	}
+	what := fmt.Sprintf("%s %s %s to %s%s", from, how.verb, how.what, where, how.clause)
 
 	what += e.policy.unprotected(j, f.expect) + perhapsOwn(j)
 	if g.overflow {

@@ -111,6 +111,7 @@ func (g *edge) foldsBefore(o *edge) bool {
 func (g *edge) merge(o *edge) {
 	o.foldedInto = g
 	g.proofs = append(g.proofs, o.proofs[:min(len(o.proofs), max(0, maxProofs-len(g.proofs)))]...)
+	g.groups = append(g.groups, o.groups[:min(len(o.groups), max(0, maxProofs-len(g.groups)))]...)
 	g.counts.merge(&o.counts)
 	g.expect = stricter(g.expect, o.expect)
 	g.active = max(g.active, o.active)
@@ -125,6 +126,7 @@ func (g *edge) merge(o *edge) {
 		}
 	}
 	o.latest, o.findings, o.proofs = [verdicts]*verdict.Judged{}, [ruleCount]*openFinding{}, nil
+	o.groups = nil
 }
 
 // mergedWith returns f, with the counts of another edge's finding of the same rule added.

@@ -57,7 +57,7 @@ func (e *Engine) applyExpectations(g *edge) {
 			continue
 		}
 		x := e.policy.expectationOf(&f.last)
-		switch s := rules[r].hits.severityFor(x); {
+		switch s := e.severity(r, x); {
 		case s == 0:
 			f.expect = x
 			e.withdrawFinding(g, r, f, whyExpectation)

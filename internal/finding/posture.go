@@ -28,7 +28,7 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 		m.Mesh, m.MeshBasis = g.mesh, g.meshBasis
 	}
 
-	m.Edge, m.Coverage = g.postureEdge(), e.coverageOf(s, g.blindRules())
+	m.Edge, m.Coverage = g.postureEdge(), e.coverageOf(s, e.blindRules(g))
 	iface := ""
 	if j := g.latest[v]; j != nil && !g.folded {
 		iface = j.Interface
@@ -51,7 +51,7 @@ func postureSentence(g *edge, s *span) string {
 }
 
 // blindRules returns the rules for which the edge gave no evidence in this window.
-func (g *edge) blindRules() []string {
+func (e *Engine) blindRules(g *edge) []string {
 	var rules []string
 	if g.judged() == 0 {
 		rules = append(rules, "plaintext-edge")
@@ -60,7 +60,7 @@ func (g *edge) blindRules() []string {
 	if known == 0 && (g.judged() == 0 || g.counts.window(authUnknownBit) > 0) {
 		rules = append(rules, "tls-not-mutual")
 	}
-	return rules
+	return e.blindSessionRules(g, rules)
 }
 
 // findingEdge returns the value of meshtls.edge for a finding.

@@ -47,24 +47,28 @@ type proof struct {
 const maxProofs = 64
 
 // proofOf returns the proof of a party. It adds an empty one if the party is new.
-func (g *edge) proofOf(who party, now int64) *proof {
-	oldest := 0
-	for i := range g.proofs {
-		p := &g.proofs[i]
+func (g *edge) proofOf(who party, now int64) *proof { return proofIn(&g.proofs, who, now) }
+
+// proofIn returns the proof of a party in a list. It adds an empty one if the party is new.
+func proofIn(list *[]proof, who party, now int64) *proof {
+	proofs, oldest := *list, 0
+	for i := range proofs {
+		p := &proofs[i]
 		if p.party == who {
 			p.active = now
 			return p
 		}
-		if p.active < g.proofs[oldest].active {
+		if p.active < proofs[oldest].active {
 			oldest = i
 		}
 	}
-	if len(g.proofs) < maxProofs {
-		g.proofs = append(g.proofs, proof{})
-		oldest = len(g.proofs) - 1
+	if len(proofs) < maxProofs {
+		proofs = append(proofs, proof{})
+		oldest = len(proofs) - 1
 	}
-	g.proofs[oldest] = proof{party: who, active: now}
-	return &g.proofs[oldest]
+	proofs[oldest] = proof{party: who, active: now}
+	*list = proofs
+	return &proofs[oldest]
 }
 
 // recordMTLS records that the party was shown to speak mutual TLS at the time at, in ns since the

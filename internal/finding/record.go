@@ -73,7 +73,7 @@ func (e *Engine) startRecord(h *header) *record.Record {
 	if h.rule != nil {
 		severity := int64(h.severity)
 		r.Event.Severity = &severity
-		r.Rule = record.Rule{ID: h.rule.id, Name: h.rule.name, Reference: referenceBase + h.rule.id}
+		r.Rule = record.Rule{ID: h.rule.id, Name: h.rule.name, Reference: h.rule.reference()}
 	}
 	return r
 }

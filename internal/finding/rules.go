@@ -8,11 +8,24 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// rule is a condition that a connection can break. schema/README.md explains each rule, under the heading
-// that its reference names.
+// rule is a condition that a connection can break. The page that its reference names explains it.
 type rule struct {
 	id, name string
 	hits     severities
+
+	// For the rules that have a page. needs is the fact without which a rule is blind, fires reports whether a connection
+	// breaks the rule (nil if that also depends on other connections: see applies), and words describes how.
+	needs fact
+	fires func(j *verdict.Judged) bool
+	words func(j *verdict.Judged) breach
+}
+
+// reference returns the address of the page that explains the rule.
+func (r *rule) reference() string {
+	if r.words != nil {
+		return pageBase + r.id + ".md"
+	}
+	return referenceBase + r.id
 }
 
 // severities holds the event.severity of a hit for each expectation. With severity 0, the
@@ -37,15 +50,71 @@ const (
 	plaintextEdge = iota
 	tlsNotMutual
 	mtlsDowngrade
+	tlsVersionWeak
+	cipherWeak
+	certificateExpired
+	certificateExpiring
+	certificateWeak
+	handshakeFailed
+	plaintextAccepted
+	identityMismatch
+	edgeUnjudged
+	keyExchangeDowngrade
+	notPostQuantum
 	ruleCount
 )
 
 // rules lists the rules with their severities, which are the steps of Elastic's detection rules: 21 low, 47
 // medium, 73 high, 99 critical.
 var rules = [ruleCount]rule{
-	plaintextEdge: {"plaintext-edge", "Plaintext between workloads", severities{mtls: 73, tls: 47, undeclared: 21}},
-	tlsNotMutual:  {"tls-not-mutual", "TLS without a client certificate where mutual TLS is expected", severities{mtls: 47}},
-	mtlsDowngrade: {"mtls-downgrade", "A peer that spoke mutual TLS speaks something less", severities{mtls: 73, tls: 73, undeclared: 73}},
+	plaintextEdge: {id: "plaintext-edge", name: "Plaintext between workloads", hits: severities{mtls: 73, tls: 47, undeclared: 21}},
+	tlsNotMutual:  {id: "tls-not-mutual", name: "TLS without a client certificate where mutual TLS is expected", hits: severities{mtls: 47}},
+	mtlsDowngrade: {id: "mtls-downgrade", name: "A peer that spoke mutual TLS speaks something less", hits: severities{mtls: 73, tls: 73, undeclared: 73}},
+
+	tlsVersionWeak: {
+		id: "tls-version-weak", name: "TLS of a deprecated version", hits: severities{mtls: 47, tls: 47, undeclared: 21},
+		needs: factHello, fires: weakVersion, words: versionWords,
+	},
+	cipherWeak: {
+		id: "cipher-weak", name: "TLS with a weak cipher suite", hits: severities{mtls: 47, tls: 47, undeclared: 21},
+		needs: factCipher, fires: weakCipher, words: cipherWords,
+	},
+	certificateExpired: {
+		id: "certificate-expired", name: "An expired certificate in use", hits: severities{mtls: 73, tls: 73, undeclared: 47},
+		needs: factCertificate, fires: usesExpired, words: expiredWords,
+	},
+	certificateExpiring: {
+		id: "certificate-expiring", name: "A certificate near its end in use", hits: severities{mtls: 47, tls: 47, undeclared: 21},
+		needs: factCertificate, fires: usesExpiring, words: expiringWords,
+	},
+	certificateWeak: {
+		id: "certificate-weak", name: "A certificate with a weak key or signature in use", hits: severities{mtls: 47, tls: 47, undeclared: 21},
+		needs: factCertificate, fires: usesWeak, words: weakWords,
+	},
+	handshakeFailed: {
+		id: "handshake-failed", name: "A TLS handshake that failed", hits: severities{mtls: 47, tls: 47, undeclared: 21},
+		needs: factOutcome, fires: failed, words: failedWords,
+	},
+	plaintextAccepted: {
+		id: "plaintext-accepted", name: "A server that speaks mutual TLS accepts plaintext", hits: severities{mtls: 47, tls: 47, undeclared: 21},
+		needs: factAnswer, words: acceptedWords,
+	},
+	identityMismatch: {
+		id: "identity-mismatch", name: "A server shows the certificate of another server", hits: severities{mtls: 73, tls: 47, undeclared: 21},
+		needs: factIdentity, fires: mismatched, words: mismatchWords,
+	},
+	edgeUnjudged: {
+		id: "edge-unjudged", name: "No connection of an edge could be judged", hits: severities{mtls: 47, tls: 47, undeclared: 21},
+		needs: noFact, words: unjudgedWords,
+	},
+	keyExchangeDowngrade: {
+		id: "key-exchange-downgrade", name: "A peer fell back from a post-quantum key exchange", hits: severities{mtls: 47, tls: 47, undeclared: 21},
+		needs: factGroup, words: keyDowngradeWords,
+	},
+	notPostQuantum: { // off; see Severities
+		id: "key-exchange-not-post-quantum", name: "A key exchange without a post-quantum algorithm",
+		needs: factGroup, fires: classical, words: classicalWords,
+	},
 }
 
 // Rules returns every rule.id that a finding can have.
@@ -57,23 +126,32 @@ func Rules() []string {
 	return append(ids, tapBlind.id)
 }
 
-const referenceBase = "https://github.com/meshtls-tap/meshtls-tap/blob/main/schema/README.md#"
+const (
+	referenceBase = "https://github.com/meshtls-tap/meshtls-tap/blob/main/schema/README.md#"
+	pageBase      = "https://github.com/meshtls-tap/meshtls-tap/blob/main/docs/rules/"
+)
 
 // ruled reports whether the rules apply to a connection: it is between workloads, on the wire.
 func ruled(j *verdict.Judged) bool {
 	return j.Scope == verdict.ScopeWire && j.Class == "workload"
 }
 
-// applies reports whether a connection with traits t fulfills the condition of rule r, which is not
-// mtlsDowngrade.
-func applies(r int, t traits) bool {
+// applies reports whether a connection on edge g, with traits t, fulfills the condition of rule r. isDowngraded
+// decides on mtlsDowngrade.
+func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 	switch r {
 	case plaintextEdge:
 		return t.has(plaintextBit)
 	case tlsNotMutual:
 		return t.has(notMutualBit)
+	case keyExchangeDowngrade:
+		return e.fellBack(g, j)
+	case mtlsDowngrade, edgeUnjudged: // see isDowngraded and reportUnjudged
+		return false
+	case plaintextAccepted:
+		return t.has(answeredBit) && e.servers.isMutual(serverOf(j), e.now)
 	}
-	return false
+	return rules[r].fires(j)
 }
 
 // applyRules applies the rules to a connection and emits findings that open or become more severe. It
@@ -81,14 +159,18 @@ func applies(r int, t traits) bool {
 // each rule. Its hit is retracted if a later judgement shows that the connection does not break the rule.
 func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.Judged, x Expect) traits {
 	downgraded := ruled(j) && e.isDowngraded(g, t, was, j)
+	var covered [ruleCount]int // by the covering rule: the rules that it covers, as bits
 	for r := range rules {
 		bit := ruleBit + r
 		severity := 0
 		if ruled(j) {
-			severity = rules[r].hits.severityFor(x)
+			severity = e.severity(r, x)
 		}
 		before := was.edge == g && was.traits.has(bit)
-		hit := severity > 0 && (r == mtlsDowngrade && downgraded || applies(r, t) && (!downgraded || !e.isCovered(r)))
+		hit := severity > 0 && (r == mtlsDowngrade && downgraded || e.applies(g, r, t, j))
+		if by := e.coveringRule(r, t, x, downgraded); hit && by < ruleCount {
+			hit, covered[by] = false, covered[by]|1<<r
+		}
 		counted := was.edge != nil && was.traits.has(bit)
 		if counted && (!hit || !before) {
 			e.retractHit(was.edge, r)
@@ -101,9 +183,7 @@ func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.J
 		}
 	}
 
-	if downgraded && g.findings[mtlsDowngrade] != nil {
-		g.findings[mtlsDowngrade].setCovered(t, x)
-	}
+	g.setCovered(&covered)
 	if t.lesser() && ruled(j) {
 		g.proofOf(partyOf(j), e.now).recordLesser()
 	}
@@ -134,13 +214,27 @@ func (e *Engine) reapplyRules() {
 				e.applyTLSNotMutual(g, j, x)
 			}
 		}
+		e.raiseSessionRules(g) // after plaintextEdge, see hasAlerted
 	}
 }
+
+// raiseSessionRules emits the open findings of the rules of TLS sessions at once if the expectations make them more
+// severe. Live connections that broke none of these rules because anything was expected are counted at their end.
+func (e *Engine) raiseSessionRules(g *edge) {
+	for r, f := range g.findings {
+		if rules[r].words != nil && f != nil && f.open && ruled(&f.last) && g.counts.connected() {
+			e.raiseSeverity(g, r, f, e.policy.expectationOf(&f.last))
+		}
+	}
+}
+
+// severity returns the event.severity of a connection that breaks rule r; 0 raises no finding.
+func (e *Engine) severity(r int, x Expect) int { return e.severities[r].severityFor(x) }
 
 // raiseSeverity emits an open finding at once, within the budget of the window, if the expectation makes it
 // more severe.
 func (e *Engine) raiseSeverity(g *edge, r int, f *openFinding, x Expect) {
-	if s := rules[r].hits.severityFor(x); s > f.severity {
+	if s := e.severity(r, x); s > f.severity {
 		f.severity, f.expect = s, x
 		n := f.count
 		if f.folded {
@@ -159,14 +253,14 @@ func (e *Engine) applyTLSNotMutual(g *edge, j *verdict.Judged, x Expect) {
 // applyRuleToLive applies a rule to the live connections of an edge that have a trait. It leaves out those
 // that a finding of mtlsDowngrade covers.
 func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Expect) {
-	severity := rules[r].hits.severityFor(x)
+	severity := e.severity(r, x)
 	alive := &g.counts.live
 	left := alive[trait] - alive[ruleBit+r] // connections that break the rule have the trait
 	if severity == 0 || left == 0 {
 		return
 	}
 
-	covered := e.isCovered(r)
+	covered := e.coveredByDowngrade(r, x)
 	var n uint64
 	for id, l := range e.liveConnections {
 		if n == left {
@@ -214,18 +308,11 @@ func describe(j *verdict.Judged) string {
 		return cmp.Or(ProtocolName(j.Protocol), "readable text") + " in plaintext"
 	}
 
-	version, why := "TLS", ""
 	if j.TLS == nil {
-		return version
+		return "TLS"
 	}
 
-	if j.TLS.VersionProtocol == "ssl" {
-		version = "SSL"
-	}
-
-	if j.TLS.Version != "" {
-		version += " " + j.TLS.Version
-	}
+	version, why := versionOf(j.TLS), ""
 
 	switch j.TLS.ClientAuth {
 	case verdict.AuthNotRequested:

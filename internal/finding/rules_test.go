@@ -54,7 +54,7 @@ func TestRules(t *testing.T) {
 		{name: "one-way TLS where TLS is expected", expect: "tls", conn: oneWay},
 		{name: "one-way TLS where nothing is declared", conn: oneWay},
 		{name: "unknown is never a fault", expect: "mtls", conn: unsure},
-		{name: "a refused handshake is another rule's", expect: "mtls", conn: refused},
+		{name: "a refused handshake", expect: "mtls", conn: refused, want: "handshake-failed open 47 x1", words: "10.1.1.2 made a failed TLS handshake to"},
 		{name: "declined, and perhaps refused", expect: "mtls", conn: perhaps},
 		{name: "mutual TLS", expect: "mtls", conn: mutual},
 		{name: "SSH", expect: "mtls", conn: ssh},

@@ -44,6 +44,7 @@ func (e *Engine) closeWindow(end int64, whole bool) {
 			e.emitPosture(g, "window", end, &cover)
 		}
 	}
+	e.reportUnjudged()
 	e.reportOpenFindings(end, whole)
 	if whole {
 		e.reportBlind()

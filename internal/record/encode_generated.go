@@ -206,6 +206,9 @@ func (x *X509) appendMembers(b []byte) []byte {
 	if x.SerialNumber != "" {
 		b = append(appendQuoted(append(b, `"serial_number":`...), x.SerialNumber), ',')
 	}
+	if x.SignatureAlgorithm != "" {
+		b = append(appendQuoted(append(b, `"signature_algorithm":`...), x.SignatureAlgorithm), ',')
+	}
 	return b
 }
 

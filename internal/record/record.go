@@ -159,8 +159,9 @@ type Hash struct {
 type X509 struct {
 	AlternativeNames   []string `json:"alternative_names,omitempty"` // DNS names, addresses and URIs
 	PublicKeyAlgorithm string   `json:"public_key_algorithm,omitempty"`
-	PublicKeySize      uint64   `json:"public_key_size,omitempty"` // bits
-	SerialNumber       string   `json:"serial_number,omitempty"`   // upper-case hexadecimal
+	PublicKeySize      uint64   `json:"public_key_size,omitempty"`     // bits
+	SerialNumber       string   `json:"serial_number,omitempty"`       // upper-case hexadecimal
+	SignatureAlgorithm string   `json:"signature_algorithm,omitempty"` // of the issuer's signature
 }
 
 // HTTP is ECS http: the first request and response of HTTP in plaintext.

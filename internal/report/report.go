@@ -143,8 +143,12 @@ func (t *text) findings(list []finding.Finding) {
 		return
 	}
 	t.heading("Findings")
+	width := 0
+	for i := range list {
+		width = max(width, len(list[i].Rule))
+	}
 	for _, f := range list {
-		t.wrap(fmt.Sprintf("  %3d  %s  ", f.Severity, clean(f.Rule)), clean(f.Message))
+		t.wrap(fmt.Sprintf("  %3d  %-*s  ", f.Severity, width, clean(f.Rule)), clean(f.Message))
 	}
 }
 

@@ -35,8 +35,10 @@ type Leaf struct {
 	AlternativeNames    []string // DNS names, addresses and URIs, up to maxNames and maxNameBytes
 	SPIFFE              string   // the first URI that is a SPIFFE ID
 	Misnamed            bool     // invalid alternative names were left out
+	Omitted             bool     // valid alternative names were left out because they exceed maxNames or maxNameBytes
 	PublicKeyAlgorithm  string   // "ECDSA", "RSA" or "Ed25519"; empty for others
 	PublicKeySize       int      // bits
+	SignatureAlgorithm  string   // of the issuer's signature, such as "ECDSA-SHA256" or "SHA256-RSA"; empty if unknown
 	SerialNumber        string   // upper-case hex
 }
 
@@ -72,6 +74,9 @@ func readLeaf(der []byte) (leaf *Leaf) {
 	leaf = &Leaf{
 		NotBefore: cert.NotBefore.Unix(), NotAfter: cert.NotAfter.Unix(),
 		SerialNumber: strings.ToUpper(cert.SerialNumber.Text(16)),
+	}
+	if a := cert.SignatureAlgorithm; a != x509.UnknownSignatureAlgorithm {
+		leaf.SignatureAlgorithm = a.String()
 	}
 	room := maxNameBytes
 	for _, u := range cert.URIs {
@@ -120,8 +125,11 @@ func (l *Leaf) name(name string, valid bool, room *int) {
 		l.Misnamed = true
 		return
 	}
-	if name = names.Printable([]byte(name)); len(l.AlternativeNames) < maxNames && len(name) <= *room {
-		l.AlternativeNames = append(l.AlternativeNames, name)
-		*room -= len(name)
+	name = names.Printable([]byte(name))
+	if len(l.AlternativeNames) >= maxNames || len(name) > *room {
+		l.Omitted = true
+		return
 	}
+	l.AlternativeNames = append(l.AlternativeNames, name)
+	*room -= len(name)
 }

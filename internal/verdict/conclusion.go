@@ -208,9 +208,9 @@ func (x *TLSInfo) appendTo(b []byte) []byte {
 }
 
 func (c *Certificate) appendTo(b []byte) []byte {
-	b = appendStrings(b, c.Subject, c.Issuer, c.SHA256, c.SPIFFE, c.PublicKeyAlgorithm, c.SerialNumber)
+	b = appendStrings(b, c.Subject, c.Issuer, c.SHA256, c.SPIFFE, c.PublicKeyAlgorithm, c.SignatureAlgorithm, c.SerialNumber)
 	b = appendNumbers(b, c.NotBefore, c.NotAfter, int64(c.PublicKeySize), int64(c.ChainLength))
-	return appendList(appendBools(b, c.Broken), c.AlternativeNames)
+	return appendList(appendBools(b, c.Broken, c.NamesOmitted), c.AlternativeNames)
 }
 
 func appendStrings(b []byte, values ...string) []byte {

@@ -360,7 +360,7 @@ func certificate(c *tlsmsg.Chain) *Certificate {
 	}
 
 	out.NotBefore, out.NotAfter, out.SerialNumber = x.NotBefore, x.NotAfter, x.SerialNumber
-	out.AlternativeNames, out.SPIFFE = x.AlternativeNames, x.SPIFFE
-	out.PublicKeyAlgorithm, out.PublicKeySize = x.PublicKeyAlgorithm, x.PublicKeySize
+	out.AlternativeNames, out.NamesOmitted, out.SPIFFE = x.AlternativeNames, x.Omitted, x.SPIFFE
+	out.PublicKeyAlgorithm, out.PublicKeySize, out.SignatureAlgorithm = x.PublicKeyAlgorithm, x.PublicKeySize, x.SignatureAlgorithm
 	return out
 }

@@ -137,9 +137,11 @@ type Certificate struct {
 	NotBefore, NotAfter int64    // seconds since the epoch
 	SHA256              string   // lower-case hex of the DER
 	AlternativeNames    []string // DNS names, addresses and URIs
+	NamesOmitted        bool     // there are more alternative names, which are not kept because there are too many
 	SPIFFE              string   // SPIFFE ID, or ""
 	PublicKeyAlgorithm  string   // "ECDSA", "RSA", "Ed25519"
 	PublicKeySize       int      // bits
+	SignatureAlgorithm  string   // of the issuer's signature, such as "ECDSA-SHA256" or "SHA256-RSA"; empty if unknown
 	SerialNumber        string   // upper-case hex
 	ChainLength         int      // certificates in the chain, the leaf included
 	Broken              bool     // not parsable as X.509; only SHA256, ChainLength and perhaps the names are valid

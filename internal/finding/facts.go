@@ -1,0 +1,111 @@
+package finding
+
+import "github.com/meshtls-tap/meshtls-tap/internal/verdict"
+
+// fact is evidence of a connection that rules need. Where the capture lost it, or where the protocol encrypts it, the
+// rules are silent, and rules_blind of the posture names them.
+type fact int
+
+// The facts.
+const (
+	factHello       fact = iota // the version of the ServerHello
+	factCipher                  // its cipher suite
+	factCertificate             // a readable certificate of either end
+	factOutcome                 // how the handshake ended
+	factIdentity                // the names in both the client hello and the certificate of the server
+	factGroup                   // how the keys were agreed
+	factAnswer                  // the server's response to plaintext
+	factCount
+)
+
+// noFact is the need of rules that are never blind.
+const noFact fact = -1
+
+// factTraits returns the traits of the facts of a connection. A connection that certainly is not TLS has none of them.
+func factTraits(j *verdict.Judged) (t traits) {
+	if j.Verdict == verdict.Plaintext {
+		return answerTraits(j)
+	}
+	if failed(j) {
+		return 1 << (seenBit + int(factOutcome)) // the others exist in sessions only
+	}
+	if !spokeTLS(j) {
+		return 0
+	}
+	for f := range factAnswer {
+		if hasFact(f, j) {
+			t |= 1 << (seenBit + int(f))
+		} else {
+			t |= 1 << (hiddenBit + int(f))
+		}
+	}
+	return t
+}
+
+// answerTraits returns the traits of the server's response to plaintext. The response may exist although none was seen if
+// bytes of the connection were not captured.
+func answerTraits(j *verdict.Judged) traits {
+	switch {
+	case j.HTTP != nil && j.HTTP.Status != 0, j.HTTP == nil && j.Destination.Bytes > 0:
+		return 1 << (seenBit + int(factAnswer))
+	case j.MissedBytes > 0 || j.MissedStart || j.Destination.Packets == 0:
+		return 1 << (hiddenBit + int(factAnswer))
+	}
+	return 0
+}
+
+// spokeTLS reports whether a connection had a TLS session, or may have had one.
+func spokeTLS(j *verdict.Judged) bool {
+	switch j.Verdict {
+	case verdict.TLS, verdict.MTLS:
+		return true
+	case verdict.Unknown:
+		return j.TLS != nil || j.Protocol == "tls" || j.Protocol == "dtls" || j.Protocol == "quic"
+	default:
+		return false
+	}
+}
+
+// hasSession reports whether a connection was shown to have a TLS session with a known ServerHello.
+func hasSession(j *verdict.Judged) bool {
+	return (j.Verdict == verdict.TLS || j.Verdict == verdict.MTLS) && j.TLS != nil
+}
+
+// hasFact reports whether a fact of a connection was seen.
+func hasFact(f fact, j *verdict.Judged) bool {
+	if !hasSession(j) {
+		return false
+	}
+	switch f {
+	case factHello:
+		return j.TLS.Version != ""
+	case factCipher:
+		return j.TLS.Cipher != ""
+	case factOutcome:
+		return j.TLS.Established
+	case factGroup:
+		return hasKeyExchange(j)
+	case factIdentity:
+		return hasIdentities(j)
+	case factCertificate:
+		c, _ := certificateOf(j, anyCertificate)
+		return c != nil
+	default: // factAnswer is not of a session, see answerTraits
+		return false
+	}
+}
+
+// blindSessionRules appends the rules with pages for which the edge gave no evidence in this window. Rules that are off are
+// not blind.
+func (e *Engine) blindSessionRules(g *edge, list []string) []string {
+	for r := range rules {
+		if rules[r].words == nil || rules[r].needs == noFact || e.severities[r] == (severities{}) {
+			continue
+		}
+		seen, hidden := g.counts.window(seenBit+int(rules[r].needs)), g.counts.window(hiddenBit+int(rules[r].needs))
+		if seen == 0 && (hidden > 0 || g.judged() == 0) {
+			list = append(list, rules[r].id)
+		}
+	}
+	return list
+}

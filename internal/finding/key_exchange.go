@@ -1,0 +1,59 @@
+package finding
+
+import (
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// hasKeyExchange reports whether it was seen how the keys of a session were agreed: by a group of TLS 1.3, or in an older
+// version, which has no post-quantum groups. A session resumed without a key exchange (psk_ke) has no group.
+func hasKeyExchange(j *verdict.Judged) bool {
+	return hasSession(j) && j.TLS.Version != "" && (j.TLS.Version != "1.3" || j.TLS.KeyShare != "")
+}
+
+// isPostQuantum reports whether the keys of a session with a known key exchange were agreed by ML-KEM or its draft,
+// Kyber, alone or together with a classical group.
+func isPostQuantum(t *verdict.TLSInfo) bool {
+	return strings.Contains(t.KeyShare, "MLKEM") || strings.Contains(t.KeyShare, "Kyber")
+}
+
+// classical reports whether the keys of a session were agreed without a post-quantum algorithm.
+func classical(j *verdict.Judged) bool { return hasKeyExchange(j) && !isPostQuantum(j.TLS) }
+
+// keyExchangeOf returns how the keys of a session were agreed, in words.
+func keyExchangeOf(t *verdict.TLSInfo) string {
+	if t.Curve != "" {
+		return versionOf(t) + " with the group " + t.Curve
+	}
+	return versionOf(t) + " without a group"
+}
+
+func classicalWords(j *verdict.Judged) breach {
+	return breach{"spoke", keyExchangeOf(j.TLS), ", which is not post-quantum"}
+}
+
+func keyDowngradeWords(j *verdict.Judged) breach {
+	return breach{"spoke", keyExchangeOf(j.TLS), ", which used a post-quantum group before"}
+}
+
+// fellBack reports whether a connection fell back from a post-quantum group: a party all of whose connections on the
+// edge had used one, either always or in a whole window since the last fallback, began a connection without.
+func (e *Engine) fellBack(g *edge, j *verdict.Judged) bool {
+	if !classical(j) {
+		return false
+	}
+	f, p := g.findings[keyExchangeDowngrade], proofIn(&g.groups, partyOf(j), e.now)
+	return p.isDowngrade(j.Start) || f != nil && f.open && p.first != 0 && j.Start >= p.first
+}
+
+// recordGroup records whether a connection used a post-quantum group, after the rules were applied to it.
+func (e *Engine) recordGroup(g *edge, j *verdict.Judged) {
+	switch {
+	case !ruled(j) || !hasKeyExchange(j):
+	case classical(j):
+		proofIn(&g.groups, partyOf(j), e.now).recordLesser()
+	default:
+		proofIn(&g.groups, partyOf(j), e.now).recordMTLS(j.Start)
+	}
+}

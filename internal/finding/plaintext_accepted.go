@@ -1,0 +1,74 @@
+package finding
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// maxServers bounds the servers whose mutual TLS an Engine remembers. Beyond it, the server that was silent longest is
+// forgotten.
+const maxServers = 1024
+
+// serverMemory is how long a proof of a server's mutual TLS counts, in ns of packet time. Afterwards another pod may have
+// the server's address.
+const serverMemory = int64(time.Hour)
+
+// servers has the time of the latest mutual TLS of each server, of any client, in ns since the epoch.
+type servers map[netip.AddrPort]int64
+
+func serverOf(j *verdict.Judged) netip.AddrPort {
+	return netip.AddrPortFrom(j.Destination.Addr, j.Destination.Port)
+}
+
+// isMutual reports whether a server spoke mutual TLS with any client, not too long before now.
+func (s servers) isMutual(server netip.AddrPort, now int64) bool {
+	at, known := s[server]
+	return known && now-at <= serverMemory
+}
+
+// record records that a server spoke mutual TLS.
+func (s servers) record(server netip.AddrPort, now int64) {
+	if _, known := s[server]; !known && len(s) >= maxServers {
+		oldest, at := netip.AddrPort{}, now
+		for other, t := range s {
+			if t < at || t == at && (!oldest.IsValid() || other.Compare(oldest) < 0) {
+				oldest, at = other, t
+			}
+		}
+		delete(s, oldest)
+	}
+	s[server] = now
+}
+
+// recordServer records the mutual TLS of a connection's server. If that is new, the rule plaintext-accepted is applied to
+// the plaintext that the server accepted before, in this window.
+func (e *Engine) recordServer(t traits, j *verdict.Judged) {
+	if !t.has(mtlsBit) || !ruled(j) {
+		return
+	}
+	server := serverOf(j)
+	was := e.servers.isMutual(server, e.now)
+	e.servers.record(server, e.now)
+	if was {
+		return
+	}
+
+	for _, g := range e.order {
+		p := g.latest[plaintextBit]
+		if p == nil || serverOf(p) != server || !ruled(p) || !answered(p) || g.counts.window(answeredBit) == 0 {
+			continue
+		}
+		x := e.policy.expectationOf(p)
+		if g.counts.live[answeredBit] > 0 {
+			e.applyRuleToLive(g, plaintextAccepted, answeredBit, p, x)
+		} else if severity := e.severity(plaintextAccepted, x); severity > 0 && !e.isDowngradeOpen(g, x) {
+			e.addHits(g, plaintextAccepted, p, x, severity, 1)
+		}
+	}
+}
+
+func acceptedWords(j *verdict.Judged) breach {
+	return breach{"spoke", describe(j), ", which accepted it although it also speaks mutual TLS"}
+}

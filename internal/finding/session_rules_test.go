@@ -1,0 +1,48 @@
+package finding_test
+
+import (
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// oldTLS returns a one-way connection over TLS 1.0 to a peer without a name.
+func oldTLS(id uint64, start int64) *verdict.Judged {
+	j := oneWay(id, start)
+	j.TLS.Version, j.TLS.Cipher, j.TLS.KeyShare = "1.0", "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", ""
+	j.PeerName, j.PeerNameBasis = "", ""
+	return j
+}
+
+// TestSessionRulesAreRaised: when the expectation of a live connection becomes stricter, its finding becomes
+// more severe at once.
+func TestSessionRulesAreRaised(t *testing.T) {
+	r := newRig(t, finding.Config{})
+	r.e.Add(living(oldTLS(1, noon)))
+	r.e.Add(mutual(2, noon+minute)) // shows a mesh, so mutual TLS is expected from now on
+	equal(t, r.findings(), []string{"tls-version-weak open 21 x1", "tls-not-mutual open 47 x1", "tls-version-weak ongoing 47 x1"})
+}
+
+// TestSessionRulesEnd: a finding of a rule about a session is resolved by a whole window with judged connections that do
+// not break the rule, and muting withdraws it.
+func TestSessionRulesEnd(t *testing.T) {
+	r := newRig(t, finding.Config{})
+	r.e.Tick(noon)
+	r.e.Add(oldTLS(1, noon))
+	r.e.Tick(noon + 10*minute)
+	better := oldTLS(2, noon+11*minute)
+	better.TLS.Version = "1.2"
+	r.e.Add(better)
+	r.e.Tick(noon + 20*minute)
+	r.e.Add(oldTLS(3, noon+21*minute))
+	r.e.Mute([]string{"tls-version-weak"})
+	equal(t, r.findings(), []string{
+		"tls-version-weak open 21 x1", "tls-version-weak resolved 0 x1", "tls-version-weak open 21 x1", "tls-version-weak withdrawn 0 x1",
+	})
+	for _, d := range r.of(finding.DatasetFinding)[1:2] {
+		if got, want := d.text("message"), "TLS 1.0 from 10.1.1.2 to 10.2.2.2 port 443 was not seen again: 1 connection judged in 12:10-12:20, none like it."; got != want {
+			t.Errorf("message %q, want %q", got, want)
+		}
+	}
+}
