@@ -224,6 +224,7 @@ func (e *Engine) foldSentence(r int, o *fold, state string) string {
 		return fmt.Sprintf("%s with findings of %s were counted since %s. None is left: each was resolved, has a record of its own, or was evicted.", upperFirst(edges), rules[r].id, since)
 	}
 	from, to := e.endNames(&o.last)
-	return fmt.Sprintf("%s with findings of %s, beyond the %d that may open in a window: %s since %s. In the latest, %s spoke %s to %s port %d.",
-		upperFirst(edges), rules[r].id, e.cfg.Announcements, connections(o.count), since, from, describe(&o.last), to, o.last.Destination.Port)
+	how := breachOf(r, &o.openFinding)
+	return fmt.Sprintf("%s with findings of %s, beyond the %d that may open in a window: %s since %s. In the latest, %s %s %s to %s port %d.",
+		upperFirst(edges), rules[r].id, e.cfg.Announcements, connections(o.count), since, from, how.verb, how.what, to, o.last.Destination.Port)
 }

@@ -199,10 +199,7 @@ func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *s
 	j := &f.last
 	from, to := e.endNames(j)
 	where := fmt.Sprintf("%s port %d", to, j.Destination.Port)
-	how := breach{"spoke", describe(j), ", where " + f.expect.words()}
-	if words := rules[r].words; words != nil {
-		how = words(j)
-	}
+	how := breachOf(r, f)
 	switch {
 	case state == stateWithdrawn && f.why == whyMuted:
 		return fmt.Sprintf("%s from %s to %s is no longer reported: the rule is muted.", upperFirst(how.what), from, where)
@@ -215,9 +212,6 @@ func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *s
 			upperFirst(how.what), from, where, connections(g.judged()), clock(cover.from, cover.to))
 	}
 
-	if r == mtlsDowngrade {
-		how.clause = ", which was mutual TLS before"
-	}
 	what := fmt.Sprintf("%s %s %s to %s%s", from, how.verb, how.what, where, how.clause)
 
 	what += e.policy.unprotected(j, f.expect) + perhapsOwn(j)
@@ -229,6 +223,19 @@ func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *s
 		return what + "."
 	}
 	return fmt.Sprintf("%s: %s since %s.", what, connections(f.count), time.Unix(0, f.firstSeen).UTC().Format("2006-01-02 15:04:05Z"))
+}
+
+// breachOf describes how the latest connection of a finding breaks rule r.
+func breachOf(r int, f *openFinding) breach {
+	j := &f.last
+	switch words := rules[r].words; {
+	case words != nil:
+		return words(j)
+	case r == mtlsDowngrade:
+		return breach{"spoke", describe(j), ", which was mutual TLS before"}
+	default:
+		return breach{"spoke", describe(j), ", where " + f.expect.words()}
+	}
 }
 
 // endNames returns the client and the server of a connection for a sentence.

@@ -1,6 +1,8 @@
 package finding_test
 
 import (
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
@@ -43,6 +45,37 @@ func TestSessionRulesEnd(t *testing.T) {
 	for _, d := range r.of(finding.DatasetFinding)[1:2] {
 		if got, want := d.text("message"), "TLS 1.0 from 10.1.1.2 to 10.2.2.2 port 443 was not seen again: 1 connection judged in 12:10-12:20, none like it."; got != want {
 			t.Errorf("message %q, want %q", got, want)
+		}
+	}
+}
+
+// TestFoldOfOtherRules: a finding that counts others describes the latest in the words of its rule.
+func TestFoldOfOtherRules(t *testing.T) {
+	to := func(j *verdict.Judged, last byte) *verdict.Judged {
+		j.Destination.Addr = netip.AddrFrom4([4]byte{10, 2, 2, last})
+		return j
+	}
+	for want, of := range map[string]func(id uint64) *verdict.Judged{
+		"In the latest, 10.1.1.2 spoke TLS 1.0 to 10.2.2.3 port 443.": func(id uint64) *verdict.Judged {
+			return oldTLS(id, noon+int64(id)*second)
+		},
+		"In the latest, 10.1.1.2 sent data that could not be judged to 10.2.2.3 port 9000.": func(id uint64) *verdict.Judged {
+			return talk(id, noon+int64(id)*second, verdict.Unknown, "", 9000)
+		},
+	} {
+		r := newRig(t, finding.Config{Announcements: 1})
+		for id := range uint64(20) {
+			r.e.Add(to(of(id), 2+byte(id/10)))
+		}
+		r.e.Tick(noon + 10*minute)
+		var got string
+		for _, d := range r.of(finding.DatasetFinding) {
+			if d.text("meshtls.edge.key") == "folded" {
+				got = d.text("message")
+			}
+		}
+		if !strings.HasSuffix(got, want) {
+			t.Errorf("message %q, want the end %q", got, want)
 		}
 	}
 }
