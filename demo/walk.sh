@@ -39,7 +39,7 @@ tap() {
 	taps+=($!)
 }
 
-ready() { [[ $(within "$1" curl -q -s -m 1 --noproxy '*' http://127.0.0.1:9469/readyz) == ok ]]; }
+ready() { [[ $(within "$1" curl -q -s -m 1 --noproxy '*' http://127.0.0.1:9469/readyz) == ok* ]]; }
 
 # dump POD INTERFACE starts tcpdump, for tap read. It excludes the taps' own connections to the broker, which cannot be
 # recognized in a capture.

@@ -23,6 +23,7 @@ type environment struct {
 	Filter     string        `env:"TAP_FILTER" about:"narrows what is captured: an expression of pcap-filter(7), or a program as tap filter -ddd prints it"`
 	Thin       bool          `env:"TAP_THIN" envDefault:"true" expected:"true or false" about:"let the kernel leave out most packets of busy connections that are already judged"`
 	Forwarded  bool          `env:"TAP_FORWARDED" expected:"true or false" about:"judge connections between other hosts too, for a pod that forwards traffic (gateway, VPN, bridge); nothing is inherited from them"`
+	SelfTest   bool          `env:"TAP_SELF_TEST" envDefault:"true" expected:"true or false" about:"make two connections over loopback at the start and check their verdicts"`
 	Expect     string        `env:"TAP_EXPECT" about:"what connections should be: CIDR[:PORT]=mtls|tls|any,... the first match counts"`
 	Ranges     string        `env:"TAP_CLUSTER_CIDRS" about:"public ranges that the cluster's pods and services use, to be treated as private: CIDR,..."`
 	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`

@@ -57,7 +57,8 @@ func (t *tap) listen() *httpd {
 
 // respond returns the response for a path. /healthz has status 200 while the process works at all. /readyz has status 200 while
 // the tap captures on every interface and delivers records. It also has status 200 while the tap must not capture. Otherwise it
-// has status 503, and a reason on each line.
+// has status 503, and a reason on each line. The last line has the result of the self-test, which never changes the status: a failed
+// test does not impair what the tap does, and a readiness probe on this page would keep the pod from its clients.
 func (t *tap) respond(path string) response {
 	switch path {
 	case "/":
@@ -79,8 +80,9 @@ func (t *tap) readiness() response {
 	if reason := t.idling.Load(); reason != nil {
 		return response{200, fmt.Sprintf("idle: %s\n", *reason)}
 	}
+	tested := "self_test: " + t.tested.Load().String() + "\n"
 	if problems := t.problems(); len(problems) > 0 {
-		return response{503, strings.Join(problems, "\n") + "\n"}
+		return response{503, strings.Join(problems, "\n") + "\n" + tested}
 	}
-	return response{200, "ok\n"}
+	return response{200, "ok\n" + tested}
 }

@@ -146,15 +146,19 @@ func (t *tap) endConnections(reason string) {
 	})
 }
 
-// reportStarted publishes the self-test once each interface was tried, but at the latest after a second.
+// reportStarted tests the tap once each interface was tried, but at the latest after a second, and publishes the result.
 func (t *tap) reportStarted(ctx context.Context) {
 	wait, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	t.live.WaitTried(wait)
+	t.testSelf(ctx)
 	t.pipeline.Do(func(p *pipeline.Locked) {
 		p.Engine.Started(time.Now().UnixNano(), t.selfTest())
 		if len(t.settingErrors) > 0 {
 			p.Engine.Degraded(time.Now().UnixNano(), strings.Join(t.settingErrors, "; "))
+		}
+		if r := t.tested.Load(); r != nil && r.err != nil {
+			p.Engine.Degraded(time.Now().UnixNano(), "self_test: "+r.String())
 		}
 	})
 }

@@ -255,7 +255,7 @@ func TestWithoutCapability(t *testing.T) {
 	tap := a.start(t, nil, "setpriv", "--reuid=59469", "--regid=59469", "--clear-groups", "--bounding-set=-all", buildTap(t), "run")
 	eventually.True(t, "a reason in /readyz", func() bool {
 		status, body := a.get(t, "/readyz")
-		return status == http.StatusServiceUnavailable && strings.Contains(body, "NET_RAW")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "NET_RAW") && strings.Contains(body, "\nself_test: failed: capture on lo: ")
 	})
 	eventually.True(t, "an attempt on both interfaces", func() bool { return strings.Count(tap.log(), "not capturing") >= 2 })
 	first := time.Now()
@@ -274,7 +274,7 @@ func TestRunsInAnyCase(t *testing.T) {
 	const want = "TAP_WINDOW=soon: expected a duration such as 10m; 10m is used instead"
 	eventually.True(t, "it in /readyz", func() bool {
 		status, body := a.get(t, "/readyz")
-		return status == http.StatusServiceUnavailable && strings.Contains(body, want) && strings.Count(body, "\n") == 2
+		return status == http.StatusServiceUnavailable && strings.Contains(body, want) && strings.Count(body, "\n") == 3
 	})
 	recorded := false
 	for _, r := range validated(t, tap.end(t)) {

@@ -74,7 +74,7 @@ func (t *tap) interfaceStates() []finding.InterfaceState {
 	return t.live.States()
 }
 
-// selfTest returns the results of the tap's self-test at its start. The caller holds the pipeline's lock.
+// selfTest returns the results of the tap's checks at its start. The caller holds the pipeline's lock.
 func (t *tap) selfTest() finding.SelfTest {
 	test := finding.SelfTest{Gap: t.live.Gap()}
 	for _, i := range t.live.Interfaces() {
@@ -82,6 +82,9 @@ func (t *tap) selfTest() finding.SelfTest {
 		test.Checks = append(test.Checks, checkOf("capture_"+i.Name(), i.Problem()))
 	}
 
+	if c, ok := t.tested.Load().check(); ok {
+		test.Checks = append(test.Checks, c)
+	}
 	s := t.publisher.Status()
 	test.Checks = append(test.Checks,
 		finding.Check{Name: "sink", OK: s.OK, Detail: s.Reason},

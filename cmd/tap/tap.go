@@ -57,6 +57,8 @@ type tap struct {
 	muted     []string               // rules that the engine mutes
 	ignored   []string               // orders that are ignored, one line each; guarded by the pipeline's lock
 	idling    atomic.Pointer[string] // why the tap should not capture; nil while it should
+	tested    atomic.Pointer[testResult]
+	accepted  atomic.Uint64 // TCP connections that the self-tests accepted
 }
 
 // newTap creates the stages and connects them. It returns an error only for invalid settings.
@@ -73,7 +75,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	tcp, other := t.limits.Rings()
 	t.live = live.New(live.Config{ // the publisher is created later, because it may open connections
 		Interfaces: s.Interfaces, All: all, Filter: t.captureFilter, Thin: s.Thin, TCPRing: tcp, OtherRing: other,
-		PodIPs: s.podIPs, OwnConnections: t.sockets.Dials, Log: t.log,
+		PodIPs: s.podIPs, OwnConnections: t.ownConnections, Log: t.log,
 	})
 
 	var err error
@@ -142,6 +144,9 @@ func (t *tap) owns(local, peer flow.Endpoint, iface string, at int64, hasSYN boo
 	t.sockets.Runs(local.Port, iface == live.Loopback)
 	return true
 }
+
+// ownConnections returns how many TCP connections the tap has opened, and its self-tests have accepted.
+func (t *tap) ownConnections() uint64 { return t.sockets.Dials() + t.accepted.Load() }
 
 // runID returns a random identifier of this run.
 func runID() string {

@@ -2,7 +2,7 @@ package finding
 
 import "github.com/meshtls-tap/meshtls-tap/internal/record"
 
-// SelfTest is the result of the tap's self-test at its start.
+// SelfTest has the results of the tap's checks at its start.
 type SelfTest struct {
 	Interfaces []string // captured interfaces
 	Checks     []Check
@@ -18,7 +18,7 @@ type Gap struct {
 
 // Check is the result of one check.
 type Check struct {
-	Name   string // short and stable, such as "ring", "filter", "canary"
+	Name   string // short and stable, such as "capture_lo", "self_test"
 	OK     bool
 	Detail string // one line: the result, or the action to take if the check failed
 }

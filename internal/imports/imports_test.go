@@ -33,7 +33,7 @@ type rule struct {
 var table = map[string]rule{
 	tap: {may: []string{
 		"internal/buffer", "internal/evidence", "internal/finding", "internal/flow",
-		"internal/limits", "internal/live", "internal/migration", "internal/ocsf", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/sink", "internal/tapfilter",
+		"internal/limits", "internal/live", "internal/migration", "internal/ocsf", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/selftest", "internal/sink", "internal/tapfilter",
 		"internal/variables", "internal/verdict", "internal/wire", "schema",
 	}},
 	"cmd/kubectl-meshtls": {may: []string{"internal/finding", "internal/inject", "internal/migration", "internal/report"}, planned: true},
@@ -56,6 +56,7 @@ var table = map[string]rule{
 	"internal/finding":    {may: []string{"internal/record", "internal/verdict"}},
 	"internal/pipeline":   {may: []string{"internal/dissect", "internal/finding", "internal/flow", "internal/tapfilter", "internal/verdict", "internal/wire"}},
 	"internal/live":       {may: []string{"internal/afpacket", "internal/finding", "internal/flow", "internal/pcapfilter", "internal/pipeline", "internal/tapfilter", "internal/wire"}},
+	"internal/selftest":   {may: []string{"internal/flow", "internal/live", "internal/pcapfilter", "internal/pipeline", "internal/tapfilter", "internal/verdict"}},
 	"internal/evidence":   {may: []string{"internal/finding", "internal/flow"}, planned: true},
 	"internal/migration":  {may: []string{"internal/record"}, pure: true},
 	"internal/report":     {may: []string{"internal/finding", "internal/migration", "internal/record"}},

@@ -137,7 +137,7 @@ type Tap struct {
 	Blind            *bool             `json:"blind,omitempty"`             // an interface is not captured now; nil: there are no interfaces, as for a file
 	InterfaceStates  []Interface       `json:"interface_states,omitempty"`
 	Interfaces       []string          `json:"interfaces,omitempty"` // captured interfaces; only action "started" has this and the next two
-	Checks           map[string]Check  `json:"checks,omitempty"`     // the self-test
+	Checks           map[string]Check  `json:"checks,omitempty"`     // results of the checks at the start, by name
 	Gap              *Gap              `json:"gap,omitempty"`
 	Counters         map[string]uint64 `json:"counters,omitempty"` // counts since the start of the tap
 }
@@ -152,7 +152,7 @@ type Interface struct {
 	Error    string `json:"error,omitempty"` // why the interface is not captured
 }
 
-// Check is the result of one self-test.
+// Check is the result of one check.
 type Check struct {
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail,omitempty"` // the result, or the action to take if the check failed
