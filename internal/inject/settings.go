@@ -142,7 +142,7 @@ func (s *Settings) check() error {
 		case slices.Contains(reserved, e.Name):
 			return fmt.Errorf("env: %s is set by the webhook", e.Name)
 		}
-		if e.Name == envWindow && e.Value != "" {
+		if (e.Name == envWindow || e.Name == envInterval) && e.Value != "" {
 			if err := checkWindow(e.Value); err != nil {
 				return fmt.Errorf("env: %s: %w", e.Name, err)
 			}

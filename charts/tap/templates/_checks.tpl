@@ -106,6 +106,7 @@ Checks that values.schema.json cannot express: combinations of values, and value
 {{- end }}
 {{- end }}
 {{- include "tap.checkWindow" (list "tap.window" $tap.window) }}
+{{- include "tap.checkWindow" (list "tap.postureInterval" $tap.postureInterval) }}
 {{- range $tap.expect }}{{ include "tap.checkExpect" (list "tap.expect" .) }}{{ end }}
 {{- range $tap.clusterCIDRs }}
 {{- if not (include "tap.prefix" .) }}{{ fail (printf "tap.clusterCIDRs: %s: expected an address or a CIDR such as 10.0.0.0/8" .) }}{{ end }}
@@ -127,7 +128,7 @@ Checks that values.schema.json cannot express: combinations of values, and value
 {{- $value := .value | default "" }}
 {{- if not $value }}
 {{- else if eq .name "TAP_FILTER" }}{{ include "tap.checkFilter" (list $where $value) }}
-{{- else if eq .name "TAP_WINDOW" }}{{ include "tap.checkWindow" (list $where $value) }}
+{{- else if has .name (list "TAP_WINDOW" "TAP_POSTURE_INTERVAL") }}{{ include "tap.checkWindow" (list $where $value) }}
 {{- else if eq .name "TAP_EXPECT" }}{{ range splitList "," $value }}{{ if trim . }}{{ include "tap.checkExpect" (list $where .) }}{{ end }}{{ end }}
 {{- else if eq .name "TAP_MESH" }}
 {{- if not (has $value (list "osm" "istio" "istio_ambient" "linkerd" "consul" "kuma")) }}{{ fail (printf "%s=%s: no such mesh" $where $value) }}{{ end }}
@@ -147,7 +148,7 @@ Checks that values.schema.json cannot express: combinations of values, and value
 {{- range regexFindAll "[0-9]+(ms|s|m|h)" $text -1 }}
 {{- $ms = add $ms (mul (include "tap.decimal" (regexFind "[0-9]+" .) | int64) (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+" .))) }}
 {{- end }}
-{{- if lt $ms 10000 }}{{ fail (printf "%s: %s: expected 10s or more: each pod publishes a record in each window" $where $text) }}{{ end }}
+{{- if lt $ms 10000 }}{{ fail (printf "%s: %s: expected 10s or more: each pod publishes records each time" $where $text) }}{{ end }}
 {{- end }}
 
 {{/* tap.checkResources (list WHERE RESOURCES) fails if a request exceeds its limit. */}}
