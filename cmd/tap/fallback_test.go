@@ -38,6 +38,7 @@ func TestFallBack(t *testing.T) {
 		{nil, "", false, func(t *tap) bool { return len(t.settingErrors) == 0 }},
 		{[]string{"TAP_WINDOW=soon"}, "TAP_WINDOW=soon: expected a duration such as 10m; 10m is used instead", false, func(t *tap) bool { return t.Window == 10*time.Minute }},
 		{[]string{"TAP_ANNOUNCEMENTS=0"}, "TAP_ANNOUNCEMENTS=0: expected a number of 1 or more", false, func(t *tap) bool { return t.Announced == 20 }},
+		{[]string{"TAP_POSTURE_INTERVAL=0s"}, "TAP_POSTURE_INTERVAL=0s: expected a second or more", false, func(t *tap) bool { return t.Interval == time.Hour }},
 		{[]string{"TAP_WINDOW=1ms"}, "TAP_WINDOW=1ms: expected a second or more", false, func(t *tap) bool { return t.Window == 10*time.Minute }},
 		{[]string{"TAP_GRACE=lots"}, "3s is used instead", false, func(t *tap) bool { return t.Grace == 3*time.Second }},
 		{[]string{"TAP_EXPECT=10/8=mtls"}, "; it is ignored", false, func(t *tap) bool { return t.expect == nil }},

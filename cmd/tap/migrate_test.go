@@ -137,7 +137,7 @@ func replayRecords(t *testing.T, day int) []byte {
 			id.LocalProxy = "istio"
 		}
 		p := pipeline.New(pipeline.Config{Judge: verdict.Config{Local: []netip.Prefix{netip.PrefixFrom(addr, 32)}}, Engine: finding.Config{
-			Tap: id.UID, Identity: id, Window: 10 * time.Minute, Findings: true, Posture: true,
+			Tap: id.UID, Identity: id, Window: 10 * time.Minute, Interval: time.Hour, Delay: 3 * time.Minute, Findings: true, Posture: true,
 			Emit: func(r finding.Record) { out.Write(append(r.Value, '\n')) },
 		}})
 		p.Do(func(l *pipeline.Locked) { l.Engine.Started(start.UnixNano(), finding.SelfTest{}) })

@@ -263,6 +263,7 @@ type reading struct {
 	unbuffered bool  // each record is written at once, because the input may be a pipe that is still written to
 	failed     error // the first error of writing
 	filter     fileFilter
+	identity   captureIdentity
 	compared   func(finding.Record) // called with each flow record, which is then not written; nil: records are written
 }
 
@@ -270,7 +271,7 @@ type reading struct {
 const writeBuffer = 64 << 10
 
 func newReading(o readOptions, std streams) *reading {
-	r := &reading{o: o, std: std, out: bufio.NewWriterSize(std.out, writeBuffer), filter: fileFilter{filter: o.filter}}
+	r := &reading{o: o, std: std, out: bufio.NewWriterSize(std.out, writeBuffer), filter: fileFilter{filter: o.filter}, identity: newCaptureIdentity()}
 
 	r.pipeline = pipeline.New(pipeline.Config{
 		Loopback: []string{"lo", "lo0"},
@@ -366,8 +367,9 @@ func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
 func (r *reading) all(c *pcapfile.Reader, progress *progress) error {
 	defer progress.done()
 	b := batch{file: c, progress: progress, names: map[device]uint16{}}
+	r.identity.startFile()
 	for b.err == nil {
-		r.pipeline.Add(r.batch(&b)...)
+		r.add(r.batch(&b))
 	}
 	r.pipeline.Flush()
 	if errors.Is(b.err, io.EOF) {

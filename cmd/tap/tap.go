@@ -126,7 +126,7 @@ func (t *tap) judgeConfig() verdict.Config {
 func (t *tap) engineConfig() finding.Config {
 	return finding.Config{
 		Tap: t.PodUID, Identity: t.identity(),
-		Window: t.Window, Phase: phase(t.PodUID, t.Window), Heartbeat: heartbeat, Announcements: t.Announced,
+		Window: t.Window, Interval: t.Interval, Delay: publicationDelay(t.PodUID, min(t.Window, t.Interval, maxPublicationDelay)), Heartbeat: heartbeat, Announcements: t.Announced,
 		Expect: t.expect, Severities: t.severities, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Cluster: t.ranges, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
 		Findings: t.emit[datasets["findings"]], Posture: t.emit[datasets["posture"]], Flows: t.emit[datasets["flows"]],
 		Redact: t.redact, Now: time.Now, Emit: t.publish, Encode: t.format.encode, Interfaces: t.interfaceStates, Filter: t.filter.String(),
@@ -155,9 +155,12 @@ func runID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// phase returns the time at which a pod's windows start. It differs between pods, so that the
-// windows of a fleet do not start together.
-func phase(uid string, window time.Duration) time.Duration {
+// maxPublicationDelay bounds publicationDelay.
+const maxPublicationDelay = 10 * time.Minute
+
+// publicationDelay returns how long after the end of a window a pod's tap publishes, less than window. It differs
+// between pods, so that a fleet, whose windows end together, does not publish at once.
+func publicationDelay(uid string, window time.Duration) time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(uid))
 	return time.Duration(h.Sum64() % uint64(window))

@@ -105,7 +105,7 @@ func checkUndecoded(t *testing.T, lines []string, want map[string]uint64) {
 			t.Fatalf("%v: %s", err, l)
 		}
 		c := r.MeshTLS.Coverage
-		if !strings.Contains("window stopped", r.Event.Action) {
+		if !strings.Contains("snapshot stopped", r.Event.Action) {
 			continue
 		}
 		seen[r.Event.Dataset] = true

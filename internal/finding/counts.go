@@ -164,13 +164,15 @@ func answered(j *verdict.Judged) bool {
 	return j.Destination.Bytes > 0 && !slices.Contains(j.Reasons, "cleartext_answer_to_hello")
 }
 
-// counts holds the number of connections of an edge by trait. A connection counts in each window in which
-// it was open. Its bytes count in the window in which they were reported.
+// counts holds the number of connections of an edge by trait. A connection counts in each window, and in each
+// posture interval, in which it was open. Its bytes count in those in which they were reported.
 type counts struct {
 	live        [traitCount]uint64 // connections that are in the flow table now
 	ended       [traitCount]uint64 // connections that ended in this window
+	periodEnded [traitCount]uint64 // connections that ended in this posture interval
 	past        [traitCount]uint64 // connections that ended in the whole run
 	windowBytes [verdicts]uint64   // bytes reported in this window
+	periodBytes [verdicts]uint64   // bytes reported in this posture interval
 	totalBytes  [verdicts]uint64   // bytes reported in the whole run
 }
 
@@ -193,18 +195,25 @@ func (c *counts) remove(t traits) {
 	}
 }
 
-// endConnection moves a connection from the live connections to the ended ones.
-func (c *counts) endConnection(t traits) {
+// endConnection moves a connection from the live connections to the ended ones. inWindow and inPeriod report
+// whether it counts in this window and in this posture interval.
+func (c *counts) endConnection(t traits, inWindow, inPeriod bool) {
 	c.remove(t)
 	for ; t != 0; t &= t - 1 {
 		i := bits.TrailingZeros64(uint64(t))
-		c.ended[i]++
 		c.past[i]++
+		if inWindow {
+			c.ended[i]++
+		}
+		if inPeriod {
+			c.periodEnded[i]++
+		}
 	}
 }
 
 func (c *counts) addBytes(v int, n uint64) {
 	c.windowBytes[v] += n
+	c.periodBytes[v] += n
 	c.totalBytes[v] += n
 }
 
@@ -212,12 +221,14 @@ func (c *counts) addBytes(v int, n uint64) {
 // or edge.
 func (c *counts) subtractBytes(v int, n uint64) {
 	c.windowBytes[v] -= min(n, c.windowBytes[v])
+	c.periodBytes[v] -= min(n, c.periodBytes[v])
 	c.totalBytes[v] -= min(n, c.totalBytes[v])
 }
 
-// window returns the number of connections of this window that have a trait. run returns the same
-// number for the whole run.
+// window returns the number of connections of this window that have a trait. period returns the same number
+// for this posture interval, and run for the whole run.
 func (c *counts) window(bit int) uint64 { return c.live[bit] + c.ended[bit] }
+func (c *counts) period(bit int) uint64 { return c.live[bit] + c.periodEnded[bit] }
 func (c *counts) run(bit int) uint64    { return c.live[bit] + c.past[bit] }
 
 // connected reports whether any connection is in the flow table.
@@ -227,17 +238,17 @@ func (c *counts) connected() bool {
 
 func (c *counts) startWindow() { c.ended, c.windowBytes = [traitCount]uint64{}, [verdicts]uint64{} }
 
-// inWindow returns the number of connections with a verdict, unknown included, in this window.
-func (g *edge) inWindow() uint64 {
+// judged returns the number of connections in this window whose verdict is not unknown.
+func (g *edge) judged() uint64 { return allOf(g.counts.window) - g.counts.window(unjudgedBit) }
+
+// allOf returns the number of connections with a verdict, unknown included.
+func allOf(of func(bit int) uint64) uint64 {
 	var n uint64
 	for v := range verdicts {
-		n += g.counts.window(v)
+		n += of(v)
 	}
 	return n
 }
-
-// judged returns the number of connections in this window whose verdict is not unknown.
-func (g *edge) judged() uint64 { return g.inWindow() - g.counts.window(unjudgedBit) }
 
 // worst returns the index of the worst verdict among an edge's connections, which is the edge's
 // verdict. It returns unjudgedBit if no connection has a verdict.

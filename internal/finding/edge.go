@@ -29,10 +29,13 @@ type edge struct {
 	findings [ruleCount]*openFinding
 	latest   [verdicts]*verdict.Judged // the latest connection of each verdict
 
-	firstProof, lastProof int64   // when mutual TLS was first and last proven; 0: never
-	mesh, meshBasis       string  // the mesh of all its mutual TLS, with the evidence; empty if its connections show different meshes
-	active                int64   // time of its last change
-	peak, previousPeak    int     // worst rank in this window and in the previous one
+	firstProof, lastProof int64  // when mutual TLS was first and last proven; 0: never
+	mesh, meshBasis       string // the mesh of all its mutual TLS, with the evidence; empty if its connections show different meshes
+	active                int64  // time of its last change
+	peak, previousPeak    int    // worst rank in this window and in the previous one
+	published             int    // worst rank in the latest posture; 0: it has none yet
+	deferred              bool   // a posture waits for the end of the window, because the budget was spent
+	sketch                sketch
 	proofs                []proof // one for each party
 	groups                []proof // the same for post-quantum groups instead of mutual TLS, and for classical ones instead of less
 	recordCount           uint64  // records emitted in the window that starts at recordWindow
@@ -206,7 +209,8 @@ func appendName(b []byte, name string) []byte {
 }
 
 // evict removes the edge that has been silent longest, if it has been silent at least since the last window. It
-// reports whether it removed an edge. Edges with an open finding are evicted last.
+// reports whether it removed an edge. Edges with an open finding are evicted last. If the next snapshot is still to
+// count connections of the edge, the edge is folded instead.
 func (e *Engine) evict() bool {
 	if e.window.crowded {
 		return false
@@ -227,6 +231,10 @@ func (e *Engine) evict() bool {
 		return false
 	}
 
+	if e.cfg.Posture && allOf(oldest.counts.period) > 0 {
+		e.foldIntoOther(oldest)
+		return true
+	}
 	e.remove(oldest)
 	e.totals.addEvicted(oldest)
 	return true

@@ -120,7 +120,7 @@ func TestEdgesAreBounded(t *testing.T) {
 	var keys []string
 	var folded doc
 	for _, d := range r.of(finding.DatasetPosture) {
-		if d.text("event.action") == "window" {
+		if d.text("event.action") == "snapshot" {
 			keys = append(keys, d.text("meshtls.edge.key"))
 			if d.at("meshtls.edge.folded") == true {
 				folded = d

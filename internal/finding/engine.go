@@ -27,8 +27,9 @@ type Config struct {
 	Tap      string   // "read", or the pod UID: part of event.id and of Record.Key; default Identity.Run
 	Identity Identity // identity of the tap and its pod
 
-	Window    time.Duration // default 10 min
-	Phase     time.Duration // offset of the windows' starts from multiples of Window, so that a fleet's records spread over time
+	Window    time.Duration // the time after which open findings are emitted again or resolved; default 10 min
+	Interval  time.Duration // the time that one snapshot of posture covers; default Window
+	Delay     time.Duration // how long after its end the records of a window are emitted, so that a fleet's records spread over time; less than Window and Interval
 	Heartbeat time.Duration // interval of heartbeats; 0: none
 
 	Expect         []Expectation  // the first match applies
@@ -91,8 +92,12 @@ type Engine struct {
 	now           int64 // ns since the epoch; never goes back
 	started       bool
 	window        window
-	nextHeartbeat int64 // when the next heartbeat is due
-	due           int64 // until this time Tick only stores the time
+	period        window   // the posture interval
+	delayed       []Record // records of the latest window, see Config.Delay
+	delaying      bool     // records are added to delayed
+	delayedUntil  int64    // when delayed is emitted
+	nextHeartbeat int64    // when the next heartbeat is due
+	due           int64    // until this time Tick only stores the time
 
 	edges           map[string]*edge
 	order           []*edge // the edges, sorted by key
@@ -105,6 +110,7 @@ type Engine struct {
 	overrides       overrides
 	folds           [ruleCount]fold
 
+	capture   []byte // see Capture
 	sequences map[string]uint64
 	blank     record.Record // the members that all records have in common
 	record    record.Record // the record under construction; equal to blank between records
@@ -125,6 +131,9 @@ func New(cfg Config) *Engine {
 		cfg.MaxEdges = 1024
 	}
 	cfg.Announcements = cmp.Or(cfg.Announcements, defaultAnnouncements)
+	if cfg.Interval <= 0 {
+		cfg.Interval = cfg.Window
+	}
 	cfg.Tap = cmp.Or(cfg.Tap, cfg.Identity.Run)
 	if cfg.Redact == "" {
 		cfg.Redact = RedactDefault
@@ -176,6 +185,10 @@ func (e *Engine) Add(j *verdict.Judged) {
 	}
 }
 
+// Capture sets the identity of the capture file from which the following connections are read. It is part of
+// event.id, so that records of two captures differ in it. The engine retains a copy.
+func (e *Engine) Capture(identity []byte) { e.capture = append(e.capture[:0], identity...) }
+
 // Tick advances the time to now, in ns since the epoch. It closes windows that are over and emits
 // heartbeats. A time that is not later than the current one has no effect.
 func (e *Engine) Tick(now int64) {
@@ -193,14 +206,14 @@ func (e *Engine) tick(now int64) {
 	}
 
 	e.now = now
-	if e.now >= e.window.end {
-		e.closeWindow(e.window.end, true)
-		e.openWindow(e.now)
-	}
-
+	e.closeWindows()
 	e.pollInterfaces()
 	e.heartbeat()
-	e.due = e.window.end
+	e.due = min(e.window.end, e.period.end)
+	if len(e.delayed) > 0 {
+		e.due = min(e.due, e.delayedUntil)
+	}
+
 	if e.cfg.Interfaces != nil {
 		e.due = min(e.due, e.blind.next)
 	}
@@ -215,6 +228,8 @@ func (e *Engine) tick(now int64) {
 func (e *Engine) Flush(now int64) {
 	e.startFirstWindow(now)
 	e.Tick(now)
+	e.emitDelayed()
+	e.closePeriod(min(e.now, e.period.end), e.coverage())
 	e.closeWindow(min(e.now, e.window.end), false)
 	e.started, e.due = false, 0
 }
@@ -227,7 +242,8 @@ func (e *Engine) startFirstWindow(at int64) {
 	e.started = true
 	e.now = max(e.now, at)
 	e.openWindow(e.now)
-	e.window.from = e.now
+	e.openPeriod(e.window.before)
+	e.window.from, e.period.from = e.now, e.now
 	if e.totals.start == 0 {
 		e.totals.start = e.now
 	}

@@ -95,15 +95,15 @@ func hasFact(f fact, j *verdict.Judged) bool {
 	}
 }
 
-// blindSessionRules appends the rules with pages for which the edge gave no evidence in this window. Rules that are off are
-// not blind.
-func (e *Engine) blindSessionRules(g *edge, list []string) []string {
+// blindSessionRules appends the rules with pages for which the counted connections gave no evidence. Rules that are off
+// are not blind.
+func (e *Engine) blindSessionRules(n tally, list []string) []string {
 	for r := range rules {
 		if rules[r].words == nil || rules[r].needs == noFact || e.severities[r] == (severities{}) {
 			continue
 		}
-		seen, hidden := g.counts.window(seenBit+int(rules[r].needs)), g.counts.window(hiddenBit+int(rules[r].needs))
-		if seen == 0 && (hidden > 0 || g.judged() == 0) {
+		seen, hidden := n.connections(seenBit+int(rules[r].needs)), n.connections(hiddenBit+int(rules[r].needs))
+		if seen == 0 && (hidden > 0 || n.judged() == 0) {
 			list = append(list, rules[r].id)
 		}
 	}

@@ -3,7 +3,7 @@ package finding
 import "github.com/meshtls-tap/meshtls-tap/internal/verdict"
 
 // judge counts a connection with a verdict on its edge. It emits findings at once. It also emits the
-// edge's posture if the edge is new, or has become worse (see emitPostureIfChanged).
+// edge's posture if the edge is new, or has become worse (see emitPostureIfWorse).
 func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	g, fresh := e.edgeOf(j)
 	t := traitsOf(j)
@@ -13,19 +13,22 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	g.active = e.now
 	e.countBytes(g, t, &was, j)
 	g.storeLatest(t, j)
+	known := was.edge == g && was.traits.verdict() == t.verdict()
+	e.addToSketch(g, j, known)
 	e.recordMTLSProof(g, t, j, &was)
 
 	e.detach(&was)
 	t = e.applyRules(g, t, &was, j, x)
 	g.counts.add(t)
 	if j.Ended {
-		g.counts.endConnection(t)
+		// An earlier window has counted a known connection: it does not count again unless it was open in this one.
+		g.counts.endConnection(t, !known || j.Last >= e.window.start, !known || j.Last >= e.period.from)
 	} else {
 		e.liveConnections[j.ID] = liveConnection{edge: g, traits: t, bytes: j.Source.Bytes + j.Destination.Bytes}
 	}
 	e.recordServer(t, j)
 	e.recordGroup(g, j)
-	e.emitPostureIfChanged(g, t, fresh)
+	e.emitPostureIfWorse(g, t, fresh)
 	return g
 }
 
@@ -89,27 +92,6 @@ func (e *Engine) recordMTLSProof(g *edge, t traits, j *verdict.Judged, was *live
 	}
 	g.lastProof = max(g.lastProof, j.Last)
 	g.proofOf(partyOf(j), e.now).recordMTLS(j.Last)
-}
-
-// emitPostureIfChanged emits the posture of an edge if the edge is new, or if its latest connection
-// is worse than all earlier connections of this window and the previous window. Beyond the budget,
-// the posture waits for the end of the window.
-func (e *Engine) emitPostureIfChanged(g *edge, t traits, fresh bool) {
-	worse := t.rank() > max(g.peak, g.previousPeak)
-	g.peak = max(g.peak, t.rank())
-	if !e.cfg.Posture || !fresh && !worse {
-		return
-	}
-	action, spent := "worsened", &e.window.budget.worsened
-	if fresh {
-		action, spent = "new", &e.window.budget.new
-	}
-	if !e.spend(spent, e.cfg.Announcements) {
-		e.totals.deferredPostures++
-		return
-	}
-	cover := e.coverageUntil(e.now)
-	e.emitPosture(g, action, e.now, &cover)
 }
 
 // totals holds the counts of the whole run that are no longer in a stored edge.

@@ -42,8 +42,8 @@ type openFinding struct {
 }
 
 // ongoingPerWindow is the largest number of ongoing findings that the end of a window emits. It
-// keeps a pod with 50 edges at 0.1 records/s or less. In 10 minutes such a pod emits 50 postures, 3
-// postures of the aggregate edges (pod, DNS, probes), 2 heartbeats and the ongoing findings. Hits
+// keeps a pod with 50 edges at 0.03 records/s or less. In an hour such a pod emits 50 postures, 3
+// postures of the aggregate edges (pod, DNS, probes), 12 heartbeats and the ongoing findings. Hits
 // of further findings are still counted, and these findings come first at the end of the next
 // window.
 const ongoingPerWindow = 5

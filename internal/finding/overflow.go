@@ -55,11 +55,16 @@ func (e *Engine) foldWeakestEdge(j *verdict.Judged) bool {
 		return false
 	}
 
-	e.remove(least)
-	g, _ := e.overflow(least.scope, least.class)
-	g.merge(least)
-	e.totals.foldedEdges++
+	e.foldIntoOther(least)
 	return true
+}
+
+// foldIntoOther replaces an edge by the aggregate edge of its scope and class.
+func (e *Engine) foldIntoOther(g *edge) {
+	e.remove(g)
+	o, _ := e.overflow(g.scope, g.class)
+	o.merge(g)
+	e.totals.foldedEdges++
 }
 
 // restoreProof moves the proof of a connection's party from the aggregate edge to g, the party's own new
@@ -113,6 +118,7 @@ func (g *edge) merge(o *edge) {
 	g.proofs = append(g.proofs, o.proofs[:min(len(o.proofs), max(0, maxProofs-len(g.proofs)))]...)
 	g.groups = append(g.groups, o.groups[:min(len(o.groups), max(0, maxProofs-len(g.groups)))]...)
 	g.counts.merge(&o.counts)
+	g.sketch.merge(&o.sketch)
 	g.expect = stricter(g.expect, o.expect)
 	g.active = max(g.active, o.active)
 	for r, f := range o.findings {
@@ -156,10 +162,12 @@ func (c *counts) merge(o *counts) {
 	for i := range traitCount {
 		c.live[i] += o.live[i]
 		c.ended[i] += o.ended[i]
+		c.periodEnded[i] += o.periodEnded[i]
 		c.past[i] += o.past[i]
 	}
 	for v := range verdicts {
 		c.windowBytes[v] += o.windowBytes[v]
+		c.periodBytes[v] += o.periodBytes[v]
 		c.totalBytes[v] += o.totalBytes[v]
 	}
 }

@@ -48,7 +48,7 @@ func TestWithdrawn(t *testing.T) {
 				t.Errorf("states %q", states)
 			}
 			for _, d := range r.of(finding.DatasetPosture) {
-				if d.text("event.action") == "window" && d.text("meshtls.expectation") != "any" {
+				if d.text("event.action") == "snapshot" && d.text("meshtls.expectation") != "any" {
 					t.Errorf("expectation %s in a posture, want any", d.text("meshtls.expectation"))
 				}
 			}
@@ -89,7 +89,7 @@ func TestMute(t *testing.T) {
 	r.e.Add(plain(2, noon+30*second))
 	r.e.Tick(noon + 10*minute)
 	for _, d := range r.of(finding.DatasetPosture) {
-		if d.text("event.action") != "window" {
+		if d.text("event.action") != "snapshot" {
 			continue
 		}
 		for path, want := range map[string]string{"meshtls.coverage.muted": "plaintext-edge", "meshtls.coverage.namespace.mute": "plaintext-edge", "meshtls.coverage.namespace.expect": "10.9.0.0/16:80=any"} {

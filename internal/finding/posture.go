@@ -6,18 +6,42 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// emitPosture emits the posture of an edge, which is its state from the start of the open window to
-// s.to.
-func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
+// tally holds the counts of an edge that a posture publishes.
+type tally struct {
+	connections func(bit int) uint64
+	bytes       *[verdicts]uint64
+}
+
+// ofWindow returns the counts of this window. ofPeriod returns those of this posture interval.
+func (c *counts) ofWindow() tally { return tally{c.window, &c.windowBytes} }
+func (c *counts) ofPeriod() tally { return tally{c.period, &c.periodBytes} }
+
+// judged returns the number of connections whose verdict is not unknown.
+func (n tally) judged() uint64 { return allOf(n.connections) - n.connections(unjudgedBit) }
+
+// rank returns the rank of the worst connection.
+func (n tally) rank() int {
+	var t traits
+	for _, bit := range [...]int{plaintextBit, tlsBit, encryptedBit, failedBit, notMutualBit} {
+		if n.connections(bit) > 0 {
+			t |= 1 << bit
+		}
+	}
+	return t.rank()
+}
+
+// emitPosture emits the posture of an edge, which is its state from s.from to s.to, with the counts n.
+func (e *Engine) emitPosture(g *edge, action string, at int64, s *span, n tally) {
 	h := header{
-		dataset: DatasetPosture, kind: "state", category: ofNetwork, types: postureTypes, action: action, message: postureSentence(g, s),
+		dataset: DatasetPosture, kind: "state", category: ofNetwork, types: postureTypes, action: action, message: postureSentence(n, s),
 		time: at, start: s.from, end: s.to,
 		edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.recordNumber(g),
 	}
 
+	g.published, g.deferred = n.rank(), false
 	r := e.startRecord(&h)
 	r.Network.Direction = g.direction
-	v := worst(g.counts.window)
+	v := worst(n.connections)
 	m := &r.Meshtls
 	m.Verdict, m.Scope, m.Class, m.Expectation = string(verdictOrder[v]), g.scope, g.class, string(g.expect)
 	if g.peer != "" {
@@ -28,7 +52,7 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 		m.Mesh, m.MeshBasis = g.mesh, g.meshBasis
 	}
 
-	m.Edge, m.Coverage = g.postureEdge(), e.coverageOf(s, e.blindRules(g))
+	m.Edge, m.Coverage = g.postureEdge(n), e.coverageOf(s, e.blindRules(n))
 	iface := ""
 	if j := g.latest[v]; j != nil && !g.folded {
 		iface = j.Interface
@@ -40,27 +64,27 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 var postureTypes = []string{"info"}
 
 // postureSentence returns the message of a posture: the counts, and the losses that limit them.
-func postureSentence(g *edge, s *span) string {
+func postureSentence(n tally, s *span) string {
 	lost := "packet loss unknown"
 	if s.known {
 		lost = fmt.Sprintf("%d packets lost", s.Dropped) + s.uncaptured()
 	}
 	lost += s.hidden()
-	return fmt.Sprintf("%d of %d judged connections in plaintext, %d unjudged, %s, %s", g.counts.window(plaintextBit),
-		g.judged(), g.counts.window(unjudgedBit), lost, clock(s.from, s.to))
+	return fmt.Sprintf("%d of %d judged connections in plaintext, %d unjudged, %s, %s", n.connections(plaintextBit),
+		n.judged(), n.connections(unjudgedBit), lost, clock(s.from, s.to))
 }
 
-// blindRules returns the rules for which the edge gave no evidence in this window.
-func (e *Engine) blindRules(g *edge) []string {
+// blindRules returns the rules for which the counted connections gave no evidence.
+func (e *Engine) blindRules(n tally) []string {
 	var rules []string
-	if g.judged() == 0 {
+	if n.judged() == 0 {
 		rules = append(rules, "plaintext-edge")
 	}
-	known := g.counts.window(notMutualBit) + g.counts.window(mtlsBit)
-	if known == 0 && (g.judged() == 0 || g.counts.window(authUnknownBit) > 0) {
+	known := n.connections(notMutualBit) + n.connections(mtlsBit)
+	if known == 0 && (n.judged() == 0 || n.connections(authUnknownBit) > 0) {
 		rules = append(rules, "tls-not-mutual")
 	}
-	return e.blindSessionRules(g, rules)
+	return e.blindSessionRules(n, rules)
 }
 
 // findingEdge returns the value of meshtls.edge for a finding.
@@ -69,14 +93,15 @@ func (g *edge) findingEdge() record.Edge {
 }
 
 // postureEdge returns the value of meshtls.edge for a posture.
-func (g *edge) postureEdge() record.Edge {
+func (g *edge) postureEdge(n tally) record.Edge {
 	out := g.findingEdge()
-	out.Connections = byVerdict(g.counts.window)
-	out.Bytes = byVerdict(func(v int) uint64 { return g.counts.windowBytes[v] })
+	out.Connections = byVerdict(n.connections)
+	out.Bytes = byVerdict(func(v int) uint64 { return n.bytes[v] })
+	out.Sample = g.sketch.sample()
 	if g.firstProof != 0 {
 		out.FirstProof, out.LastProof = record.Time(g.firstProof), record.Time(g.lastProof)
 	}
-	accepted := g.counts.window(answeredBit) > 0
+	accepted := n.connections(answeredBit) > 0
 	out.AcceptedPlaintext = &accepted
 	return out
 }

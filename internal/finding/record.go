@@ -100,20 +100,20 @@ func (e *Engine) emitRecord(h *header, iface string) {
 		rule = h.rule.id
 	}
 	value := e.encoded
-	if !e.cfg.Reuse {
+	if !e.cfg.Reuse || e.delaying {
 		value = append([]byte(nil), value...)
 	}
-	e.cfg.Emit(Record{Dataset: h.dataset, Rule: rule, ID: e.id, Key: key, Time: h.time, Value: value})
+	e.emit(Record{Dataset: h.dataset, Rule: rule, ID: e.id, Key: key, Time: h.time, Value: value})
 }
 
 // eventID returns a hash of the source, the subject and the time of a record. A record that is sent
-// again has the same ID. Records of two taps have different IDs.
+// again has the same ID. Records of two taps, and of two captures, have different IDs.
 func (e *Engine) eventID(h *header) string {
 	b := e.scratch[:0]
 	b = append(b, h.dataset...)
 	b = append(append(b, 0), e.cfg.Tap...)
 	b = append(append(b, 0), e.cfg.Identity.Run...)
-	b = append(b, 0)
+	b = append(append(b, e.capture...), 0)
 	if h.rule != nil {
 		b = append(b, h.rule.id...)
 	}

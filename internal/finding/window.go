@@ -7,11 +7,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// window is a period of packet time. Windows start at Phase plus a multiple of their length since the
-// epoch, so their starts do not depend on the start of the tap.
+// window is a period of packet time. Windows start at multiples of their length since the epoch, so all taps
+// have the same windows.
 type window struct {
 	start, end int64 // ns since the epoch, end excluded
-	from       int64 // start of the observed part of the window
+	from       int64 // start of the counts: of the observed part of the window, or earlier (see endPeriod)
 	before     Coverage
 	budget     budget
 	crowded    bool // no edge can be evicted before the window ends: all were active in it
@@ -20,9 +20,13 @@ type window struct {
 // openWindow opens the window that contains the time at. Windows that passed without a call of Add or Tick
 // are skipped.
 func (e *Engine) openWindow(at int64) {
-	length := int64(e.cfg.Window)
-	start := floor(at-int64(e.cfg.Phase), length) + int64(e.cfg.Phase)
-	e.window = window{start: start, end: start + length, from: start, before: e.coverage()}
+	e.window = windowAt(at, e.cfg.Window, e.coverage())
+}
+
+// windowAt returns the window that contains the time at.
+func windowAt(at int64, length time.Duration, before Coverage) window {
+	start := floor(at, int64(length))
+	return window{start: start, end: start + int64(length), from: start, before: before}
 }
 
 // floor returns the largest multiple of n that is at most t.
@@ -34,18 +38,21 @@ func floor(t, n int64) int64 {
 	return t - r
 }
 
-// closeWindow emits the postures and findings of the window up to end. whole reports whether the window
-// was observed up to its own end.
-func (e *Engine) closeWindow(end int64, whole bool) {
-	cover := e.coverageUntil(end)
-	whole = whole && e.window.from == e.window.start
-	for _, g := range e.order {
-		if e.cfg.Posture && g.inWindow() > 0 {
-			e.emitPosture(g, "window", end, &cover)
-		}
+// closeWindow emits the findings of the window up to end, the postures that wait for the end of the window, and those of edges
+// that have improved. ended reports whether the window was observed up to its own end. A first window that was not
+// observed from its start emits no ongoing findings: they have just opened, and their further hits count in the next record.
+func (e *Engine) closeWindow(end int64, ended bool) {
+	whole := ended && e.window.from == e.window.start
+	if ended {
+		e.emitDeferred(end)
+	}
+	if whole {
+		e.emitImproved(end)
 	}
 	e.reportUnjudged()
-	e.reportOpenFindings(end, whole)
+	if whole || !ended {
+		e.reportOpenFindings(end, whole)
+	}
 	if whole {
 		e.reportBlind()
 	}
@@ -63,9 +70,15 @@ type span struct {
 
 // coverageUntil returns the coverage of the open window up to end.
 func (e *Engine) coverageUntil(end int64) span {
-	now, was := e.coverage(), e.window.before
+	return e.coverageOfWindow(&e.window, end, e.coverage())
+}
+
+// coverageOfWindow returns the coverage of a window, or of a posture interval, up to end, when the coverage of the
+// run is now.
+func (e *Engine) coverageOfWindow(w *window, end int64, now Coverage) span {
+	was := w.before
 	return span{
-		from: e.window.from, to: max(end, e.window.from), known: e.cfg.Coverage != nil,
+		from: w.from, to: max(end, w.from), known: e.cfg.Coverage != nil,
 		Coverage: Coverage{
 			Packets: growth(now.Packets, was.Packets), Dropped: growth(now.Dropped, was.Dropped),
 			Evicted: growth(now.Evicted, was.Evicted), CutShort: growth(now.CutShort, was.CutShort), Older: now.Older, Since: now.Since,

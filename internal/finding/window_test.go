@@ -27,31 +27,30 @@ func equal(t *testing.T, got, want []string) {
 	}
 }
 
-// TestWindows: windows start at the phase, and packet time closes them. A long connection is in the
-// posture of each window.
+// TestWindows: packet time closes the posture intervals. A long connection is in the snapshot of each.
 func TestWindows(t *testing.T) {
-	r := newRig(t, finding.Config{Phase: 4 * time.Minute, Coverage: covered(10, 0)})
+	r := newRig(t, finding.Config{Coverage: covered(10, 0)})
 	r.e.Tick(noon)
 	long := mutual(1, noon+minute)
 	r.e.Add(living(long))
-	r.e.Tick(noon + 4*minute - 1)
-	r.e.Tick(noon + 4*minute)
-	r.e.Add(mutual(2, noon+5*minute))
-	unjudged := mutual(3, noon+6*minute)
+	r.e.Tick(noon + 10*minute - 1)
+	r.e.Tick(noon + 10*minute)
+	r.e.Add(mutual(2, noon+15*minute))
+	unjudged := mutual(3, noon+16*minute)
 	unjudged.Verdict = verdict.Unknown
 	r.e.Add(unjudged)
-	r.e.Tick(noon + 14*minute)
-	r.e.Tick(noon + 24*minute)
-	long.Last = noon + 25*minute
+	r.e.Tick(noon + 20*minute)
+	r.e.Tick(noon + 30*minute)
+	long.Last = noon + 35*minute
 	r.e.Add(long)
-	r.e.Tick(noon + 34*minute)
-	r.e.Tick(noon + 44*minute)
+	r.e.Tick(noon + 40*minute)
+	r.e.Tick(noon + 50*minute)
 	equal(t, r.windows(), []string{
 		"12:01:01 new 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:00-12:01",
-		"12:04:00 window 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:00-12:04",
-		"12:14:00 window 0 of 2 judged connections in plaintext, 1 unjudged, 0 packets lost, 12:04-12:14",
-		"12:24:00 window 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:14-12:24",
-		"12:34:00 window 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:24-12:34",
+		"12:10:00 snapshot 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:00-12:10",
+		"12:20:00 snapshot 0 of 2 judged connections in plaintext, 1 unjudged, 0 packets lost, 12:10-12:20",
+		"12:30:00 snapshot 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:20-12:30",
+		"12:40:00 snapshot 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:30-12:40",
 	})
 }
 
@@ -93,8 +92,8 @@ func TestTimeGoesBackwards(t *testing.T) {
 	r.e.Flush(noon)
 	equal(t, r.windows(), []string{
 		"12:05:03 new 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:05:00-12:05:03",
-		"12:10:00 window 2 of 2 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:05-12:10",
-		"12:00:00 window 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:00:00-12:00:00",
+		"12:10:00 snapshot 2 of 2 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:05-12:10",
+		"12:00:00 snapshot 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:00:00-12:00:00",
 	})
 }
 
@@ -123,7 +122,7 @@ func TestFlushAndGoOn(t *testing.T) {
 	r.e.Stopped(noon+3*minute, "SIGTERM")
 	equal(t, r.windows(), []string{
 		"12:01:03 new 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:01:00-12:01:03",
-		"12:02:00 window 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:01-12:02",
+		"12:02:00 snapshot 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:01-12:02",
 	})
 }
 
@@ -153,7 +152,7 @@ func TestPostureAtOnce(t *testing.T) {
 	r.e.Tick(now)
 	for i, s := range []step{ // nil: the window ends
 		{mutual, "new"}, {mutual, ""}, {unknown, ""}, {half, "worsened"}, {failed, "worsened"}, {failed, ""}, {oneWay, "worsened"}, {cleartext, "worsened"}, {cleartext, ""},
-		{nil, "window"}, {cleartext, ""}, {mutual, ""}, {nil, "window"}, {oneWay, ""}, {nil, "window"}, {nil, ""}, {cleartext, "worsened"}, {nil, "window"},
+		{nil, "snapshot"}, {cleartext, ""}, {mutual, ""}, {nil, "snapshot"}, {oneWay, ""}, {nil, "snapshot"}, {nil, ""}, {cleartext, "worsened"}, {nil, "snapshot"},
 	} {
 		r.forget()
 		now += 10 * second
@@ -190,7 +189,7 @@ func TestHeartbeat(t *testing.T) {
 	equal(t, got, []string{"12:00:00 started", "12:05:00 heartbeat", "12:10:00 heartbeat", "13:00:00 heartbeat"})
 }
 
-// TestSteadyRate: a pod with 50 edges emits at most 0.1 records/s apart from flows, however many
+// TestSteadyRate: a pod with 50 edges emits at most 0.03 records/s apart from flows, however many
 // findings it has. It also has the aggregate edges of the pod, DNS and probes.
 func TestSteadyRate(t *testing.T) {
 	kinds := map[string]func(id uint64, start int64) *verdict.Judged{
@@ -206,7 +205,7 @@ func TestSteadyRate(t *testing.T) {
 			var n, all int
 			counting := false
 			e := finding.New(finding.Config{
-				Tap: pod.UID, Identity: pod, Mesh: "istio", Findings: true, Posture: true, Heartbeat: 5 * time.Minute, Coverage: covered(1000, 0),
+				Tap: pod.UID, Identity: pod, Mesh: "istio", Findings: true, Posture: true, Interval: time.Hour, Heartbeat: 5 * time.Minute, Coverage: covered(1000, 0),
 				Emit: func(finding.Record) {
 					all++
 					if counting {
@@ -243,7 +242,7 @@ func TestSteadyRate(t *testing.T) {
 				}
 			}
 			rate := float64(n) / (hours * 3600)
-			if rate > 0.1 || rate < 0.05 {
+			if rate > 0.03 || rate < 0.015 {
 				t.Errorf("%.4f records/s in steady state", rate)
 			}
 			t.Logf("%.4f records/s, %d records in all, warm-up included", rate, all)

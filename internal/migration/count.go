@@ -76,14 +76,25 @@ func (g *entry) recognizeHBONE(r *record.Record, port uint16) {
 // isHBONE reports whether an edge is HBONE.
 func (g *entry) isHBONE() bool { return g.hbone && !g.notHBONE }
 
-// countPosture counts a posture. A later posture of the same window replaces the earlier one: it
-// covers the same connections, and their verdicts may have changed since.
+// countPosture counts a posture. A later posture with the same start replaces the earlier one: it covers the same
+// connections, and their verdicts may have changed since. A posture of an improvement covers only a part of the
+// interval, whose snapshot follows.
 func (g *entry) countPosture(r *record.Record) {
+	if r.Event.Action == "improved" {
+		part := entry{}
+		part.setOpen(r)
+		g.posture.raiseTo(&part.open)
+		return
+	}
 	if r.Event.Start != g.window {
 		g.posture.raiseTo(&g.open)
 		g.window, g.open = r.Event.Start, Counts{}
 	}
+	g.setOpen(r)
+}
 
+// setOpen sets the counts of the latest posture.
+func (g *entry) setOpen(r *record.Record) {
 	m := &r.Meshtls
 	n := m.Edge.Connections
 	if n == nil {

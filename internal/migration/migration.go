@@ -154,7 +154,7 @@ var Reasons = map[string]string{
 	"server_took_mtls_only": "the server accepted only mutual TLS at this port from clients without a name",
 	"source_not_watched":    "no tap watched its source",
 	"fewer_pods":            "fewer pods of its source were watched than on the other side",
-	"too_short":             "its source was watched for a shorter time than on the other side, or for less than 10 minutes",
+	"too_short":             "its source was watched for a shorter time than on the other side, or for less than 10 minutes (without flows, the last 70 minutes of a tap that still runs do not count)",
 	"packets_lost":          "the tap of its source lost packets or connections, or did not capture on all interfaces",
 	"records_lost":          "records of its source are missing",
 	"filtered":              "the tap of its source has another filter, which may accept fewer packets",

@@ -255,11 +255,24 @@ func TestCompare(t *testing.T) {
 		},
 		"a finding that was retracted": {
 			first(sidecar), []told{fault("open", 1), fault("withdrawn", 0), alive("web", web2, 0), alive("web", web2, 60)},
-			[]string{"web.shop > cart.shop:8080 not_enough_seen no_edges_read"},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen no_edges_read too_short"},
 		},
 		"a finding that ended by a retraction": {
 			first(sidecar), []told{fault("open", 1), fault("resolved", 0), alive("web", web2, 0), alive("web", web2, 60)},
-			[]string{"web.shop > cart.shop:8080 not_enough_seen no_edges_read"},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen no_edges_read too_short"},
+		},
+		"gone: the last snapshot of a running tap covers the hour": {
+			first(sidecar), []told{alive("web", web2, 0), posture(web2, "cart.shop", 9999, nil, nil), alive("web", web2, 130)}, []string{"web.shop > cart.shop:8080 gone"},
+		},
+		"the last hour of a running tap is not published yet": {
+			first(sidecar), []told{alive("web", web2, 0), posture(web2, "cart.shop", 9999, nil, nil), alive("web", web2, 129)}, []string{"web.shop > cart.shop:8080 not_enough_seen too_short"},
+		},
+		"plaintext that the snapshot retracts, after an improvement": {
+			first(sidecar), both(
+				posture(web2, "cart.shop", 8080, map[string]any{"plaintext": 1}, map[string]any{"event.action": "worsened"}),
+				later(posture(web2, "cart.shop", 8080, map[string]any{"mtls": 2}, map[string]any{"event.action": "improved"}), 20),
+				posture(web2, "cart.shop", 8080, map[string]any{"mtls": 6}, map[string]any{"event.action": "snapshot"})),
+			[]string{"web.shop > cart.shop:8080 kept name"},
 		},
 		"within the pod": {
 			first(sidecar), both(hbone, told{dataset: flows, pod: "web", ip: web2, dir: "egress", from: web2, to: "10.96.0.9", port: 8080, name: "cart.shop", verdict: "plaintext", with: map[string]any{"meshtls.scope": "pod"}}),

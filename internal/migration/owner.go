@@ -2,13 +2,14 @@ package migration
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// margin is how long, in ns, a tap may have run before its first and after its last record: a tap
-// publishes at least one record in each window of 10 minutes.
-const margin = minWatched
+// margin is how long, in ns, a tap may have run before its first and after its last record: a tap publishes a
+// heartbeat every 5 minutes.
+const margin = int64(10 * time.Minute)
 
 // owner returns the workload that had an address when the connections of an edge were seen. It returns an empty name if
 // the workload is unknown or ambiguous. Another pod can have the address earlier and later, so only taps that were

@@ -63,6 +63,7 @@ type tap struct {
 	runs           map[string]*run
 	input          *run // set for a capture
 	filters        []string
+	flows          bool // the input has its flows
 	lossy          bool // packets, connections or interfaces were missed
 	recordsMissing bool // records are missing
 }
@@ -128,6 +129,7 @@ func (s *Side) Add(line []byte, input string) error {
 		return nil
 	}
 
+	t.flows = t.flows || r.Event.Dataset == flows
 	s.addCoverage(t, u, r)
 	switch r.Event.Dataset {
 	case postures, flows:
@@ -307,7 +309,7 @@ func (s *Side) setEnds(t *tap, r *record.Record, k *entryKey, e *entry) {
 
 	port := r.Destination.Port
 	e.from, e.to = Party{Addr: bare(r.Source.IP)}, Party{Addr: bare(r.Destination.IP)}
-	if x := &m.Edge; *x != (record.Edge{}) {
+	if x := &m.Edge; x.Key != "" || x.From != "" || x.To != "" {
 		e.from, e.to, port = party(x.From, ""), party(x.To, ""), x.Port
 	}
 

@@ -1,5 +1,7 @@
 package migration
 
+import "time"
+
 // watched describes how long and how completely one source was watched on one side.
 type watched struct {
 	spans          []int64 // how long each tap watched, in ns
@@ -25,13 +27,22 @@ func (v *view) sumUpTaps() {
 	}
 }
 
-// watched returns how long a tap was running, in ns.
+// unpublished is the time, in ns, before the latest record of a running tap without flows in which its edges may not
+// be published yet: a snapshot covers an hour and is published up to ten minutes later (TAP_POSTURE_INTERVAL,
+// TAP_WINDOW).
+const unpublished = int64(70 * time.Minute)
+
+// watched returns for how long the input has all edges of a tap, in ns.
 func (t *tap) watched() (sum int64) {
 	if t.input != nil {
 		return t.input.end - t.input.start
 	}
 	for _, u := range t.runs {
-		sum += u.end - u.start
+		end := u.end
+		if !u.hasStop && !t.flows {
+			end -= unpublished
+		}
+		sum += max(0, end-u.start)
 	}
 	return sum
 }

@@ -212,6 +212,7 @@ func (l *Locked) addSome(packets []flow.Packet) (n int) {
 
 		if l.now = packet.Time; l.now > l.latest {
 			l.latest = l.now
+			l.table.Tick(l.now) // first, so that a connection that ended before the engine's window does is not counted in the next one
 			l.tickEngine(l.now)
 		}
 		l.table.Add(packet)

@@ -480,6 +480,9 @@ func (x *Edge) appendMembers(b []byte) []byte {
 	if x.AcceptedPlaintext != nil {
 		b = append(strconv.AppendBool(append(b, `"accepted_plaintext":`...), *x.AcceptedPlaintext), ',')
 	}
+	if len(x.Sample) != 0 {
+		b = append(appendList(append(b, `"sample":`...), x.Sample, appendQuoted), ',')
+	}
 	return b
 }
 
@@ -670,5 +673,5 @@ func (x *Finding) isZero() bool {
 }
 
 func (x *Edge) isZero() bool {
-	return x.Key == "" && x.From == "" && x.To == "" && x.Port == 0 && !x.Folded && x.Connections == nil && x.Bytes == nil && x.FirstProof == 0 && x.LastProof == 0 && x.AcceptedPlaintext == nil
+	return x.Key == "" && x.From == "" && x.To == "" && x.Port == 0 && !x.Folded && x.Connections == nil && x.Bytes == nil && x.FirstProof == 0 && x.LastProof == 0 && x.AcceptedPlaintext == nil && len(x.Sample) == 0
 }

@@ -75,6 +75,7 @@ type Edge struct {
 	FirstProof        Time       `json:"first_proof,omitzero"`         // time of the first connection of this edge and run that was shown to be mutual TLS
 	LastProof         Time       `json:"last_proof,omitzero"`          // time of the latest such connection
 	AcceptedPlaintext *bool      `json:"accepted_plaintext,omitempty"` // the server accepted plaintext in the window
+	Sample            []string   `json:"sample,omitempty"`             // the 8 smallest Auth.SessionHash (FlowHash without TLS) of connections that began in the posture interval
 }
 
 // ByVerdict holds a count for each verdict.

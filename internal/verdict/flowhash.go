@@ -33,13 +33,22 @@ func flowHash(c *flow.Conn) FlowHash {
 	return NewFlowHash(c.Orig.Port, c.Resp.Port, c.OrigISN, c.RespISN)
 }
 
-// String returns the first half of a SHA-256 in hex, empty for the zero FlowHash.
-func (h FlowHash) String() string {
+// Sum returns the first half of a SHA-256. It reports whether the hash is known.
+func (h FlowHash) Sum() (sum [16]byte, known bool) {
 	if !h.known {
-		return ""
+		return sum, false
 	}
 	d := sha256.Sum256(h.of[:])
-	return hexOf([16]byte(d[:16]))
+	return [16]byte(d[:16]), true
+}
+
+// String returns Sum in hex, empty for the zero FlowHash.
+func (h FlowHash) String() string {
+	sum, known := h.Sum()
+	if !known {
+		return ""
+	}
+	return hexOf(sum)
 }
 
 // hexOf is like hex.EncodeToString, with one allocation instead of two.

@@ -35,7 +35,7 @@ func payloads(n int) []buffer.Message {
 	for i := range out {
 		id := fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64())
 		out[i] = buffer.Message{Dataset: buffer.Posture, ID: id, Key: fmt.Sprintf("7e1a|edge-%d", i%50), Time: time.Now(), Value: fmt.Appendf(nil,
-			`{"@timestamp":"2026-11-24T14:00:%02d.%09dZ","message":"0 of %d judged connections in plaintext, 3 unjudged, 0 packets lost, 14:00-14:10","ecs":{"version":"9.5.0-dev"},"event":{"id":%q,"kind":"state","category":["network"],"type":["info"],"dataset":"meshtls.posture","action":"window","created":"2026-11-24T14:10:00.%09dZ","sequence":%d},"source":{"ip":"10.%d.%d.%d","port":%d,"bytes":%d},"destination":{"ip":"10.%d.%d.%d","port":443,"bytes":%d},"tls":{"version":"1.3","version_protocol":"tls","cipher":"TLS_AES_128_GCM_SHA256","established":true,"client":{"server_name":"cart-%d.shop.svc","ja3":"%016x%016x"}},"meshtls":{"schema":1,"verdict":"mtls","scope":"wire","class":"workload","reasons":["client_certificate_seen","server_data_seen"],"edge":{"key":"%016x","connections":%d},"run":"0123456789abcdef"},"kubernetes":{"namespace":"shop","pod":{"name":"web-%d","uid":"7e1a"},"node":{"name":"node-%d"}}}`,
+			`{"@timestamp":"2026-11-24T14:00:%02d.%09dZ","message":"0 of %d judged connections in plaintext, 3 unjudged, 0 packets lost, 14:00-14:10","ecs":{"version":"9.5.0-dev"},"event":{"id":%q,"kind":"state","category":["network"],"type":["info"],"dataset":"meshtls.posture","action":"snapshot","created":"2026-11-24T14:10:00.%09dZ","sequence":%d},"source":{"ip":"10.%d.%d.%d","port":%d,"bytes":%d},"destination":{"ip":"10.%d.%d.%d","port":443,"bytes":%d},"tls":{"version":"1.3","version_protocol":"tls","cipher":"TLS_AES_128_GCM_SHA256","established":true,"client":{"server_name":"cart-%d.shop.svc","ja3":"%016x%016x"}},"meshtls":{"schema":1,"verdict":"mtls","scope":"wire","class":"workload","reasons":["client_certificate_seen","server_data_seen"],"edge":{"key":"%016x","connections":%d},"run":"0123456789abcdef"},"kubernetes":{"namespace":"shop","pod":{"name":"web-%d","uid":"7e1a"},"node":{"name":"node-%d"}}}`,
 			i%60, r.IntN(1e9), r.IntN(900), id, r.IntN(1e9), i+1, r.IntN(256), r.IntN(256), r.IntN(256), 32768+r.IntN(28000), r.IntN(1e6), r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(1e6),
 			i%50, r.Uint64(), r.Uint64(), r.Uint64(), r.IntN(1000), r.IntN(100), r.IntN(10))}
 	}
@@ -183,7 +183,7 @@ func TestLatency(t *testing.T) {
 	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress}, nil)
 	topics := []string{"latency.findings", "latency.posture", "latency.flows"}
 	b.Create(topics...)
-	x := startTap(t, p, "latency", "TAP_KAFKA_BROKERS="+b.Plain, "TAP_WINDOW=10m", "TAP_ANNOUNCEMENTS=1000")
+	x := startTap(t, p, "latency", "TAP_KAFKA_BROKERS="+b.Plain, "TAP_WINDOW=10m", "TAP_POSTURE_INTERVAL=1h", "TAP_ANNOUNCEMENTS=1000")
 	eventually.True(t, "the tap delivers", func() bool { return x.metric("sink_ok") == 1 }, x.state, b.Log)
 	alerts, stop := consume(t, b, "latency.findings")
 	defer stop()

@@ -107,7 +107,7 @@ func startProgram(t *testing.T, file string, pod int, topics string, environ ...
 	x := &liveTap{t: t, topics: topics}
 	x.cmd = podCommand(pod, "TAP_GRACE=5m", file, "run")
 	x.cmd.Env = append(x.cmd.Env,
-		"TAP_LISTEN=:9469", "TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,posture,flows", "TAP_WINDOW=5s", "TAP_SINK=kafka",
+		"TAP_LISTEN=:9469", "TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,posture,flows", "TAP_WINDOW=5s", "TAP_POSTURE_INTERVAL=5s", "TAP_SINK=kafka",
 		"TAP_KAFKA_TOPIC="+topics+".findings", "TAP_KAFKA_POSTURE_TOPIC="+topics+".posture", "TAP_KAFKA_FLOWS_TOPIC="+topics+".flows",
 		"TAP_SPOOL_DIR="+t.TempDir(), "TAP_SPOOL_MAX=256Mi",
 		"POD_NAME=web", "POD_NAMESPACE=shop", "POD_UID=7e1a", "POD_IPS="+podAddress)
