@@ -23,7 +23,7 @@ func TestCheckWithoutBroker(t *testing.T) {
 		want    string
 	}{
 		{[]string{"TAP_SINK=stdout"}, exitFine, `(?m)^ok    sink +records go to standard output$`},
-		{[]string{"TAP_SINK=kafka"}, exitUsage, `(?m)^tap: TAP_KAFKA_BROKERS: "": expected a list of host:port; see "tap run --help"$`},
+		{[]string{"TAP_SINK=kafka"}, exitUsage, `(?m)^tap check: TAP_KAFKA_BROKERS: "": expected a list of host:port; see "tap run --help"$`},
 		{[]string{"TAP_SINK=kafka", "TAP_KAFKA_BROKERS=127.0.0.1:1"}, exitError, `(?m)^FAIL  broker 127.0.0.1:1 +kafka 127.0.0.1:1: no connection: .*connection refused: see TAP_KAFKA_BROKERS$`},
 		{[]string{"TAP_SINK=kafka", "TAP_KAFKA_BROKERS=127.0.0.1:1", "TAP_SPOOL_DIR=/dev/null"}, exitError, `(?m)^FAIL  spool +mkdir /dev/null: not a directory: see TAP_SPOOL_DIR$`},
 		{[]string{"TAP_SINK=elsewhere"}, exitUsage, `expected stdout or kafka`},

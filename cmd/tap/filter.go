@@ -138,7 +138,7 @@ func printFilter(args []string, std streams) error {
 		program, err = compile(expression, pcapfilter.Config{Link: link, Live: *live})
 	}
 	if err != nil {
-		return pointed("filter", err)
+		return pointed("", err)
 	}
 
 	printed := program.Listing()
@@ -175,10 +175,10 @@ func liveProgram(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 	return pcapfilter.And(narrow, whole)
 }
 
-// pointed returns a usage error that points to the position of a syntax error.
-func pointed(command string, err error) error {
+// pointed returns a usage error that points to the position of a syntax error. Its text starts with prefix.
+func pointed(prefix string, err error) error {
 	if e, ok := errors.AsType[*pcapfilter.Error](err); ok {
-		return fmt.Errorf("%w: tap %s: %w\n%s", errUsage, command, e, e.Caret())
+		return fmt.Errorf("%w: %s%w\n%s", errUsage, prefix, e, e.Caret())
 	}
-	return fmt.Errorf("%w: tap %s: %w", errUsage, command, err)
+	return fmt.Errorf("%w: %s%w", errUsage, prefix, err)
 }

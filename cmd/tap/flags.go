@@ -6,8 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // errHelp reports that the user asked for help, which was printed.
@@ -33,7 +36,10 @@ func (f *flags) parse(args []string, out io.Writer) (rest []string, err error) {
 			_, err = io.WriteString(out, f.help)
 			return nil, errors.Join(err, errHelp)
 		} else if err != nil {
-			return nil, f.wrong("%s", strings.Replace(err.Error(), "provided but not defined", "not known", 1))
+			return nil, f.wrong("%s", f.explain(err))
+		}
+		if name := f.empty(); name != "" {
+			return nil, f.wrong("--%s=: expected a value", name)
 		}
 		left := f.Args()
 		if n := len(args) - len(left); len(left) == 0 || n > 0 && args[n-1] == "--" {
@@ -43,9 +49,51 @@ func (f *flags) parse(args []string, out io.Writer) (rest []string, err error) {
 	}
 }
 
+// empty returns the name of a flag that was set to a text without any item, or "". Such a text, as an unset variable of a shell gives,
+// would silently turn off what the flag was set for.
+func (f *flags) empty() (name string) {
+	f.Visit(func(x *flag.Flag) {
+		if strings.Trim(x.Value.String(), ", ") == "" {
+			name = x.Name
+		}
+	})
+	return name
+}
+
+// invalidValue matches the error of package flag for a value that cannot be parsed: value, name and reason.
+var invalidValue = regexp.MustCompile(`^invalid (?:boolean )?value ("(?:[^"\\]|\\.)*") for (?:flag )?-(\S+): (.*)$`)
+
+// explain returns the text of an error of package flag, with the flag as a user writes it and the kind of value that was expected.
+func (f *flags) explain(err error) string {
+	text := err.Error()
+	if m := invalidValue.FindStringSubmatch(text); m != nil {
+		value, _ := strconv.Unquote(m[1])
+		return fmt.Sprintf("--%s=%s: %s", m[2], value, f.expected(m[2], m[3]))
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return fmt.Sprintf("--%s: expected a value", name)
+	}
+	return strings.Replace(text, "provided but not defined: -", "not known: --", 1)
+}
+
+// expected returns the kind of value that a flag takes, or otherwise the reason.
+func (f *flags) expected(name, otherwise string) string {
+	if g, ok := f.Lookup(name).Value.(flag.Getter); ok {
+		switch g.Get().(type) {
+		case time.Duration:
+			return "expected a duration such as 10m"
+		case int:
+			return "expected a whole number"
+		case bool:
+			return "expected true or false"
+		}
+	}
+	return otherwise
+}
+
 // wrong returns a usage error of this command.
 func (f *flags) wrong(format string, args ...any) error {
-	return fmt.Errorf(`%w: tap %s: %s; see "tap %s --help"`, errUsage, f.command, fmt.Sprintf(format, args...), f.command)
+	return fmt.Errorf(`%w: %s; see "tap %s --help"`, errUsage, fmt.Sprintf(format, args...), f.command)
 }
 
 // trimUsage returns the text of a usage error without the prefix "usage: ", which errUsage adds.

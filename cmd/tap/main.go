@@ -11,7 +11,8 @@
 //
 // Each command writes its results to standard output, and everything else to standard
 // error. Exit status: 0 success, 1 an error, 2 usage, 3 a hit of `read --fail-on`, or an edge
-// that lost mutual TLS between `read --before` and `--after`.
+// that lost mutual TLS between `read --before` and `--after`; 4 `read` had nothing to judge
+// for `--fail-on`, or nothing to compare.
 package main
 
 import (
@@ -20,6 +21,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
@@ -36,6 +39,7 @@ const (
 	exitError = 1
 	exitUsage = 2
 	exitHit   = 3 // a hit of --fail-on, or an edge that lost mutual TLS
+	exitBlind = 4 // no connection was judged with --fail-on, or no edge could be compared
 )
 
 // streams are the standard streams of a command.
@@ -58,7 +62,8 @@ Commands:
   schema   print the JSON Schema of the published record
   version  print the version
 
-"tap COMMAND --help" describes a command. Exit status: 0 success, 1 an error, 2 usage.
+"tap help COMMAND" and "tap COMMAND --help" describe a command. Exit status: 0 success, 1 an error, 2 usage; see "tap help read" for 3
+and 4.
 `
 
 // errUsage marks an error in how a command was called. Its text has one line, which names the argument and what was expected.
@@ -76,6 +81,9 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 		return exitUsage
 	}
 	name, args := args[0], args[1:]
+	if slices.Contains(helpWords, name) && len(args) == 1 {
+		name, args = args[0], []string{"--help"}
+	}
 	var status int
 	var err error
 	switch name {
@@ -92,42 +100,61 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 	case "filter":
 		err = printFilter(args, std)
 	case "schema":
-		err = printOnly(name, args, std, string(schema.JSON))
+		err = printOnly(schemaHelp, args, std, string(schema.JSON))
 	case "version", "--version", "-version":
-		err = printOnly(name, args, std, versionLine())
+		err = printOnly(versionHelp, args, std, versionLine())
 	case "help", "--help", "-help", "-h":
-		_, err = io.WriteString(std.out, usage)
+		err = printOnly(usage, args, std, usage)
 	default:
 		err = fmt.Errorf(`%w: unknown command %q: expected run, wait, check, topics, read, filter, schema or version; see "tap --help"`, errUsage, name)
+		return conclude("tap", status, err, std)
 	}
-	return conclude(name, status, err, std)
+	return conclude("tap "+name, status, err, std)
 }
 
-// conclude prints err and turns it into an exit status.
-func conclude(name string, status int, err error, std streams) int {
+// helpWords are the words that ask for help.
+var helpWords = []string{"help", "--help", "-help", "-h"}
+
+const schemaHelp = `Usage: tap schema
+
+Prints the JSON Schema of the published record, in the Elastic Common Schema (TAP_FORMAT=ecs).
+`
+
+const versionHelp = `Usage: tap version
+
+Prints the version, the platform, the version of Go and, if they are known, the commit, and in FIPS 140-3 mode the version of
+Go's cryptographic module.
+`
+
+// conclude prints err, with prefix before each of its lines, and turns it into an exit status.
+func conclude(prefix string, status int, err error, std streams) int {
 	switch {
 	case err == nil:
 		return status
 	case errors.Is(err, errHelp):
 		return exitFine
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(std.err, "tap: %s\n", trimUsage(err))
-		return exitUsage
+		status = exitUsage
+	case status == exitFine:
+		status = exitError
 	}
-	fmt.Fprintf(std.err, "tap %s: %v\n", name, err)
-	if status != exitFine {
-		return status
-	}
-	return exitError
+	printLines(std.err, prefix, trimUsage(err))
+	return status
 }
 
-func printOnly(name string, args []string, std streams, text string) error {
-	if len(args) == 1 && (args[0] == "--help" || args[0] == "-help" || args[0] == "-h") {
-		_, err := fmt.Fprintf(std.out, "Usage: tap %s\n", name)
-		return err
+// printLines writes each line of a text after prefix.
+func printLines(w io.Writer, prefix, text string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		fmt.Fprintf(w, "%s: %s\n", prefix, line)
+	}
+}
+
+func printOnly(help string, args []string, std streams, text string) error {
+	if len(args) == 1 && slices.Contains(helpWords[1:], args[0]) {
+		text, args = help, nil
 	}
 	if len(args) > 0 {
-		return fmt.Errorf(`%w: tap %s: unexpected argument %q: expected none; see "tap --help"`, errUsage, name, args[0])
+		return fmt.Errorf(`%w: unexpected argument %q: expected none; see "tap --help"`, errUsage, args[0])
 	}
 	_, err := io.WriteString(std.out, text)
 	return err

@@ -65,6 +65,9 @@ func migrate(o readOptions, std streams) (status int, err error) {
 	}
 
 	result := migration.Compare(sides[0], sides[1])
+	if err != nil && (result.Before.Records == 0 || result.After.Records == 0) { // a file that could not be read has no report
+		return exitFine, err
+	}
 	if o.text {
 		err = errors.Join(err, report.Migration(std.out, &result, report.Options{Width: width(std.out), Color: colored(std.out)}))
 	} else {
@@ -79,11 +82,15 @@ func migrate(o readOptions, std streams) (status int, err error) {
 
 	err = errors.Join(err, oneCluster("--before", sides[0]), oneCluster("--after", sides[1]))
 	if a, b := result.Before.Start, result.After.Start; a != 0 && b != 0 && b < a {
-		fmt.Fprintf(std.err, "tap read: note: --after starts earlier than --before (%s, %s): were they swapped?\n", utc(b), utc(a))
+		printLines(std.err, "tap read", fmt.Sprintf("note: --after starts earlier than --before (%s, %s): were they swapped?", utc(b), utc(a)))
 	}
 
-	if result.Lost() > 0 {
+	switch {
+	case result.Lost() > 0:
 		status = exitHit
+	case err == nil && comparesNothing(&result):
+		printLines(std.err, "tap read", "no edge could be compared")
+		status = exitBlind
 	}
 	return status, err
 }

@@ -252,7 +252,7 @@ func TestMigration(t *testing.T) {
 // TestMigrationOfCaptures: edges of captures are matched by addresses, and by the names in the packets.
 func TestMigrationOfCaptures(t *testing.T) {
 	web := [2]string{writeTemp(t, "before.pcap", replayCapture(t, 0, "web")), writeTemp(t, "after.pcap.gz", zipped(t, replayCapture(t, 1, "web")))}
-	readAs(t, "captures.txt", exitFine, "--before", web[0], "--after", web[1], "--output=text", "--local=10.1.0.10,10.1.1.10")
+	readAs(t, "captures.txt", exitBlind, "--before", web[0], "--after", web[1], "--output=text", "--local=10.1.0.10,10.1.1.10")
 
 	// The same capture is on both sides, so the pods keep their addresses, and edges are matched by
 	// address.
@@ -275,7 +275,7 @@ func TestMigrationOfCaptures(t *testing.T) {
 	readAs(t, "addresses.txt", exitFine, "--before", web[0], "--after", writeTemp(t, "same.pcap", same.Bytes()), "--output=text", "--local=10.1.0.10")
 
 	report := [2]string{writeTemp(t, "before.pcap", replayCapture(t, 0, "report")), writeTemp(t, "after.pcap", replayCapture(t, 1, "report"))}
-	readAs(t, "restarted.txt", exitFine, "--before", report[0], "--after", report[1], "--output=text", "--local=10.1.0.12,10.1.1.12")
+	readAs(t, "restarted.txt", exitBlind, "--before", report[0], "--after", report[1], "--output=text", "--local=10.1.0.12,10.1.1.12")
 }
 
 // TestMigrationFiles: an error in an input is reported with its position. The data before the error

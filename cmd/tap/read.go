@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
@@ -27,7 +25,8 @@ const readHelp = `Usage: tap read [FLAGS] FILE...
        tap read --before=FILE --after=FILE [FLAGS]
 
 Judges each connection in capture files: pcap or pcapng, which may be compressed by gzip; "-" is standard
-input. With --before and --after it compares each edge before and after a change, such as the move from
+input. Example: tap read --local=10.1.0.10 --output=text --fail-on=plaintext-edge pod.pcap
+ With --before and --after it compares each edge before and after a change, such as the move from
 sidecars to an ambient mesh. Both may be given more than once. Each FILE is a capture, or has records, one
 JSON object a line, as taps publish them and consumers of Kafka print them.
 
@@ -50,13 +49,15 @@ Flags:
   --window=10m             the time that one posture record covers
   --severity=RULE=N,...    severities of rules: 21, 47, 73, 99; 0 turns a rule off
   --redact=default         strict, default or none; none shows paths and user agents
-  --fail-on=RULE|SEVERITY  exit 3 if a finding has this rule.id, or at least this severity (0-100)
+  --fail-on=RULE|SEVERITY  exit 3 if a finding has this rule.id, or at least this severity (0-100);
+                           exit 4 if no connection was judged, so that an empty capture never passes
   --before=FILE            a capture or records from before a change
   --after=FILE             a capture or records from after it; goes with --output, --local,
                            --cluster and --filter (the last three for captures) and no other flag
 
-Exit status: 0 success; 1 an error, such as a truncated file, of which the part before is printed;
-2 usage; 3 a hit of --fail-on, or an edge that lost mutual TLS (even if there is an error too).
+Exit status: 2 usage; otherwise the first of these that applies: 3 a hit of --fail-on, or an edge that
+lost mutual TLS; 1 an error, such as a truncated file, of which the part before is printed; 4 no
+connection was judged with --fail-on, or no edge could be compared; 0 success.
 `
 
 // readOptions are the flags of tap read.
@@ -105,22 +106,25 @@ func read(args []string, std streams) (status int, err error) {
 
 	summary := r.finish()
 	r.flush()
-	if o.text {
-		err = errors.Join(err, report.Text(std.out, summary, report.Options{Width: width(std.out), Color: colored(std.out)}))
-	} else {
+	switch {
+	case !o.text:
 		err = errors.Join(err, r.failed)
 		r.reportUndecoded()
+	case err == nil || r.packets > 0: // a file that could not be read has no report
+		err = errors.Join(err, report.Text(std.out, summary, report.Options{Width: width(std.out), Color: colored(std.out)}))
 	}
 
-	if slices.ContainsFunc(summary.Findings, o.fails) {
+	blind := nothingJudged(&summary, r.packets)
+	if blind != "" && err == nil && (o.gates() || !o.text) {
+		printLines(std.err, "tap read", blind)
+	}
+	switch {
+	case slices.ContainsFunc(summary.Findings, o.fails):
 		status = exitHit
+	case blind != "" && err == nil && o.gates():
+		status = exitBlind
 	}
 	return status, err
-}
-
-// fails reports whether a finding is a hit of --fail-on.
-func (o *readOptions) fails(f finding.Finding) bool {
-	return o.rule != "" && (f.Rule == o.rule || slices.Contains(f.Covers, o.rule)) || o.fail >= 0 && f.Severity >= o.fail
 }
 
 func readFlags(args []string, std streams) (o readOptions, err error) {
@@ -172,7 +176,7 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 		return o, f.wrong("--expect=%s: %v", *expect, err)
 	}
 	if o.filter, err = parseFilter(*filter); err != nil {
-		return o, pointed("read: --filter", err)
+		return o, pointed("--filter: ", err)
 	}
 	if o.severities, err = finding.ParseSeverities(*severity); err != nil {
 		return o, f.wrong("--severity=%s: %v", *severity, err)
@@ -197,6 +201,9 @@ func parseEmit(list string) (map[string]bool, error) {
 			return nil, fmt.Errorf("%q: expected findings, posture or flows, with commas between them", name)
 		}
 		out[dataset] = true
+	}
+	if len(out) == 0 {
+		return nil, errors.New("expected findings, posture or flows")
 	}
 	return out, nil
 }
@@ -228,7 +235,7 @@ func parseRedact(text string) (finding.Redact, error) {
 }
 
 func parseFailOn(text string) (rule string, severity int, err error) {
-	if text == "" {
+	if text == "" { // not set: flags.parse refuses an empty value
 		return "", -1, nil
 	}
 	if n, err := strconv.Atoi(text); err == nil {
@@ -260,6 +267,7 @@ type reading struct {
 	std        streams
 	pipeline   *pipeline.Pipeline
 	out        *bufio.Writer
+	packets    int   // number of packets in the files so far
 	unbuffered bool  // each record is written at once, because the input may be a pipe that is still written to
 	failed     error // the first error of writing
 	filter     fileFilter
@@ -372,29 +380,9 @@ func (r *reading) all(c *pcapfile.Reader, progress *progress) error {
 		r.add(r.batch(&b))
 	}
 	r.pipeline.Flush()
+	r.packets += c.Packets()
 	if errors.Is(b.err, io.EOF) {
 		b.err = nil
 	}
 	return errors.Join(b.err, c.Skipped(), r.panicError())
 }
-
-// descriptor is a writer that may be a terminal.
-type descriptor interface{ Fd() uintptr }
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(descriptor)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// width returns the number of columns of a terminal, 0 for any other writer.
-func width(w io.Writer) int {
-	if f, ok := w.(descriptor); ok {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
-			return columns
-		}
-	}
-	return 0
-}
-
-// colored reports whether output to w may have colors; see https://no-color.org.
-func colored(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }

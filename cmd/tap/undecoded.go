@@ -16,6 +16,6 @@ func (r *reading) reportUndecoded() {
 	r.pipeline.Do(func(p *pipeline.Locked) { c = p.Coverage() })
 	if names, n := c.Hidden(); n > 0 {
 		slices.Sort(names)
-		fmt.Fprintf(r.std.err, "tap: %d packets were not decoded (%s): no record describes their contents\n", n, strings.Join(names, ", "))
+		fmt.Fprintf(r.std.err, "tap read: %d packets were not decoded (%s): no record describes their contents\n", n, strings.Join(names, ", "))
 	}
 }

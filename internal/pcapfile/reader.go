@@ -3,6 +3,7 @@ package pcapfile
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/binary"
 	"errors"
@@ -78,7 +79,8 @@ func NewReader(r io.Reader) (c *Reader, err error) {
 		c.classic, err = newClassic(c.in)
 		c.source = c.classic
 	default:
-		err = errNotCapture
+		head, _ = c.in.Peek(foreignBytes)
+		err = cmp.Or(foreign(head), errNotCapture)
 	}
 
 	return c, err
@@ -205,7 +207,7 @@ func fill(p *flow.Packet, at int64, data []byte, length int, link wire.LinkType)
 }
 
 // Sniff opens a file that may be compressed with gzip, and reports whether it is a capture. in returns the decompressed
-// file from its start.
+// file from its start. A capture in a format that is not read is an error.
 func Sniff(file io.Reader) (in *bufio.Reader, captured bool, err error) {
 	in = bufio.NewReaderSize(file, readBuffer)
 	if head, _ := in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
@@ -225,5 +227,9 @@ func Sniff(file io.Reader) (in *bufio.Reader, captured bool, err error) {
 		return in, false, nil
 	}
 	magic := binary.LittleEndian.Uint32(head)
+	head, _ = in.Peek(foreignBytes)
+	if err := foreign(head); err != nil {
+		return nil, false, err
+	}
 	return in, magic == ngSection || isClassic(magic) || isClassic(bits.ReverseBytes32(magic)), nil
 }

@@ -152,38 +152,40 @@ func (t *text) findings(list []finding.Finding) {
 	}
 }
 
-// why writes the reasons for each edge and verdict.
+// why writes the reasons for each edge and verdict. The first group with mutual TLS whose certificate was not observed ends with the
+// meaning of such a verdict.
 func (t *text) why(groups []group) {
-	hidden := false
-	t.eachEdge(groups, func(g *group) {
-		if g.title == "" {
-			t.heading("Why")
-			return
+	noted := false
+	for i := range groups {
+		hidden := t.whyGroup(&groups[i])
+		if hidden && !noted {
+			t.wrap("  ", "Mutual TLS means that the client presented a certificate and the server continued. TLS 1.3 does not show whose certificate it was.")
+			noted = true
 		}
+	}
+}
+
+// whyGroup writes the reasons for the verdicts of a group. It reports whether one of them is mutual TLS whose certificate was not
+// observed.
+func (t *text) whyGroup(g *group) (hidden bool) {
+	switch {
+	case len(g.edges) == 0:
+		return false
+	case g.title == "":
+		t.heading("Why")
+	default:
 		t.heading("Why: " + strings.ToLower(g.title))
-	}, func(e *finding.Edge) {
+	}
+
+	for k := range g.edges {
+		e := &g.edges[k]
 		for i := range e.Seen {
 			s := &e.Seen[i]
 			t.wrap("  "+t.verdict(verdictWord(s))+"  ", fmt.Sprintf("%s: %s", edgeEnds(e), explain(s)))
 			hidden = hidden || s.Verdict == "mtls" && s.Last != nil && s.Last.TLS != nil && s.Last.TLS.ClientAuthBasis != "observed"
 		}
-	})
-	if hidden {
-		t.wrap("  ", "Mutual TLS means that the client presented a certificate and the server continued. TLS 1.3 does not show whose certificate it was.")
 	}
-}
-
-// eachEdge calls each for every edge of the groups. Before the first edge of a group it calls head.
-func (t *text) eachEdge(groups []group, head func(*group), each func(*finding.Edge)) {
-	for i := range groups {
-		if len(groups[i].edges) == 0 {
-			continue
-		}
-		head(&groups[i])
-		for k := range groups[i].edges {
-			each(&groups[i].edges[k])
-		}
-	}
+	return hidden
 }
 
 // edgeEnds returns the ends of an edge for a sentence.

@@ -124,17 +124,21 @@ func folded(e *finding.Edge) string {
 }
 
 // verdictWord returns the words for a verdict in a row. For TLS the words include whether the TLS was
-// shown not to be mutual.
+// shown not to be mutual, for a failed handshake how it ended.
 func verdictWord(s *finding.Seen) string {
-	if s.Verdict == "tls" && s.Last != nil && s.Last.TLS != nil {
-		switch s.Last.TLS.ClientAuth {
-		case "not_requested":
-			return "TLS one-way"
-		case "declined":
-			return "TLS declined"
-		}
+	label := verdictLabel(s.Verdict)
+	if s.Last == nil || s.Last.TLS == nil {
+		return label
 	}
-	return verdictLabel(s.Verdict)
+	switch t := s.Last.TLS; {
+	case s.Verdict == "tls" && t.ClientAuth == "not_requested":
+		return "TLS one-way"
+	case s.Verdict == "tls" && t.ClientAuth == "declined":
+		return "TLS declined"
+	case s.Verdict == "failed" && t.Outcome != "":
+		return label + ", " + clean(t.Outcome)
+	}
+	return label
 }
 
 // protocolOf returns the protocol. For TLS it adds the version and the cipher suite.
@@ -164,22 +168,23 @@ func protocolOf(s *finding.Seen) string {
 	return strings.TrimSpace(strings.Join([]string{name, j.TLS.Version, j.TLS.Cipher}, " "))
 }
 
-// basisOf returns the words for the basis of the verdict.
+// basisOf returns the words for the basis of the verdict, "-" if it has none.
 func basisOf(s *finding.Seen) string {
 	j := s.Last
 	switch {
-	case j == nil || s.Verdict == "unknown":
+	case j == nil:
 		return "-"
 	case s.Verdict == "plaintext" || s.Verdict == "encrypted":
 		return "observed"
-	case j.TLS == nil:
+	case s.Verdict != "mtls" && s.Verdict != "tls" || authUnknown(s):
 		return "-"
-	case s.Verdict == "failed":
-		return j.TLS.Outcome
-	case j.TLS.ClientAuth == "unknown" || j.TLS.ClientAuth == "":
-		return "unknown"
 	}
 	return j.TLS.ClientAuthBasis
+}
+
+// authUnknown reports whether it is not known if the client of a TLS connection authenticated.
+func authUnknown(s *finding.Seen) bool {
+	return s.Last == nil || s.Last.TLS == nil || s.Last.TLS.ClientAuth == "unknown" || s.Last.TLS.ClientAuth == ""
 }
 
 func measure(rows [][columns]string) (widths [columns]int) {
@@ -322,7 +327,7 @@ func (t *text) verdict(s string) string {
 		return t.paint(red, s)
 	case s == "mutual TLS":
 		return t.paint(green, s)
-	case s == "unjudged" || s == "failed" || strings.HasPrefix(s, "TLS"):
+	case s == "unjudged" || strings.HasPrefix(s, "failed") || strings.HasPrefix(s, "TLS"):
 		return t.paint(yellow, s)
 	}
 	return s

@@ -125,10 +125,14 @@ func explain(s *finding.Seen) string {
 	if t := s.Last.TLS; t != nil && t.Alert != "" {
 		out = append(out, "alert "+clean(t.Alert))
 	}
-	if s.Connections > 1 {
-		return "in the latest connection, " + strings.Join(out, "; ")
+	reasons := strings.Join(out, "; ")
+	if s.Verdict == "tls" && authUnknown(s) {
+		reasons = "not shown to be mutual: " + reasons
 	}
-	return strings.Join(out, "; ")
+	if s.Connections > 1 {
+		reasons = "in the latest connection, " + reasons
+	}
+	return reasons
 }
 
 func word(code string) string {
