@@ -1,6 +1,11 @@
 package finding_test
 
 import (
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
@@ -18,6 +23,34 @@ func TestParseSeverities(t *testing.T) {
 			t.Errorf("%q: %v", list, got)
 		}
 	}
+}
+
+// TestSeveritiesOfChart: the chart accepts severities of the rules that TAP_SEVERITY accepts, and of no others.
+func TestSeveritiesOfChart(t *testing.T) {
+	b, err := os.ReadFile("../../charts/tap/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Properties struct {
+			Tap struct {
+				Properties struct {
+					Severities struct{ PatternProperties map[string]any }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, id := range finding.Rules() {
+		if _, err := finding.ParseSeverities(id + "=21"); err == nil {
+			want = append(want, id)
+		}
+	}
+	pattern := "^(" + strings.Join(want, "|") + ")$"
+	equal(t, slices.Collect(maps.Keys(v.Properties.Tap.Properties.Severities.PatternProperties)), []string{pattern})
 }
 
 // TestSeverities: a configured severity replaces that of every expectation but any, and 0 turns the rule off; a rule that

@@ -130,6 +130,8 @@ Checks that values.schema.json cannot express: combinations of values, and value
 {{- else if eq .name "TAP_FILTER" }}{{ include "tap.checkFilter" (list $where $value) }}
 {{- else if has .name (list "TAP_WINDOW" "TAP_POSTURE_INTERVAL") }}{{ include "tap.checkWindow" (list $where $value) }}
 {{- else if eq .name "TAP_EXPECT" }}{{ range splitList "," $value }}{{ if trim . }}{{ include "tap.checkExpect" (list $where .) }}{{ end }}{{ end }}
+{{- else if eq .name "TAP_ANNOUNCEMENTS" }}
+{{- if not (regexMatch "^[1-9][0-9]{0,6}$" $value) }}{{ fail (printf "%s=%s: expected a number of 1 or more" $where $value) }}{{ end }}
 {{- else if eq .name "TAP_MESH" }}
 {{- if not (has $value (list "osm" "istio" "istio_ambient" "linkerd" "consul" "kuma")) }}{{ fail (printf "%s=%s: no such mesh" $where $value) }}{{ end }}
 {{- else if eq .name "TAP_FORMAT" }}

@@ -118,6 +118,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- join "," $may | default "none" }}
 {{- end }}
 
+{{/* tap.severities SEVERITIES: the value of TAP_SEVERITY. */}}
+{{- define "tap.severities" -}}
+{{- $list := list }}
+{{- range $rule, $severity := . }}{{ $list = append $list (printf "%s=%d" $rule (int64 $severity)) }}{{ end }}
+{{- join "," $list }}
+{{- end }}
+
 {{/* Whether the ValidatingAdmissionPolicy is rendered. It needs Kubernetes 1.30. */}}
 {{- define "tap.policy" -}}
 {{- if and .Values.webhook.policy (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}true{{ end }}
