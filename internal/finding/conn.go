@@ -10,7 +10,7 @@ import (
 )
 
 // setConn sets the ECS members of a connection: source, destination, network, tls, http, url,
-// user_agent. If offer is set, it adds the cipher suites that the client offered.
+// user_agent, event.outcome, related.ip. If offer is set, it adds the cipher suites that the client offered.
 func (e *Engine) setConn(r *record.Record, j *verdict.Judged, offer bool) {
 	s, d := &j.Source, &j.Destination
 	r.Source = record.Source{IP: bare(s.Addr), Port: s.Port, Bytes: s.Bytes, Packets: s.Packets}
@@ -22,6 +22,12 @@ func (e *Engine) setConn(r *record.Record, j *verdict.Judged, offer bool) {
 		r.Destination.NAT = record.NAT{IP: bare(j.NAT.Addr), Port: j.NAT.Port}
 	}
 	r.Network = networkOf(j)
+	r.Event.Outcome = outcomeOf(j)
+	e.related = append(e.related[:0], r.Source.IP, r.Destination.IP)
+	if nat := r.Destination.NAT.IP; nat.IsValid() && nat != r.Destination.IP {
+		e.related = append(e.related, nat)
+	}
+	r.Related.IP = e.related
 	if j.TLS != nil {
 		setTLS(&e.tls, j.TLS, offer)
 		r.TLS = &e.tls
@@ -42,6 +48,7 @@ func networkOf(j *verdict.Judged) record.Network {
 	var id [32]byte
 	return record.Network{
 		Transport: j.Transport, Type: networkType(j.Source.Addr), Protocol: j.Protocol, Direction: j.Direction,
+		Bytes: j.Source.Bytes + j.Destination.Bytes, Packets: j.Source.Packets + j.Destination.Packets,
 		CommunityID: string(appendCommunityID(id[:0], protocol,
 			netip.AddrPortFrom(j.Source.Addr, j.Source.Port), netip.AddrPortFrom(j.Destination.Addr, j.Destination.Port))),
 	}

@@ -86,9 +86,9 @@ func fits(kind string, v any) bool {
 	}
 	switch v := v.(type) {
 	case string:
-		return v != "" && slices.Contains([]string{"keyword", "wildcard", "match_only_text", "date", "ip"}, kind)
+		return v != "" && slices.Contains([]string{"keyword", "constant_keyword", "wildcard", "match_only_text", "date", "ip"}, kind)
 	case float64:
-		return kind == "long"
+		return kind == "long" || kind == "float"
 	case bool:
 		return kind == "boolean"
 	}

@@ -115,6 +115,7 @@ type Engine struct {
 	blank     record.Record // the members that all records have in common
 	record    record.Record // the record under construction; equal to blank between records
 	tls       record.TLS    // the value that record.TLS points to
+	related   []netip.Addr  // the list of record.Related.IP
 	encoded   []byte
 	id        string
 	scratch   []byte

@@ -92,8 +92,7 @@ func only(r *rig, dataset string) []finding.Record {
 	return out
 }
 
-// TestGoldenFinding: the findings of two rules, from the first hit to the end, are as in the golden
-// file.
+// TestGoldenFinding: the findings of three rules, two of them from the first hit to the end, are as in the golden file.
 func TestGoldenFinding(t *testing.T) {
 	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", Coverage: covered(12, 1)})
 	r.e.Tick(noon)
@@ -104,6 +103,10 @@ func TestGoldenFinding(t *testing.T) {
 	clean := mutual(4, noon+11*minute)
 	clean.PeerName, clean.Destination.Port = "httpbin.shop", 80
 	r.e.Add(clean)
+	expired := everything()
+	expired.TLS.Server.NotAfter = noon/second - 60
+	expired.Start, expired.Last = noon+12*minute, noon+12*minute+3*second
+	r.e.Add(expired)
 	r.e.Tick(noon + 20*minute)
 	golden(t, "finding.json", only(r, finding.DatasetFinding))
 }

@@ -149,13 +149,16 @@ func (e *Engine) emitFinding(g *edge, r int, f *openFinding, kind, state string,
 		return
 	}
 	h := header{
-		dataset: DatasetFinding, kind: kind, category: ofNetwork, types: findingTypes, action: state, reason: f.why, message: e.sentence(g, r, f, state, &cover),
+		dataset: DatasetFinding, kind: kind, category: ofDetection, types: findingTypes, action: state, reason: f.why, message: e.sentence(g, r, f, state, &cover),
 		time: at, start: f.firstSeen, end: max(f.lastSeen, f.firstSeen),
 		rule: &rules[r], severity: severityIn(state, f.severity), edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.recordNumber(g),
 	}
 	out := e.startRecord(&h)
 	e.setConn(out, &f.last, false)
+	setRelated(out, &f.last)
+	out.Threat = threatIn(rules[r].id, f.last.Verdict)
 	e.setJudgement(&out.Meshtls, &f.last, f.expect)
+	g.setMesh(&out.Meshtls)
 	out.Meshtls.Finding = record.Finding{GroupID: f.group, State: state, Count: f.count, FirstSeen: record.Time(f.firstSeen)}
 	e.foldOf(r, f).setFold(&out.Meshtls.Finding)
 	out.Meshtls.Edge = g.findingEdge()

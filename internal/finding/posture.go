@@ -48,9 +48,7 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span, n tally)
 		m.Peer = record.Peer{Name: g.peer, NameBasis: g.basis}
 	}
 
-	if !g.folded {
-		m.Mesh, m.MeshBasis = g.mesh, g.meshBasis
-	}
+	g.setMesh(m)
 
 	m.Edge, m.Coverage = g.postureEdge(n), e.coverageOf(s, e.blindRules(n))
 	iface := ""
@@ -85,6 +83,13 @@ func (e *Engine) blindRules(n tally) []string {
 		rules = append(rules, "tls-not-mutual")
 	}
 	return e.blindSessionRules(n, rules)
+}
+
+// setMesh sets the mesh that all mutual TLS of the edge looks like, unless m has the mesh of a connection.
+func (g *edge) setMesh(m *record.Meshtls) {
+	if m.Mesh == "" && !g.folded {
+		m.Mesh, m.MeshBasis = g.mesh, g.meshBasis
+	}
 }
 
 // findingEdge returns the value of meshtls.edge for a finding.

@@ -49,6 +49,9 @@ func (e *event) finding() {
 	e.number("action_id", actionObserved)
 	e.number("disposition_id", dispositionDetected)
 	e.number("count", int64(f.Count))
+	if s := e.Event.RiskScore; s != nil {
+		e.number("risk_score", *s)
+	}
 	e.object("finding_info", e.findingInfo)
 	e.object("remediation", func() {
 		e.text("desc", "See the description of the rule.")
@@ -60,10 +63,11 @@ func (e *event) finding() {
 		e.list("observables", e.observables)
 	}
 	e.unmapped(func() {
-		e.object("event", func() {
-			if s := e.Event.Severity; s != nil {
-				e.number("severity", *s)
-			}
+		e.object("event", func() { e.text("outcome", e.Event.Outcome) })
+		e.object("rule", func() {
+			e.text("ruleset", e.Rule.Ruleset)
+			e.texts("author", e.Rule.Author)
+			e.text("license", e.Rule.License)
 		})
 		e.unmappedEvidence()
 	})
@@ -112,7 +116,26 @@ func (e *event) findingInfo() {
 		e.number("type_id", analyticRule)
 		e.text("uid", e.Rule.ID)
 		e.text("name", e.Rule.Name)
+		e.text("category", e.Rule.Category)
+		e.text("version", e.Rule.Version)
 	})
+	e.list("attacks", func() {
+		e.attacks("technique", &e.Threat.Technique)
+		e.attacks("tactic", &e.Threat.Tactic)
+	})
+}
+
+// attacks writes an item for each technique or tactic, since a record does not pair them.
+func (e *event) attacks(name string, t *record.ThreatDetail) {
+	for i := range min(len(t.ID), len(t.Name), len(t.Reference)) {
+		e.object("", func() {
+			e.object(name, func() {
+				e.text("uid", t.ID[i])
+				e.text("name", t.Name[i])
+				e.text("src_url", t.Reference[i])
+			})
+		})
+	}
 }
 
 // findingUID returns the same text for all records of one finding, from open to its end: a hash of tap, run, rule, edge and
@@ -192,7 +215,11 @@ func (e *event) request() {
 
 // unmappedEvidence writes the members of the latest connection without an attribute in Detection Finding.
 func (e *event) unmappedEvidence() {
-	e.object("network", func() { e.text("protocol", e.Network.Protocol) })
+	e.object("network", func() {
+		e.text("protocol", e.Network.Protocol)
+		e.count("bytes", e.Network.Bytes)
+		e.count("packets", e.Network.Packets)
+	})
 	e.object("source", func() {
 		e.count("bytes", e.Source.Bytes)
 		e.count("packets", e.Source.Packets)

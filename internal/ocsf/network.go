@@ -26,20 +26,18 @@ func (e *event) network() {
 		return
 	}
 
-	activity := e.ended()
-	e.class(networkActivity, activity, "")
+	e.class(networkActivity, e.ended(), "")
 	e.base(informational)
-	status := int64(statusSuccess)
-	if activity == activityFail || activity == activityRefuse || e.Meshtls.Verdict == "failed" {
-		status = statusFailure
-	}
-	e.status(status, "")
+	e.status(outcomes[e.Event.Outcome], "")
 	e.connection()
 	e.object("traffic", e.traffic)
 	e.text("app_name", e.Network.Protocol)
 	e.url()
 	e.unmapped(e.unmappedConnection)
 }
+
+// outcomes maps event.outcome to status_id.
+var outcomes = map[string]int64{"success": statusSuccess, "failure": statusFailure, "unknown": statusUnknown}
 
 // ended returns the activity of a connection that has ended. Connections that did not end on the wire, and those of UDP, are
 // traffic.

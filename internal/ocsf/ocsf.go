@@ -33,6 +33,7 @@ type event struct {
 // Values that several classes have in common.
 const (
 	other         = 99 // an activity or status that OCSF does not have
+	statusUnknown = 0
 	statusSuccess = 1
 	statusFailure = 2
 )
@@ -75,6 +76,7 @@ func (e *event) base(severity int64, profiles ...string) {
 		e.text("log_provider", provider)
 		e.text("log_name", e.Event.Dataset)
 		e.time("logged_time", e.Event.Created)
+		e.texts("labels", e.Tags)
 		e.object("product", e.product)
 	})
 }
@@ -98,9 +100,12 @@ func (e *event) unmapped(more func()) {
 	e.object("unmapped", func() {
 		more()
 		e.part("meshtls", &e.Meshtls)
-		if e.Observer.Ingress.Interface.Name != "" {
-			e.object("observer", func() { e.part("ingress", &e.Observer.Ingress) })
-		}
+		e.object("observer", func() {
+			e.text("name", e.Observer.Name)
+			if e.Observer.Ingress.Interface.Name != "" {
+				e.part("ingress", &e.Observer.Ingress)
+			}
+		})
 		if e.Orchestrator.Type != "" {
 			e.part("orchestrator", &e.Orchestrator)
 		}

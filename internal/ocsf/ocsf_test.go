@@ -70,6 +70,7 @@ func TestGolden(t *testing.T) {
 // attribute means that the class of the event, and the format, imply the value.
 var expressed = map[string]string{
 	"@timestamp": "time", "event.start": "start_time", "event.end": "end_time", "event.duration": "duration", "event.created": "metadata.logged_time",
+	"event.module": "", "event.outcome": "status_id", "data_stream.type": "", "data_stream.namespace": "", "threat.framework": "", "network.iana_number": "connection_info.protocol_num",
 	"event.kind": "is_alert", "event.action": "activity_id", "event.category": "", "event.type": "", "ecs.version": "", "observer.type": "",
 	"network.type": "connection_info.protocol_ver_id", "network.direction": "connection_info.direction_id",
 	"tls.server.not_before": "tls.certificate.created_time", "tls.server.not_after": "tls.certificate.expiration_time",

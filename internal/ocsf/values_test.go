@@ -34,6 +34,9 @@ func TestValues(t *testing.T) {
 	ended := func(s string) func(*record.Record) {
 		return func(r *record.Record) { r.Meshtls.ConnState = s }
 	}
+	outcome := func(o string) func(*record.Record) {
+		return func(r *record.Record) { r.Event.Outcome = o }
+	}
 	action := func(a string, blind bool) func(*record.Record) {
 		return func(r *record.Record) { r.Event.Action, r.Meshtls.Tap.Blind = a, &blind }
 	}
@@ -58,13 +61,15 @@ func TestValues(t *testing.T) {
 		{"finding", state("resolved", "event", 2), func(e *event) bool { return e.Type == 200403 && e.Status == 4 && !e.Alert }},
 		{"finding", state("resolved", "event", 0), func(e *event) bool { return e.Type == 200403 && e.Status == 6 && !e.Alert }},
 		{"finding", state("withdrawn", "event", 2), func(e *event) bool { return e.Type == 200403 && e.Status == 99 && !e.Alert }},
-		{"flow", ended("SF"), func(e *event) bool { return e.Type == 400102 && e.Status == 1 }},
-		{"flow", ended("RSTO"), func(e *event) bool { return e.Activity == 3 && e.Status == 1 }},
-		{"flow", ended("S0"), func(e *event) bool { return e.Activity == 4 && e.Status == 2 }},
-		{"flow", ended("REJ"), func(e *event) bool { return e.Activity == 5 && e.Status == 2 }},
-		{"flow", ended("S1"), func(e *event) bool { return e.Activity == 6 && e.Status == 1 }},
-		{"flow", ended(""), func(e *event) bool { return e.Activity == 6 && e.Status == 1 }},
-		{"flow", func(r *record.Record) { r.Meshtls.Verdict = "failed" }, func(e *event) bool { return e.Activity == 2 && e.Status == 2 }},
+		{"flow", outcome("success"), func(e *event) bool { return e.Status == 1 }},
+		{"flow", outcome("failure"), func(e *event) bool { return e.Status == 2 }},
+		{"flow", outcome("unknown"), func(e *event) bool { return e.Status == 0 }},
+		{"flow", ended("SF"), func(e *event) bool { return e.Type == 400102 }},
+		{"flow", ended("RSTO"), func(e *event) bool { return e.Activity == 3 }},
+		{"flow", ended("S0"), func(e *event) bool { return e.Activity == 4 }},
+		{"flow", ended("REJ"), func(e *event) bool { return e.Activity == 5 }},
+		{"flow", ended("S1"), func(e *event) bool { return e.Activity == 6 }},
+		{"flow", ended(""), func(e *event) bool { return e.Activity == 6 }},
 		{"flow", func(r *record.Record) { r.Network.Transport, r.Meshtls.ConnState = "udp", "S0" }, func(e *event) bool { return e.Activity == 6 && e.Connection.Protocol == 17 }},
 		{"flow", direction("ingress", "wire"), func(e *event) bool { return e.Connection.Direction == 1 && e.Connection.Boundary == 0 }},
 		{"flow", direction("egress", "wire"), func(e *event) bool { return e.Connection.Direction == 2 && e.Connection.Protocol == 6 }},

@@ -14,6 +14,14 @@ func (x *Record) appendMembers(b []byte) []byte {
 	if !x.Rule.isZero() {
 		b = closed(x.Rule.appendMembers(append(b, `"rule":{`...)))
 	}
+	b = closedUnlessEmpty(x.Threat.appendMembers(append(b, `"threat":{`...)), len(b))
+	if len(x.Tags) != 0 {
+		b = append(appendList(append(b, `"tags":`...), x.Tags, appendQuoted), ',')
+	}
+	b = closedUnlessEmpty(x.Related.appendMembers(append(b, `"related":{`...)), len(b))
+	if !x.DataStream.isZero() {
+		b = closed(x.DataStream.appendMembers(append(b, `"data_stream":{`...)))
+	}
 	if !x.Source.isZero() {
 		b = closed(x.Source.appendMembers(append(b, `"source":{`...)))
 	}
@@ -50,6 +58,10 @@ func (x *Event) appendMembers(b []byte) []byte {
 	b = append(appendList(append(b, `"category":`...), x.Category, appendQuoted), ',')
 	b = append(appendList(append(b, `"type":`...), x.Type, appendQuoted), ',')
 	b = append(appendQuoted(append(b, `"dataset":`...), x.Dataset), ',')
+	b = append(appendQuoted(append(b, `"module":`...), x.Module), ',')
+	if x.Provider != "" {
+		b = append(appendQuoted(append(b, `"provider":`...), x.Provider), ',')
+	}
 	if x.Action != "" {
 		b = append(appendQuoted(append(b, `"action":`...), x.Action), ',')
 	}
@@ -58,6 +70,15 @@ func (x *Event) appendMembers(b []byte) []byte {
 	}
 	if x.Severity != nil {
 		b = append(strconv.AppendInt(append(b, `"severity":`...), *x.Severity, 10), ',')
+	}
+	if x.RiskScore != nil {
+		b = append(strconv.AppendInt(append(b, `"risk_score":`...), *x.RiskScore, 10), ',')
+	}
+	if x.Outcome != "" {
+		b = append(appendQuoted(append(b, `"outcome":`...), x.Outcome), ',')
+	}
+	if x.Reference != "" {
+		b = append(appendQuoted(append(b, `"reference":`...), x.Reference), ',')
 	}
 	b = append(appendTime(append(b, `"start":`...), x.Start), ',')
 	b = append(appendTime(append(b, `"end":`...), x.End), ',')
@@ -71,10 +92,20 @@ func (x *Rule) appendMembers(b []byte) []byte {
 	b = append(appendQuoted(append(b, `"id":`...), x.ID), ',')
 	b = append(appendQuoted(append(b, `"name":`...), x.Name), ',')
 	b = append(appendQuoted(append(b, `"reference":`...), x.Reference), ',')
+	b = append(appendQuoted(append(b, `"category":`...), x.Category), ',')
+	b = append(appendQuoted(append(b, `"ruleset":`...), x.Ruleset), ',')
+	b = append(appendQuoted(append(b, `"version":`...), x.Version), ',')
+	if len(x.Author) != 0 {
+		b = append(appendList(append(b, `"author":`...), x.Author, appendQuoted), ',')
+	}
+	b = append(appendQuoted(append(b, `"license":`...), x.License), ',')
 	return b
 }
 
 func (x *Source) appendMembers(b []byte) []byte {
+	if x.Address != "" {
+		b = append(appendQuoted(append(b, `"address":`...), x.Address), ',')
+	}
 	b = append(appendAddr(append(b, `"ip":`...), x.IP), ',')
 	b = append(strconv.AppendUint(append(b, `"port":`...), uint64(x.Port), 10), ',')
 	b = append(strconv.AppendUint(append(b, `"bytes":`...), uint64(x.Bytes), 10), ',')
@@ -83,6 +114,9 @@ func (x *Source) appendMembers(b []byte) []byte {
 }
 
 func (x *Destination) appendMembers(b []byte) []byte {
+	if x.Address != "" {
+		b = append(appendQuoted(append(b, `"address":`...), x.Address), ',')
+	}
 	b = append(appendAddr(append(b, `"ip":`...), x.IP), ',')
 	b = append(strconv.AppendUint(append(b, `"port":`...), uint64(x.Port), 10), ',')
 	b = append(strconv.AppendUint(append(b, `"bytes":`...), uint64(x.Bytes), 10), ',')
@@ -117,6 +151,15 @@ func (x *Network) appendMembers(b []byte) []byte {
 	}
 	if x.CommunityID != "" {
 		b = append(appendQuoted(append(b, `"community_id":`...), x.CommunityID), ',')
+	}
+	if x.IANANumber != "" {
+		b = append(appendQuoted(append(b, `"iana_number":`...), x.IANANumber), ',')
+	}
+	if x.Bytes != 0 {
+		b = append(strconv.AppendUint(append(b, `"bytes":`...), uint64(x.Bytes), 10), ',')
+	}
+	if x.Packets != 0 {
+		b = append(strconv.AppendUint(append(b, `"packets":`...), uint64(x.Packets), 10), ',')
 	}
 	return b
 }
@@ -254,6 +297,15 @@ func (x *UserAgent) appendMembers(b []byte) []byte {
 
 func (x *Observer) appendMembers(b []byte) []byte {
 	b = append(appendQuoted(append(b, `"type":`...), x.Type), ',')
+	if x.Vendor != "" {
+		b = append(appendQuoted(append(b, `"vendor":`...), x.Vendor), ',')
+	}
+	if x.Name != "" {
+		b = append(appendQuoted(append(b, `"name":`...), x.Name), ',')
+	}
+	if x.Hostname != "" {
+		b = append(appendQuoted(append(b, `"hostname":`...), x.Hostname), ',')
+	}
 	b = append(appendQuoted(append(b, `"product":`...), x.Product), ',')
 	if x.Version != "" {
 		b = append(appendQuoted(append(b, `"version":`...), x.Version), ',')
@@ -327,6 +379,51 @@ func (x *Pod) appendMembers(b []byte) []byte {
 
 func (x *Name) appendMembers(b []byte) []byte {
 	b = append(appendQuoted(append(b, `"name":`...), x.Name), ',')
+	return b
+}
+
+func (x *Threat) appendMembers(b []byte) []byte {
+	if x.Framework != "" {
+		b = append(appendQuoted(append(b, `"framework":`...), x.Framework), ',')
+	}
+	b = closedUnlessEmpty(x.Tactic.appendMembers(append(b, `"tactic":{`...)), len(b))
+	b = closedUnlessEmpty(x.Technique.appendMembers(append(b, `"technique":{`...)), len(b))
+	return b
+}
+
+func (x *ThreatDetail) appendMembers(b []byte) []byte {
+	if len(x.ID) != 0 {
+		b = append(appendList(append(b, `"id":`...), x.ID, appendQuoted), ',')
+	}
+	if len(x.Name) != 0 {
+		b = append(appendList(append(b, `"name":`...), x.Name, appendQuoted), ',')
+	}
+	if len(x.Reference) != 0 {
+		b = append(appendList(append(b, `"reference":`...), x.Reference, appendQuoted), ',')
+	}
+	return b
+}
+
+func (x *Related) appendMembers(b []byte) []byte {
+	if len(x.IP) != 0 {
+		b = append(appendList(append(b, `"ip":`...), x.IP, appendAddr), ',')
+	}
+	if len(x.Hosts) != 0 {
+		b = append(appendList(append(b, `"hosts":`...), x.Hosts, appendQuoted), ',')
+	}
+	if len(x.Hash) != 0 {
+		b = append(appendList(append(b, `"hash":`...), x.Hash, appendQuoted), ',')
+	}
+	if len(x.User) != 0 {
+		b = append(appendList(append(b, `"user":`...), x.User, appendQuoted), ',')
+	}
+	return b
+}
+
+func (x *DataStream) appendMembers(b []byte) []byte {
+	b = append(appendQuoted(append(b, `"type":`...), x.Type), ',')
+	b = append(appendQuoted(append(b, `"dataset":`...), x.Dataset), ',')
+	b = append(appendQuoted(append(b, `"namespace":`...), x.Namespace), ',')
 	return b
 }
 
@@ -633,15 +730,19 @@ func (x *Local) appendMembers(b []byte) []byte {
 }
 
 func (x *Rule) isZero() bool {
-	return x.ID == "" && x.Name == "" && x.Reference == ""
+	return x.ID == "" && x.Name == "" && x.Reference == "" && x.Category == "" && x.Ruleset == "" && x.Version == "" && len(x.Author) == 0 && x.License == ""
+}
+
+func (x *DataStream) isZero() bool {
+	return x.Type == "" && x.Dataset == "" && x.Namespace == ""
 }
 
 func (x *Source) isZero() bool {
-	return !x.IP.IsValid() && x.Port == 0 && x.Bytes == 0 && x.Packets == 0
+	return x.Address == "" && !x.IP.IsValid() && x.Port == 0 && x.Bytes == 0 && x.Packets == 0
 }
 
 func (x *Destination) isZero() bool {
-	return !x.IP.IsValid() && x.Port == 0 && x.Bytes == 0 && x.Packets == 0 && x.Domain == "" && x.NAT.isZero()
+	return x.Address == "" && !x.IP.IsValid() && x.Port == 0 && x.Bytes == 0 && x.Packets == 0 && x.Domain == "" && x.NAT.isZero()
 }
 
 func (x *Orchestrator) isZero() bool {

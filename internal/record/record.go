@@ -18,7 +18,7 @@ const (
 	// changes its meaning.
 	SchemaVersion = 1
 	// ECSVersion is the version of the Elastic Common Schema that the names come from.
-	ECSVersion = "9.5.0-dev"
+	ECSVersion = "9.4.0"
 )
 
 // Record is one published record. All members except Kubernetes and Meshtls are from the Elastic Common
@@ -30,6 +30,11 @@ type Record struct {
 	ECS       ECS    `json:"ecs"`
 	Event     Event  `json:"event"`
 	Rule      Rule   `json:"rule,omitzero"` // in findings
+
+	Threat     Threat     `json:"threat,omitzero"`      // in findings: techniques of an attacker that the finding makes possible or may show
+	Tags       []string   `json:"tags,omitempty"`       // in findings
+	Related    Related    `json:"related,omitzero"`     // in findings, flows and postures
+	DataStream DataStream `json:"data_stream,omitzero"` // in findings
 
 	// In a flow, these members describe its connection. In a finding, they describe the latest
 	// connection that broke the rule. A posture has Network.Direction only.
@@ -58,31 +63,42 @@ type ECS struct {
 
 // Event is ECS event.
 type Event struct {
-	ID       string   `json:"id"`       // 32 hexadecimal digits: the same each time that a record is sent, and different for records of two taps
-	Kind     string   `json:"kind"`     // "alert" for a finding that opens or becomes more severe, "event" for other findings and for flows, "state" for posture, "metric" for the tap
-	Category []string `json:"category"` // "network", or "process" if the record is about the tap
-	Type     []string `json:"type"`
-	Dataset  string   `json:"dataset"`            // one of the Dataset constants
-	Action   string   `json:"action,omitempty"`   // the state of a finding, why a posture was emitted, or what happened to the tap
-	Reason   string   `json:"reason,omitempty"`   // why the tap is degraded or stopped, or why a finding was withdrawn
-	Severity *int64   `json:"severity,omitempty"` // in findings: 1 to 100, or 0 if the finding has ended; nil in other records
-	Start    Time     `json:"start"`              // start of the connection, finding or window
-	End      Time     `json:"end"`
-	Duration int64    `json:"duration"` // nanoseconds between Start and End, never negative
-	Created  Time     `json:"created"`  // time by the tap's clock; for captures, the packets' time
-	Sequence uint64   `json:"sequence"` // number of the record in this run and dataset, from 1: a gap is a lost record
+	ID        string   `json:"id"`       // 32 hexadecimal digits: the same each time that a record is sent, and different for records of two taps
+	Kind      string   `json:"kind"`     // "alert" for a finding that opens or becomes more severe, "event" for other findings and for flows, "state" for posture, "metric" for the tap
+	Category  []string `json:"category"` // "network", or "process" if the record is about the tap
+	Type      []string `json:"type"`
+	Dataset   string   `json:"dataset"`              // one of the Dataset constants
+	Module    string   `json:"module"`               // "meshtls"
+	Provider  string   `json:"provider,omitempty"`   // "meshtls-tap"; in findings
+	Action    string   `json:"action,omitempty"`     // the state of a finding, why a posture was emitted, or what happened to the tap
+	Reason    string   `json:"reason,omitempty"`     // why the tap is degraded or stopped, or why a finding was withdrawn
+	Severity  *int64   `json:"severity,omitempty"`   // in findings: 1 to 100, or 0 if the finding has ended; nil in other records
+	RiskScore *int64   `json:"risk_score,omitempty"` // in findings: the same as Severity
+	Outcome   string   `json:"outcome,omitempty"`    // in flows and findings: "success", "failure" or "unknown", of the connection
+	Reference string   `json:"reference,omitempty"`  // in findings: URL of the description of the rule
+	Start     Time     `json:"start"`                // start of the connection, finding or window
+	End       Time     `json:"end"`
+	Duration  int64    `json:"duration"` // nanoseconds between Start and End, never negative
+	Created   Time     `json:"created"`  // time by the tap's clock; for captures, the packets' time
+	Sequence  uint64   `json:"sequence"` // number of the record in this run and dataset, from 1: a gap is a lost record
 }
 
 // Rule is ECS rule: the rule that a finding is about.
 type Rule struct {
-	ID        string `json:"id"`
-	Name      string `json:"name"`
-	Reference string `json:"reference"` // URL of its description
+	ID        string   `json:"id"`
+	Name      string   `json:"name"`
+	Reference string   `json:"reference"` // URL of its description
+	Category  string   `json:"category"`  // kind of rule, such as "plaintext" or "certificate"
+	Ruleset   string   `json:"ruleset"`   // "meshtls-tap"
+	Version   string   `json:"version"`   // changes if the rule fires for other connections than before
+	Author    []string `json:"author,omitempty"`
+	License   string   `json:"license"` // as SPDX names it
 }
 
 // Source is ECS source.
 type Source struct {
-	IP      netip.Addr `json:"ip"` // without a zone; an IPv4-mapped address is written as IPv4
+	Address string     `json:"address,omitempty"` // the same as IP; in findings
+	IP      netip.Addr `json:"ip"`                // without a zone; an IPv4-mapped address is written as IPv4
 	Port    uint16     `json:"port"`
 	Bytes   uint64     `json:"bytes"`   // payload bytes
 	Packets uint64     `json:"packets"` // a lower bound, because the kernel leaves out packets of busy connections once they are judged
@@ -90,6 +106,7 @@ type Source struct {
 
 // Destination is ECS destination. Its first members are those of Source.
 type Destination struct {
+	Address string     `json:"address,omitempty"` // the same as IP; in findings
 	IP      netip.Addr `json:"ip"`
 	Port    uint16     `json:"port"`
 	Bytes   uint64     `json:"bytes"`
@@ -111,6 +128,9 @@ type Network struct {
 	Protocol    string `json:"protocol,omitempty"`     // recognized by content; empty: not recognized
 	Direction   string `json:"direction,omitempty"`    // "ingress", "egress" or "internal", as seen from the tapped pod; empty: unknown
 	CommunityID string `json:"community_id,omitempty"` // Community ID 1.0, seed 0
+	IANANumber  string `json:"iana_number,omitempty"`  // number of the IP protocol; in findings
+	Bytes       uint64 `json:"bytes,omitempty"`        // payload bytes of both ends; 0: none was seen. In flows and findings
+	Packets     uint64 `json:"packets,omitempty"`      // packets of both ends. In flows and findings
 }
 
 // TLS is ECS tls: the contents of packets, without conclusions. Names are IANA's.
@@ -194,10 +214,13 @@ type UserAgent struct {
 
 // Observer is ECS observer: the tap.
 type Observer struct {
-	Type    string  `json:"type"`    // "sensor"
-	Product string  `json:"product"` // "meshtls-tap"
-	Version string  `json:"version,omitempty"`
-	Ingress Ingress `json:"ingress,omitzero"`
+	Type     string  `json:"type"`               // "sensor"
+	Vendor   string  `json:"vendor,omitempty"`   // "meshtls-tap"; this and the next two are in findings and in the tap's own records
+	Name     string  `json:"name,omitempty"`     // namespace/name of the tapped workload, or of the pod
+	Hostname string  `json:"hostname,omitempty"` // name of the tapped pod
+	Product  string  `json:"product"`            // "meshtls-tap"
+	Version  string  `json:"version,omitempty"`
+	Ingress  Ingress `json:"ingress,omitzero"`
 }
 
 // Ingress is ECS observer.ingress.

@@ -18,7 +18,7 @@ import (
 // output is the file to write; sources declare the types.
 const output = "encode_generated.go"
 
-var sources = []string{"record.go", "meshtls.go"}
+var sources = []string{"record.go", "threat.go", "meshtls.go"}
 
 func main() {
 	code, err := generate(".")
