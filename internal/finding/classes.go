@@ -95,13 +95,13 @@ func classify(r *record.Record, of *rule, severity int64) {
 		Ruleset: ruleset, Version: ruleVersion, Author: ruleAuthors, License: ruleLicense,
 	}
 	r.Event.Severity, r.Event.RiskScore = &severity, &severity
-	r.Event.Provider, r.Event.Reference = provider, r.Rule.Reference
+	r.Event.Module, r.Event.Provider, r.Event.Reference = module, provider, r.Rule.Reference
 	r.Threat = c.threat
 	r.Tags = []string{module, c.category}
 	r.DataStream = record.DataStream{Type: "logs", Dataset: r.Event.Dataset, Namespace: "default"}
 }
 
-// setObserver sets the members of observer that findings and the tap's own records have.
+// setObserver sets the members of observer that only findings have.
 func (e *Engine) setObserver(o *record.Observer) {
 	o.Vendor, o.Name, o.Hostname = provider, e.cfg.Identity.workload(), e.cfg.Identity.Pod
 }

@@ -40,6 +40,7 @@ const (
 	spokenBit                                   // plaintext on a connection with payload from the pod, see spoken
 	missedStartBit                              // the connection's start was not captured
 	gapBit                                      // some of the connection's bytes were not captured
+	retryBit                                    // the server asked for a second ClientHello
 	seenBit                                     // the first fact that rules need, where it was seen, see fact
 	hiddenBit      = seenBit + int(factCount)   // the first fact, where it existed and was not seen
 	ruleBit        = hiddenBit + int(factCount) // the first rule
@@ -120,6 +121,10 @@ func traitsOf(j *verdict.Judged) traits {
 
 	if j.MissedBytes > 0 {
 		t |= 1 << gapBit
+	}
+
+	if j.TLS != nil && j.TLS.HelloRetry {
+		t |= 1 << retryBit
 	}
 
 	if j.Verdict == verdict.Plaintext {

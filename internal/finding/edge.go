@@ -26,6 +26,7 @@ type edge struct {
 	basis      string // the evidence for peer
 
 	counts   counts
+	profile  profile // of the connections since the posture interval began
 	findings [ruleCount]*openFinding
 	latest   [verdicts]*verdict.Judged // the latest connection of each verdict
 

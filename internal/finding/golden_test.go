@@ -136,6 +136,15 @@ func TestGoldenPosture(t *testing.T) {
 	inside := plain(4, noon+4*minute)
 	inside.Scope, inside.Direction, inside.Interface = verdict.ScopePod, verdict.DirectionInternal, "lo"
 	r.e.Add(inside)
+	for i := range uint64(12) {
+		retried := mutual(5+i, noon+5*minute)
+		retried.TLS.HelloRetry, retried.TLS.Cipher, retried.TLS.Curve = i%3 == 0, "TLS_AES_256_GCM_SHA384", "X25519MLKEM768"
+		if i%4 == 0 {
+			retried.Protocol = "quic"
+		}
+		retried.Destination.Addr = netip.AddrFrom4([4]byte{10, 2, 2, byte(10 + i%6)})
+		r.e.Add(retried)
+	}
 	r.e.Tick(noon + 10*minute)
 	golden(t, "posture.json", only(r, finding.DatasetPosture))
 }

@@ -15,6 +15,9 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	g.storeLatest(t, j)
 	known := was.edge == g && was.traits.verdict() == t.verdict()
 	e.addToSketch(g, j, known)
+	if !known {
+		g.profile.add(j, g.scope == verdict.ScopePod)
+	}
 	e.recordMTLSProof(g, t, j, &was)
 
 	e.detach(&was)

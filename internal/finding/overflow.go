@@ -119,6 +119,7 @@ func (g *edge) merge(o *edge) {
 	g.groups = append(g.groups, o.groups[:min(len(o.groups), max(0, maxProofs-len(g.groups)))]...)
 	g.counts.merge(&o.counts)
 	g.sketch.merge(&o.sketch)
+	g.profile.merge(&o.profile)
 	g.expect = stricter(g.expect, o.expect)
 	g.active = max(g.active, o.active)
 	for r, f := range o.findings {

@@ -51,6 +51,8 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span, n tally)
 	g.setMesh(m)
 
 	m.Edge, m.Coverage = g.postureEdge(n), e.coverageOf(s, e.blindRules(n))
+	g.setProfile(r)
+	m.Edge.HelloRetries = n.connections(retryBit)
 	iface := ""
 	if j := g.latest[v]; j != nil && !g.folded {
 		iface = j.Interface
@@ -68,8 +70,16 @@ func postureSentence(n tally, s *span) string {
 		lost = fmt.Sprintf("%d packets lost", s.Dropped) + s.uncaptured()
 	}
 	lost += s.hidden()
-	return fmt.Sprintf("%d of %d judged connections in plaintext, %d unjudged, %s, %s", n.connections(plaintextBit),
-		n.judged(), n.connections(unjudgedBit), lost, clock(s.from, s.to))
+	return fmt.Sprintf("%d of %d judged connections in plaintext%s, %d unjudged, %s, %s", n.connections(plaintextBit),
+		n.judged(), inMutualTLS(n.connections(mtlsBit)), n.connections(unjudgedBit), lost, clock(s.from, s.to))
+}
+
+// inMutualTLS returns the words for n connections with mutual TLS.
+func inMutualTLS(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d in mutual TLS", n)
 }
 
 // blindRules returns the rules for which the counted connections gave no evidence.

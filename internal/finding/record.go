@@ -66,14 +66,12 @@ func (e *Engine) startRecord(h *header) *record.Record {
 	r := &e.record
 	r.Timestamp, r.Message = record.Time(h.time), h.message
 	r.Event = record.Event{
-		ID: e.id, Kind: h.kind, Category: h.category, Type: h.types, Dataset: h.dataset, Module: module, Action: h.action, Reason: h.reason,
+		ID: e.id, Kind: h.kind, Category: h.category, Type: h.types, Dataset: h.dataset, Action: h.action, Reason: h.reason,
 		Start: record.Time(h.start), End: record.Time(h.end), Duration: max(0, h.end-h.start),
 		Created: record.Time(e.created()), Sequence: e.sequences[h.dataset],
 	}
 	if h.rule != nil {
 		classify(r, h.rule, int64(h.severity))
-	}
-	if h.dataset == DatasetFinding || h.dataset == DatasetTap {
 		e.setObserver(&r.Observer)
 	}
 	return r

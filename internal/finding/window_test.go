@@ -46,11 +46,11 @@ func TestWindows(t *testing.T) {
 	r.e.Tick(noon + 40*minute)
 	r.e.Tick(noon + 50*minute)
 	equal(t, r.windows(), []string{
-		"12:01:01 new 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:00-12:01",
-		"12:10:00 snapshot 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:00-12:10",
-		"12:20:00 snapshot 0 of 2 judged connections in plaintext, 1 unjudged, 0 packets lost, 12:10-12:20",
-		"12:30:00 snapshot 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:20-12:30",
-		"12:40:00 snapshot 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:30-12:40",
+		"12:01:01 new 0 of 1 judged connections in plaintext, 1 in mutual TLS, 0 unjudged, 0 packets lost, 12:00-12:01",
+		"12:10:00 snapshot 0 of 1 judged connections in plaintext, 1 in mutual TLS, 0 unjudged, 0 packets lost, 12:00-12:10",
+		"12:20:00 snapshot 0 of 2 judged connections in plaintext, 2 in mutual TLS, 1 unjudged, 0 packets lost, 12:10-12:20",
+		"12:30:00 snapshot 0 of 1 judged connections in plaintext, 1 in mutual TLS, 0 unjudged, 0 packets lost, 12:20-12:30",
+		"12:40:00 snapshot 0 of 1 judged connections in plaintext, 1 in mutual TLS, 0 unjudged, 0 packets lost, 12:30-12:40",
 	})
 }
 

@@ -240,20 +240,22 @@ func (e *event) unmappedEvidence() {
 
 // observables writes the addresses and the names of the latest connection.
 func (e *event) observables() {
-	one := func(kind int64, name, value string) {
-		if value == "" {
-			return
-		}
-		e.object("", func() {
-			e.number("type_id", kind)
-			e.text("name", name)
-			e.text("value", value)
-		})
-	}
-	one(observableIP, "evidences.src_endpoint.ip", e.Source.IP.String())
-	one(observableIP, "evidences.dst_endpoint.ip", e.Destination.IP.String())
-	one(observableHostname, "evidences.dst_endpoint.hostname", e.Destination.Domain)
+	e.observable(observableIP, "evidences.src_endpoint.ip", e.Source.IP.String())
+	e.observable(observableIP, "evidences.dst_endpoint.ip", e.Destination.IP.String())
+	e.observable(observableHostname, "evidences.dst_endpoint.hostname", e.Destination.Domain)
 	if t := e.TLS; t != nil && t.Client.ServerName != e.Destination.Domain {
-		one(observableHostname, "evidences.tls.sni", t.Client.ServerName)
+		e.observable(observableHostname, "evidences.tls.sni", t.Client.ServerName)
 	}
+}
+
+// observable writes an item of observables: the value of the attribute name.
+func (e *event) observable(kind int64, name, value string) {
+	if value == "" {
+		return
+	}
+	e.object("", func() {
+		e.number("type_id", kind)
+		e.text("name", name)
+		e.text("value", value)
+	})
 }

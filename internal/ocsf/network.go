@@ -161,7 +161,16 @@ func (e *event) posture() {
 	edge := &e.Meshtls.Edge
 	e.number("count", int64(total(edge.Connections)))
 	e.object("traffic", func() { e.number("bytes", int64(total(edge.Bytes))) })
-	e.unmapped(func() { e.object("event", func() { e.text("action", e.Event.Action) }) })
+	e.text("app_name", e.Network.Protocol)
+	e.list("observables", func() {
+		for _, a := range e.Related.IP {
+			e.observable(observableIP, "unmapped.related.ip", a.String())
+		}
+	})
+	e.unmapped(func() {
+		e.object("event", func() { e.text("action", e.Event.Action) })
+		e.part("related", &e.Related)
+	})
 }
 
 // total returns the sum of the counts of all verdicts.

@@ -58,7 +58,9 @@ func (x *Event) appendMembers(b []byte) []byte {
 	b = append(appendList(append(b, `"category":`...), x.Category, appendQuoted), ',')
 	b = append(appendList(append(b, `"type":`...), x.Type, appendQuoted), ',')
 	b = append(appendQuoted(append(b, `"dataset":`...), x.Dataset), ',')
-	b = append(appendQuoted(append(b, `"module":`...), x.Module), ',')
+	if x.Module != "" {
+		b = append(appendQuoted(append(b, `"module":`...), x.Module), ',')
+	}
 	if x.Provider != "" {
 		b = append(appendQuoted(append(b, `"provider":`...), x.Provider), ',')
 	}
@@ -580,6 +582,24 @@ func (x *Edge) appendMembers(b []byte) []byte {
 	if len(x.Sample) != 0 {
 		b = append(appendList(append(b, `"sample":`...), x.Sample, appendQuoted), ',')
 	}
+	if len(x.Protocols) != 0 {
+		b = append(appendList(append(b, `"protocols":`...), x.Protocols, appendQuoted), ',')
+	}
+	if len(x.TLSVersions) != 0 {
+		b = append(appendList(append(b, `"tls_versions":`...), x.TLSVersions, appendQuoted), ',')
+	}
+	if len(x.Ciphers) != 0 {
+		b = append(appendList(append(b, `"ciphers":`...), x.Ciphers, appendQuoted), ',')
+	}
+	if len(x.Groups) != 0 {
+		b = append(appendList(append(b, `"groups":`...), x.Groups, appendQuoted), ',')
+	}
+	if x.HelloRetries != 0 {
+		b = append(strconv.AppendUint(append(b, `"hello_retries":`...), uint64(x.HelloRetries), 10), ',')
+	}
+	if x.PeerAddresses != 0 {
+		b = append(strconv.AppendUint(append(b, `"peer_addresses":`...), uint64(x.PeerAddresses), 10), ',')
+	}
 	return b
 }
 
@@ -774,5 +794,5 @@ func (x *Finding) isZero() bool {
 }
 
 func (x *Edge) isZero() bool {
-	return x.Key == "" && x.From == "" && x.To == "" && x.Port == 0 && !x.Folded && x.Connections == nil && x.Bytes == nil && x.FirstProof == 0 && x.LastProof == 0 && x.AcceptedPlaintext == nil && len(x.Sample) == 0
+	return x.Key == "" && x.From == "" && x.To == "" && x.Port == 0 && !x.Folded && x.Connections == nil && x.Bytes == nil && x.FirstProof == 0 && x.LastProof == 0 && x.AcceptedPlaintext == nil && len(x.Sample) == 0 && len(x.Protocols) == 0 && len(x.TLSVersions) == 0 && len(x.Ciphers) == 0 && len(x.Groups) == 0 && x.HelloRetries == 0 && x.PeerAddresses == 0
 }

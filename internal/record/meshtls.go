@@ -76,6 +76,14 @@ type Edge struct {
 	LastProof         Time       `json:"last_proof,omitzero"`          // time of the latest such connection
 	AcceptedPlaintext *bool      `json:"accepted_plaintext,omitempty"` // the server accepted plaintext in the window
 	Sample            []string   `json:"sample,omitempty"`             // the 8 smallest Auth.SessionHash (FlowHash without TLS) of connections that began in the posture interval
+
+	// What connections of the posture interval had, the most frequent first, at most 4 of each kind. Absent: none was seen.
+	Protocols     []string `json:"protocols,omitempty"`      // values of Network.Protocol, if there are several
+	TLSVersions   []string `json:"tls_versions,omitempty"`   // such as "1.3", "dtls 1.2" or "ssl 3.0"
+	Ciphers       []string `json:"ciphers,omitempty"`        // cipher suites, as IANA names them
+	Groups        []string `json:"groups,omitempty"`         // groups of the key exchange, as IANA names them
+	HelloRetries  uint64   `json:"hello_retries,omitempty"`  // connections in the counts above whose server asked for a second ClientHello; 0: none was seen
+	PeerAddresses uint64   `json:"peer_addresses,omitempty"` // number of the peer's addresses, where it has more than Related.IP; 8 means 8 or more
 }
 
 // ByVerdict holds a count for each verdict.

@@ -68,7 +68,7 @@ type Event struct {
 	Category  []string `json:"category"` // "network", or "process" if the record is about the tap
 	Type      []string `json:"type"`
 	Dataset   string   `json:"dataset"`              // one of the Dataset constants
-	Module    string   `json:"module"`               // "meshtls"
+	Module    string   `json:"module,omitempty"`     // "meshtls"; in findings
 	Provider  string   `json:"provider,omitempty"`   // "meshtls-tap"; in findings
 	Action    string   `json:"action,omitempty"`     // the state of a finding, why a posture was emitted, or what happened to the tap
 	Reason    string   `json:"reason,omitempty"`     // why the tap is degraded or stopped, or why a finding was withdrawn
@@ -215,7 +215,7 @@ type UserAgent struct {
 // Observer is ECS observer: the tap.
 type Observer struct {
 	Type     string  `json:"type"`               // "sensor"
-	Vendor   string  `json:"vendor,omitempty"`   // "meshtls-tap"; this and the next two are in findings and in the tap's own records
+	Vendor   string  `json:"vendor,omitempty"`   // "meshtls-tap"; this and the next two are in findings
 	Name     string  `json:"name,omitempty"`     // namespace/name of the tapped workload, or of the pod
 	Hostname string  `json:"hostname,omitempty"` // name of the tapped pod
 	Product  string  `json:"product"`            // "meshtls-tap"
