@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"time"
 )
@@ -20,16 +21,20 @@ var (
 // attached returns a context that ends when the time of TAP_FOR is up, or when the person who
 // attached the tap is gone. The person is gone if nobody reads the tap's standard output any more,
 // or if the tap's standard input (a terminal or a pipe) has hung up. Without TAP_FOR the context
-// never ends by itself, because a sidecar must not end by itself.
+// never ends by itself in a pod, because a sidecar must not end by itself. Elsewhere it ends if
+// records go only to standard output, which is a pipe, and nobody reads it any more.
 func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc) {
-	if t.For <= 0 {
+	files, lasts := withPeer(t.streams), t.For
+	if lasts <= 0 {
+		files, lasts = t.pipedOutput(), math.MaxInt64
+	}
+	if t.For <= 0 && len(files) == 0 {
 		return context.WithCancel(ctx)
 	}
 
 	ctx, cancel := context.WithCancelCause(ctx)
-	files := withPeer(t.streams)
 	go func() {
-		ends := time.NewTimer(t.For)
+		ends := time.NewTimer(lasts)
 		defer ends.Stop()
 		poll := time.NewTicker(time.Second)
 		defer poll.Stop()
@@ -62,6 +67,18 @@ func withPeer(std streams) (files []*os.File) {
 		}
 	}
 	return files
+}
+
+// pipedOutput returns standard output if the tap ends with its reader: outside of a pod, records go only there, and it is a pipe.
+func (t *tap) pipedOutput() []*os.File {
+	out, ok := t.streams.out.(*os.File)
+	if inPod := t.PodName+t.PodUID+t.ServiceHost != ""; inPod || !ok || out == nil || t.destination() != "stdout" {
+		return nil
+	}
+	if info, err := out.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		return nil
+	}
+	return []*os.File{out}
 }
 
 // endReason returns the reason for which a context of attached ended, as event.reason.

@@ -31,21 +31,24 @@ func TestAttached(t *testing.T) {
 	}
 	defer null.Close()
 	for name, c := range map[string]struct {
-		lasts time.Duration
-		hang  func(input, output *os.File) // closes the other ends of input and output
-		want  error
+		pod, sink string
+		lasts     time.Duration
+		hang      func(input, output *os.File) // closes the other ends of input and output
+		want      error
 	}{
-		"its time is up":   {time.Millisecond, func(*os.File, *os.File) {}, errTimeUp},
-		"its input goes":   {time.Hour, func(in, _ *os.File) { in.Close() }, errNoReader},
-		"its output goes":  {time.Hour, func(_, out *os.File) { out.Close() }, errNoReader},
-		"a sidecar's both": {0, func(in, out *os.File) { in.Close(); out.Close() }, nil},
+		"its time is up":                    {"a", "stdout", time.Millisecond, func(*os.File, *os.File) {}, errTimeUp},
+		"its input goes":                    {"a", "stdout", time.Hour, func(in, _ *os.File) { in.Close() }, errNoReader},
+		"its output goes":                   {"a", "stdout", time.Hour, func(_, out *os.File) { out.Close() }, errNoReader},
+		"a sidecar's both":                  {"a", "stdout", 0, func(in, out *os.File) { in.Close(); out.Close() }, nil},
+		"the output goes outside of a pod":  {"", "stdout", 0, func(_, out *os.File) { out.Close() }, errNoReader},
+		"both outside of a pod, with Kafka": {"", "kafka", 0, func(in, out *os.File) { in.Close(); out.Close() }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			in, input := pipe()
 			output, out := pipe()
 			tap := &tap{streams: streams{in: in, out: out}}
-			tap.For = c.lasts
+			tap.For, tap.PodName, tap.Sink = c.lasts, c.pod, c.sink
 			ctx, cancel := tap.attached(context.Background())
 			defer cancel()
 			if files := withPeer(tap.streams); len(files) != 2 { // otherwise the test would show nothing

@@ -14,8 +14,8 @@ import (
 
 const checkHelp = `Usage: tap check
 
-Checks every step of publishing a record, with the environment of "tap run": each broker, TLS, login, topics and the right to
-write to them, the spool's folder, and one record of the dataset meshtls.tap, written to TAP_KAFKA_POSTURE_TOPIC. Prints a line
+Checks every step of publishing a record, with the environment of "tap run": variables without effect, files, the spool's folder
+(which it does not create), each broker, TLS, login, topics and the right to write to them, and one record of the dataset meshtls.tap, written to TAP_KAFKA_POSTURE_TOPIC. Prints a line
 for each, with what to do. Exit status 1 if something is wrong.
 `
 
@@ -52,9 +52,12 @@ func check(ctx context.Context, args, environ []string, std streams) error {
 		return err
 	}
 	list := &checklist{out: std.out}
+	for _, c := range s.localChecks() {
+		list.step(c.name, c.found, c.err)
+	}
 	if !s.publishToKafka {
 		list.step("sink", "records go to standard output", nil)
-		return nil
+		return list.result()
 	}
 
 	all, err := sink.NewAdmin(s.kafka)
@@ -66,11 +69,31 @@ func check(ctx context.Context, args, environ []string, std streams) error {
 		found, err := s.checkWrite(ctx)
 		list.step("write", found, err)
 	}
-
-	if s.SpoolDir != "" {
-		list.step("spool", s.SpoolDir, buffer.CheckSpool(s.SpoolDir, "TAP_SPOOL_DIR"))
-	}
 	return list.result()
+}
+
+// localCheck is the result of a check that needs no broker.
+type localCheck struct {
+	name, found string
+	err         error
+}
+
+// localChecks checks settings without effect, files and the spool's folder. It creates nothing that remains.
+func (s *settings) localChecks() (out []localCheck) {
+	for _, doubt := range s.doubtful {
+		out = append(out, localCheck{name: "settings", err: errors.New(doubt)})
+	}
+	if !s.publishToKafka {
+		return out
+	}
+	for _, err := range s.kafka.CheckFiles() {
+		out = append(out, localCheck{name: "files", err: err})
+	}
+	if s.SpoolDir != "" {
+		remark, err := buffer.CheckSpool(s.SpoolDir, "TAP_SPOOL_DIR")
+		out = append(out, localCheck{"spool", s.SpoolDir + remark, err})
+	}
+	return out
 }
 
 // sinkSettings parses the environment. The only argument that args may contain is --help.

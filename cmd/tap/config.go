@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -111,6 +112,7 @@ type settings struct {
 	podIPs, nodes  []netip.Addr
 	apiServer      netip.AddrPort
 	unknown        []string // names of TAP_ variables that this version does not have
+	doubtful       []string // see doubts
 	kafka          sink.KafkaConfig
 	publishToKafka bool
 	settingErrors  []string // invalid values and what is used instead, one line each; see fallBack
@@ -119,10 +121,12 @@ type settings struct {
 
 // readEnvironment parses the environment. Its error is a usage error with a line for each invalid value.
 func readEnvironment(environ []string) (settings, error) {
-	s, bad := parseEnvironment(variables.Of(environ))
+	vars := variables.Of(environ)
+	s, bad := parseEnvironment(vars)
 	if len(bad) > 0 {
 		return s, fmt.Errorf("%w: %w%s", errUsage, errors.Join(bad...), seeHelp)
 	}
+	s.doubtful = s.doubts(vars)
 	return s, nil
 }
 
@@ -197,8 +201,37 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("HOST_IPS", err)
 	s.apiServer, _ = netip.ParseAddrPort(joinHostPort(s.ServiceHost, s.ServicePort)) // set by Kubernetes, so the user cannot correct it
 	bad("TAP_SINK", s.setSink())
+	bad("TAP_KAFKA_TLS", s.checkTLS(vars["TAP_KAFKA_TLS"]))
+	bad("TAP_LISTEN", checkListen(s.Listen))
+	bad("TAP_MESH", checkMesh(s.Mesh))
+	if s.Memory != 0 && s.Memory < leastMemory {
+		bad("TAP_MEMORY", errors.New("expected 16Mi or more"))
+	}
 	s.unknown = unknownVariables(vars)
 	return s, errs
+}
+
+// leastMemory is the least memory limit, in bytes, with which the garbage collector can keep up.
+const leastMemory = 16 << 20
+
+// checkMesh returns an error if a text is not the name of a mesh whose profile the tap knows.
+func checkMesh(name string) error {
+	if name == "" || slices.Contains(verdict.Meshes(), name) {
+		return nil
+	}
+	return fmt.Errorf("expected one of %s", strings.Join(verdict.Meshes(), ", "))
+}
+
+// checkListen returns an error if nothing can listen on an address, whatever the machine.
+func checkListen(address string) error {
+	if address == "" || address == "none" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if _, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil {
+		return errors.New("expected an address and a port from 0 to 65535, such as :29469, or none")
+	}
+	return nil
 }
 
 // parseTime parses an RFC 3339 time. It returns the zero time for an empty text.

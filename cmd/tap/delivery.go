@@ -74,6 +74,22 @@ func (s *settings) setSink() error {
 	return nil
 }
 
+// checkTLS returns an error if TAP_KAFKA_TLS, whose value is given, contradicts other settings of TLS. TLS is used then.
+func (s *settings) checkTLS(value string) error {
+	if value == "" || s.TLS || s.kafka.TLS == nil {
+		return nil
+	}
+	return errors.New("expected true, because another TAP_KAFKA_TLS_ variable is set")
+}
+
+// destination returns the name of the sink in use, as TAP_SINK, or none.
+func (s *settings) destination() string {
+	if s.noSink != "" {
+		return "none"
+	}
+	return s.Sink
+}
+
 // topic replaces {namespace} in a topic's name by the pod's namespace. If the namespace is unknown, the name does not change and
 // the sink rejects it.
 func (s *settings) topic(name string) string {
@@ -104,9 +120,6 @@ func (t *tap) newPublisher(std streams) (publisher, error) {
 		return newDiscard(t.noSink), nil
 	}
 	if !t.publishToKafka {
-		if t.SpoolDir != "" {
-			t.log.Warn("records for standard output are not spooled", "see", "TAP_SPOOL_DIR")
-		}
 		return sink.NewJSONLines(std.out, sink.JSONLinesConfig{}), nil
 	}
 
@@ -122,8 +135,8 @@ func (t *tap) newPublisher(std streams) (publisher, error) {
 // flush closes the sink. The sink has the time TAP_GRACE to deliver the remaining records. If the brokers are known to be
 // unreachable, it has no time, because the end of a pod must not wait for brokers.
 func (t *tap) flush() error {
-	grace := t.Grace
-	if t.publisher.Status().Down {
+	grace, before := t.Grace, t.publisher.Status()
+	if before.Down {
 		grace = 0
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
@@ -135,7 +148,7 @@ func (t *tap) flush() error {
 	attributes := []any{"records_lost", left, "records_spooled", s.Spooled}
 	if left > 0 {
 		level = slog.LevelWarn
-		attributes = append(attributes, "error", err, "grace", grace, "see", "TAP_GRACE, TAP_SPOOL_DIR")
+		attributes = append(attributes, t.lostAttributes(err, grace, &before)...)
 	}
 
 	if n := total(s.Dropped); n > 0 {
@@ -145,6 +158,26 @@ func (t *tap) flush() error {
 
 	t.log.Log(ctx, level, "stopped", attributes...)
 	return nil
+}
+
+// lostAttributes returns the attributes of a log entry about records that were lost at the end: the reason, and the settings that would
+// have helped. err is the error of the sink's Close, and before its state before that.
+func (t *tap) lostAttributes(err error, grace time.Duration, before *sink.Status) []any {
+	var attributes []any
+	var see []string
+	if before.Down {
+		attributes = append(attributes, "error", "not waited for, because records cannot be delivered: "+before.Reason)
+	} else {
+		attributes = append(attributes, "error", err, "grace", grace)
+		see = append(see, "TAP_GRACE")
+	}
+	if t.publishToKafka {
+		see = append(see, "TAP_SPOOL_DIR")
+	}
+	if len(see) > 0 {
+		attributes = append(attributes, "see", strings.Join(see, ", "))
+	}
+	return attributes
 }
 
 // dropMonitor reports how many records the sink had to drop. It logs them when they are dropped, and publishes a record once the

@@ -19,6 +19,7 @@ func fallBack(environ []string) (settings, error) {
 	vars := variables.Of(environ)
 	s, bad := parseEnvironment(vars)
 	if len(bad) == 0 {
+		s.doubtful = s.doubts(vars)
 		return s, nil
 	}
 
@@ -40,17 +41,21 @@ func fallBack(environ []string) (settings, error) {
 	for _, u := range invalid {
 		s.addInvalid(u)
 	}
+	s.doubtful = s.doubts(usable)
 	return s, errors.Join(bad...)
 }
 
 // addInvalid adds an invalid value, and the consequence, to the errors of the settings.
 func (s *settings) addInvalid(u *variables.Unusable) {
 	result := "it is ignored"
-	if u.Name == "TAP_SINK" || u.Name == "TAP_KAFKA_TLS" && s.publishToKafka {
+	switch tls := u.Name == "TAP_KAFKA_TLS" && s.publishToKafka; {
+	case tls && s.kafka.TLS != nil:
+		result = "TLS is used"
+	case tls, u.Name == "TAP_SINK":
 		s.noSink = u.Error()
 		result = "nothing is published"
-	} else if value := replacement(u.Name); value != "" {
-		result = value + " is used instead"
+	case replacement(u.Name) != "":
+		result = replacement(u.Name) + " is used instead"
 	}
 	s.settingErrors = append(s.settingErrors, u.Error()+"; "+result)
 }

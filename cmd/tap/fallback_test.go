@@ -59,6 +59,20 @@ func TestFallBack(t *testing.T) {
 		{[]string{kafka, broker, "TAP_KAFKA_SASL_MECHANISM=md5"}, "nothing is published", true, nil},
 		{[]string{kafka, broker, "TAP_KAFKA_SASL_MECHANISM=plain", "TAP_KAFKA_TLS_CERT_FILE=x"}, "expected both or none; TAP_KAFKA_SASL_USERNAME", true, nil},
 		{[]string{"TAP_KAFKA_TLS=on"}, "TAP_KAFKA_TLS=on: expected true or false; it is ignored", false, nil},
+		// If another setting implies TLS, plaintext is not possible, and records are published.
+		{[]string{kafka, broker, "TAP_KAFKA_TLS=on", "TAP_KAFKA_TLS_SERVER_NAME=x"}, "TAP_KAFKA_TLS=on: expected true or false; TLS is used", false, func(t *tap) bool { return t.kafka.TLS != nil }},
+		{[]string{kafka, broker, "TAP_KAFKA_TLS=false", "TAP_KAFKA_TLS_SERVER_NAME=x"}, "TAP_KAFKA_TLS=false: expected true, because another TAP_KAFKA_TLS_ variable is set; TLS is used", false, func(t *tap) bool { return t.kafka.TLS != nil }},
+		{[]string{kafka, broker, "TAP_KAFKA_TLS=false"}, "", false, func(t *tap) bool { return t.kafka.TLS == nil }},
+
+		{[]string{"TAP_LISTEN=29470"}, "TAP_LISTEN=29470: expected an address and a port from 0 to 65535, such as :29469, or none; none is used instead", false, func(t *tap) bool { return t.Listen == "none" }},
+		{[]string{"TAP_LISTEN=foo"}, "none is used instead", false, nil},
+		{[]string{"TAP_LISTEN=:99999"}, "none is used instead", false, nil},
+		{[]string{"TAP_LISTEN=[::1]:0"}, "", false, nil},
+		{[]string{"TAP_MEMORY=1"}, "TAP_MEMORY=1: expected 16Mi or more; it is ignored", false, func(t *tap) bool { return t.Memory == 0 }},
+		{[]string{"TAP_MEMORY=16Mi"}, "", false, nil},
+		{[]string{"TAP_MESH=foo"}, "TAP_MESH=foo: expected one of osm, istio, linkerd, consul, kuma, istio_ambient; it is ignored", false, func(t *tap) bool { return t.Mesh == "" }},
+		{[]string{"TAP_MESH=istio_ambient"}, "", false, nil},
+
 		// Invalid settings of compression and batches are replaced by the defaults.
 		{[]string{kafka, broker, "TAP_KAFKA_COMPRESSION=rar"}, "the defaults of compression and batches are used instead", false, nil},
 		{[]string{kafka, broker, "TAP_KAFKA_BATCH_SIZE=-1"}, "the defaults of compression and batches are used instead", false, nil},

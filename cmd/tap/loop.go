@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,10 +20,10 @@ func (t *tap) run(ctx context.Context) error {
 	for _, e := range t.settingErrors {
 		t.log.Error("a setting is invalid; see tap run --help", "error", e)
 	}
-	for _, name := range t.unknown {
-		t.log.Warn("a variable is unknown to this version; see tap run --help", "variable", name)
+	for _, doubt := range t.doubtful {
+		t.log.Warn("a setting has no effect; see tap run --help", "setting", doubt)
 	}
-	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.live.Older(), "memory_limit", t.limits.Group)
+	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.destination(), "older_connections", t.live.Older(), "memory_limit", memoryLimit(t.limits.Group))
 
 	stopServer := t.serve(ctx)
 	t.readOrders()
@@ -38,6 +39,14 @@ func (t *tap) run(ctx context.Context) error {
 	err := t.flush()
 	stopServer()
 	return err
+}
+
+// memoryLimit formats a limit in bytes; 0 is none.
+func memoryLimit(bytes int64) string {
+	if bytes == 0 {
+		return "none"
+	}
+	return strconv.FormatInt(bytes, 10)
 }
 
 // pauseReason returns the reason for which nothing should be captured now. It returns "" if the tap

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"slices"
@@ -54,9 +55,16 @@ func runCheck(ctx context.Context, environ []string, std streams) error {
 	if err != nil {
 		return err
 	}
+	checks := s.localChecks()
+	s.kafka.Spool = nil // a check leaves no folder
 	t, err := newTap(s, std)
 	if err != nil {
 		return err
+	}
+	for _, c := range checks {
+		if c.err != nil {
+			printLines(std.err, "tap run", fmt.Sprintf("warning: %s: %v", c.name, c.err))
+		}
 	}
 	now, cancel := context.WithCancel(ctx)
 	cancel()
@@ -67,7 +75,7 @@ func runCheck(ctx context.Context, environ []string, std streams) error {
 // runHelp is the text of `tap run --help`.
 func runHelp() string {
 	var b strings.Builder
-	b.WriteString("Usage: tap run [--check] [--for DURATION]\n\nCaptures in a pod and publishes what is found. An invalid value is logged, shown at /readyz and\nrecorded; the default is used instead. With --check it only reports whether the environment can\nbe used. All settings are environment variables:\n\n")
+	b.WriteString("Usage: tap run [--check] [--for DURATION]\n\nCaptures in a pod and publishes what is found. An invalid value is logged, shown at /readyz and\nrecorded; the default is used instead. With --check it only reports whether the environment can\nbe used, with a warning for each variable without effect and each file or folder that cannot be\nused, on which tap check fails. All settings are environment variables:\n\n")
 	variables.Help[environment](&b)
 	b.WriteString("\nThe middle column is the default. It needs the capability NET_RAW and no other.\n")
 	return b.String()

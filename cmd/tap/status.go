@@ -34,7 +34,7 @@ func (t *tap) problems() []string {
 	s := t.publisher.Status()
 	for _, reason := range []string{s.Reason, s.SpoolReason} {
 		if reason != "" {
-			out = append(out, "sink "+t.Sink+": "+reason)
+			out = append(out, "sink "+t.destination()+": "+reason)
 		}
 	}
 	slices.Sort(out)

@@ -56,6 +56,13 @@ func topics(ctx context.Context, args, environ []string, std streams) error {
 	defer a.Close()
 
 	list := &checklist{out: std.out}
+	for _, err := range s.kafka.CheckFiles() {
+		list.step("files", "", err)
+	}
+	if _, err := a.Reach(ctx); err != nil { // the same for every topic
+		list.step("brokers", "", err)
+		return list.result()
+	}
 	for _, want := range s.wantedTopics(*partitions, *replicas, slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "TAP_KAFKA_POSTURE_TOPIC=") })) {
 		s.checkTopic(ctx, a, want, *apply, list)
 	}
@@ -102,8 +109,11 @@ func (s *settings) checkTopic(ctx context.Context, a *sink.Admin, want sink.Topi
 		}
 	}
 
+	if sink.IsMissing(err) {
+		err = fmt.Errorf(`%w; "tap topics --apply" creates missing topics`, err)
+	}
 	if err != nil {
-		list.step(name, "", fmt.Errorf(`%w; "tap topics --apply" creates missing topics`, err))
+		list.step(name, "", err)
 		return
 	}
 

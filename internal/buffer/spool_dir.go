@@ -3,7 +3,6 @@ package buffer
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -139,26 +138,6 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// CheckSpool returns an error if a spool cannot use a directory. A directory that another tap has locked causes no
-// error. The error contains setting, the name of the spool's setting.
-func CheckSpool(dir, setting string) error {
-	lock, err := lockDir(dir)
-	if errors.Is(err, errLocked) {
-		return nil
-	}
-	if err == nil {
-		defer lock.Close()
-		var g *segment
-		if g, err = createSegment(dir, tap, 1<<63); err == nil {
-			deleteFiles([]*segment{g})
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%w: see %s", err, setting)
-	}
-	return nil
 }
 
 // errLocked reports that another spool has locked the directory.

@@ -40,8 +40,20 @@ func (a *Admin) explain(err error, topic string) error {
 	if a.life.Err() != nil {
 		return errors.New(a.reasonf("no response in time"))
 	}
-	return errors.New(a.diagnose(err, topic).reason)
+	return &explained{a.diagnose(err, topic).reason, err}
 }
+
+// explained is an error with the text of its reason.
+type explained struct {
+	reason string
+	err    error
+}
+
+func (e *explained) Error() string { return e.reason }
+func (e *explained) Unwrap() error { return e.err }
+
+// IsMissing reports whether an error of Admin is about a topic that does not exist, or that this client may not describe.
+func IsMissing(err error) bool { return errors.Is(err, kafka.UnknownTopicOrPartition) }
 
 // Reach connects to the brokers, with TLS and login as configured. It returns the number of
 // brokers, the TLS version, the end of the certificate's validity and the login mechanism, as text.

@@ -45,11 +45,8 @@ func (c *client) reasonf(format string, args ...any) string {
 
 // fileError explains files that cannot be used.
 func (c *client) fileError(err error, _ string) (deliveryError, bool) {
-	if f, ok := errors.AsType[*errFile](err); ok {
-		return deliveryError{class: classFile, slow: true, reason: c.reasonf("%v: see %s", f.err, f.setting)}, true
-	}
-	if p, ok := errors.AsType[*errPassword](err); ok {
-		return deliveryError{class: classFile, slow: true, reason: c.reasonf("%v: see %s", p.err, c.passwordSetting())}, true
+	if problem := c.fileProblem(err); problem != nil {
+		return deliveryError{class: classFile, slow: true, reason: c.reasonf("%v", problem)}, true
 	}
 	return deliveryError{}, false
 }
@@ -153,9 +150,12 @@ func (c *client) networkError(err error, _ string) (deliveryError, bool) {
 	case unresolved:
 		return deliveryError{class: className, reason: c.reasonf("the name %q cannot be resolved (%s): see %s", dns.Name, dns.Err, brokers)}, true
 	case early && !slices.Contains(c.cfg.Brokers, connect.address):
-		return deliveryError{class: classAdvertised, reason: c.reasonf("no connection to an address that the brokers advertise: %v: if a broker is up there, see their advertised.listeners", connect)}, true
+		return deliveryError{class: classAdvertised, reason: c.reasonf("no connection to an address that the brokers advertise, %s: %s: if a broker is up there, see their advertised.listeners",
+			connect.address, connect.cause())}, true
+	case early && len(c.cfg.Brokers) == 1: // the reason starts with its address
+		return deliveryError{class: classConnection, reason: c.reasonf("no connection: %s: see %s", connect.cause(), brokers)}, true
 	case early:
-		return deliveryError{class: classConnection, reason: c.reasonf("no connection: %v: see %s", connect, brokers)}, true
+		return deliveryError{class: classConnection, reason: c.reasonf("no connection to %s: %s: see %s", connect.address, connect.cause(), brokers)}, true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return deliveryError{class: classTimeout, reason: c.reasonf("no response in time")}, true
 	case isDisconnect(err) && c.cfg.SASL == nil:

@@ -74,6 +74,18 @@ type errConnect struct {
 func (e *errConnect) Error() string { return e.address + ": " + e.err.Error() }
 func (e *errConnect) Unwrap() error { return e.err }
 
+// cause returns the text of the error without the address that was dialed. It has the IP address if the dialed one has a name.
+func (e *errConnect) cause() string {
+	op, ok := errors.AsType[*net.OpError](e.err)
+	switch {
+	case !ok || op.Op != "dial" || op.Err == nil:
+		return e.err.Error()
+	case op.Addr == nil || op.Addr.String() == e.address:
+		return op.Err.Error()
+	}
+	return op.Addr.String() + ": " + op.Err.Error()
+}
+
 // errFile is a certificate or key file that cannot be used.
 type errFile struct {
 	setting string

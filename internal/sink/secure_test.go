@@ -274,7 +274,7 @@ func testBootstrap(t *testing.T, b *broker) {
 	}
 	for i, want := range []string{
 		"the brokers advertise kafka-0.kafka.invalid:9092, a name that cannot be resolved here",
-		"no connection to an address that the brokers advertise: 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused",
+		"no connection to an address that the brokers advertise, 127.0.0.1:1: connect: connection refused",
 	} {
 		cfg.Brokers = []string{b.Aliases[i]}
 		k := newKafka(t, cfg)

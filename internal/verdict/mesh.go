@@ -59,6 +59,16 @@ var profiles = []profile{
 	{mesh: "istio", spiffe: istioSPIFFE}, // last, because other meshes use this form too, together with signs of their own
 }
 
+// Meshes returns the names of the known meshes.
+func Meshes() (names []string) {
+	for i := range profiles {
+		if !slices.Contains(names, profiles[i].mesh) {
+			names = append(names, profiles[i].mesh)
+		}
+	}
+	return names
+}
+
 // controlPorts are the control-plane ports of all profiles.
 var controlPorts = func() (all []uint16) {
 	for i := range profiles {

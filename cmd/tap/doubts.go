@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
+)
+
+// doubts returns the settings that the tap accepts but that do not do what they say, one line each: variables that this version does not
+// have, and variables that have no effect because another one is missing. They do not count as invalid, because a webhook may know
+// more variables than an older tap. `tap run` logs them, and `tap check` fails.
+func (s *settings) doubts(vars map[string]string) (out []string) {
+	for _, name := range s.unknown {
+		out = append(out, name+": this version has no such variable")
+	}
+	if s.SpoolMax < leastSpool {
+		out = append(out, fmt.Sprintf("TAP_SPOOL_MAX=%d: less than 1Mi, which is used instead", s.SpoolMax))
+	}
+
+	idle := map[string][]string{} // variables without effect, by the reason
+	for name, value := range vars {
+		if value == "" {
+			continue
+		}
+		if reason := s.idleReason(name); reason != "" {
+			idle[reason] = append(idle[reason], name)
+		}
+	}
+	for reason, names := range idle {
+		slices.Sort(names)
+		out = append(out, strings.Join(names, ", ")+": no effect, because "+reason)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// leastSpool is the least size of a spool in bytes; see buffer.SpoolConfig.
+const leastSpool = 1 << 20
+
+// idleReason returns why a variable has no effect with these settings, "" if it has one.
+func (s *settings) idleReason(name string) string {
+	if _, known := variables.Defaults[environment]()[name]; !known {
+		return ""
+	}
+	login := strings.HasPrefix(name, "TAP_KAFKA_SASL_")
+	switch {
+	case !s.publishToKafka && s.noSink == "" && (strings.HasPrefix(name, "TAP_KAFKA_") || strings.HasPrefix(name, "TAP_SPOOL_")):
+		return "TAP_SINK is not kafka"
+	case login && s.Mechanism == "" && s.publishToKafka:
+		return "TAP_KAFKA_SASL_MECHANISM is not set"
+	case name == "TAP_SPOOL_MAX" && s.SpoolDir == "":
+		return "TAP_SPOOL_DIR is not set"
+	}
+	return ""
+}
