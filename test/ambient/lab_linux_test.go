@@ -246,7 +246,7 @@ func (l *lab) startTap(t *testing.T, p *host, tap string) {
 	t.Helper()
 	x := &tapped{}
 	x.cmd = p.start(t, &x.out, &x.stderr, append([]string{
-		"TAP_EMIT=findings,flows", fmt.Sprint("TAP_LISTEN=127.0.0.1:", healthPort), "POD_IPS=" + p.address.String(), "HOST_IPS=" + node.String(),
+		"TAP_EMIT=findings,flows", "TAP_SELF_TEST=false", fmt.Sprint("TAP_LISTEN=127.0.0.1:", healthPort), "POD_IPS=" + p.address.String(), "HOST_IPS=" + node.String(),
 		"POD_NAME=" + p.name, "POD_NAMESPACE=lab", "POD_UID=" + p.name,
 	}, p.env...), tap, "run")
 	p.tap = x
