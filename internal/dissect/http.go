@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/credentials"
 	"github.com/meshtls-tap/meshtls-tap/internal/names"
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
@@ -38,6 +39,11 @@ type httpReader struct {
 	again   bool // the message is not the first one of its direction
 	skip    bool // the line is not needed, or too long
 	interim bool // the message is a 1xx response
+
+	asks   bool              // the message is a request of the originator, whose fields are searched for credentials
+	within bool              // a part of the line was searched
+	scans  bool              // the line may be a field with credentials
+	field  credentials.Field // used if scans is set
 }
 
 // endReader releases a reader at the end of its header.
@@ -113,6 +119,11 @@ func foldsTo(b []byte, name string) bool {
 // httpPart processes a part of a line; ended reports whether the part is the last one of the line. It returns the stored part of the line
 // so far, which is valid until the next call. A line in one piece is not copied.
 func (s *plainLayer) httpPart(r *httpReader, part []byte, ended bool) (line []byte) {
+	if r.asks && (r.scans || !r.within && credentials.Begins(part)) {
+		s.scanField(r, part, ended)
+	} else if r.asks {
+		r.within = !ended
+	}
 	if r.skip {
 		return r.line
 	}
@@ -148,14 +159,14 @@ func (s *plainLayer) httpLine(side Side, r *httpReader, line []byte) (done bool)
 	r.line, r.skip = r.line[:0], false
 	switch {
 	case !r.first && r.again:
-		r.first, r.request = true, true
+		r.first, r.request, r.asks = true, true, side == Originator
 		s.compareRequest(line)
 	case !r.first:
 		r.first = true
 		if bytes.HasPrefix(line, []byte("HTTP/")) {
 			r.interim = s.http.response(string(line[:min(len(line), statusLine)]))
 		} else {
-			r.request = true
+			r.request, r.asks = true, side == Originator
 			s.sides[side].asks = true
 			s.http.request(line)
 		}
@@ -163,6 +174,9 @@ func (s *plainLayer) httpLine(side Side, r *httpReader, line []byte) (done bool)
 	case blank && r.interim && s.http.Status != 101:
 		*r = httpReader{line: r.line} // a final response follows the interim one
 	case blank:
+		if r.request {
+			s.requestRead(side, r.again)
+		}
 		return true
 	default:
 		if r.request {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"strings"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/credentials"
 	"github.com/meshtls-tap/meshtls-tap/internal/names"
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"golang.org/x/net/http2/hpack"
@@ -154,6 +155,9 @@ func (s *plainLayer) headerBlock(side Side, r *http2Reader) (again bool) {
 // fields are the stored header fields of HTTP/2.
 type fields struct {
 	method, authority, host, path, agent, content, status string
+
+	kinds   credentials.Kinds
+	scanned int // see inFields
 }
 
 // add stores a field. Only the first field of a name counts. add allocates at most once for each name: a block of 8 KiB can refer to a
@@ -174,6 +178,8 @@ func (f *fields) add(h hpack.HeaderField) {
 		storeField(&f.content, h.Value, maxValue)
 	case ":status":
 		storeField(&f.status, h.Value, 3)
+	case "authorization", "proxy-authorization", "cookie":
+		f.kinds |= inFields(h.Name, h.Value, &f.scanned)
 	}
 }
 
@@ -190,6 +196,9 @@ func (s *plainLayer) headers(side Side, f *fields) (again bool) {
 	h.Version = "2"
 	if f.method != "" && h.Method == "" {
 		s.sides[side].asks = true
+		if s.requestRead(side, false); side == Originator {
+			s.addCredentials(f.kinds)
+		}
 		h.UserAgent = names.Printable([]byte(f.agent))
 		if isMethod(f.method) {
 			h.Method = f.method

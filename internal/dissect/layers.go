@@ -46,6 +46,8 @@ type plainLayer struct {
 	doubt        bool  // bytes are missing, and no plaintext was seen since
 	tunnelOpen   bool  // a proxy granted a tunnel
 	inTunnel     bool  // bytes within the tunnel were seen: both sides were recognized anew
+
+	login login
 }
 
 // tlsLayer contains the facts about TLS. tls is nil if no TLS was seen.

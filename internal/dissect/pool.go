@@ -18,6 +18,7 @@ type Pool struct {
 	https   []*HTTP
 	old     []*Session
 	readers []*httpReader
+	logins  []*loginReader
 	buffers [][]byte // of firstRoom bytes each
 }
 
@@ -138,6 +139,21 @@ func (m *Pool) lineReader(again bool) *httpReader {
 func (m *Pool) putLineReader(r *httpReader) {
 	if m != nil && len(m.readers) < maxSpare {
 		m.readers = append(m.readers, r)
+	}
+}
+
+// loginReader returns a reader of credentials.
+func (m *Pool) loginReader() *loginReader {
+	if m == nil {
+		return &loginReader{}
+	}
+	return reuse(&m.logins)
+}
+
+// putLoginReader stores a reader that is not used any more, to be used again.
+func (m *Pool) putLoginReader(r *loginReader) {
+	if m != nil && len(m.logins) < maxSpare {
+		m.logins = append(m.logins, r)
 	}
 }
 

@@ -83,6 +83,7 @@ func (s *Session) selectProtocol(side Side, offset int64, buf, rest []byte, ack 
 		s.revision++
 		s.release(&p.head)
 		s.startReader(side, buf)
+		s.readLogin(side, rest)
 		if st.kind == KindPlain && protocols.Seals(st.protocol) {
 			s.sealing(side, buf)
 			if len(rest) > 0 {
@@ -172,6 +173,9 @@ func (s *Session) startReader(side Side, buf []byte) {
 		if len(buf) == 8 && buf[0] == 0 && buf[1] == 90 {
 			s.openTunnel()
 		}
+	default:
+		s.startLogin(st.protocol)
+		s.readLogin(side, buf)
 	}
 }
 
@@ -185,6 +189,9 @@ func (s *Session) plaintext(side Side, offset int64, data []byte, ack int64) {
 	}
 	if s.upgrade(side, offset, data, ack) || s.throughTunnel(side, offset, data, ack) {
 		return
+	}
+	if s.login.reader != nil {
+		s.readLogin(side, data)
 	}
 	switch {
 	case (st.kind == KindPlain || st.kind == KindEncrypted) && protocols.Seals(st.protocol):
@@ -251,6 +258,8 @@ func (s *Session) retryRecognize(side Side, offset int64, data []byte, ack int64
 	}
 	if st.kind == KindText && s.matchLines(side, data) == protocols.Yes {
 		s.revision++
+		s.startLogin(st.protocol)
+		s.readLogin(side, data)
 		return
 	}
 	defer s.examineLater(side, data)
@@ -260,6 +269,7 @@ func (s *Session) retryRecognize(side Side, offset int64, data []byte, ack int64
 			st.kind, st.protocol, st.upgrades = kindOf(r), r.Protocol, r.Upgrades
 			s.revision++
 			s.markStrayed() // the bytes before were of an unknown protocol
+			s.login.lost = true
 			s.startReader(side, data)
 			if protocols.Seals(st.protocol) {
 				s.sealing(side, data)

@@ -110,6 +110,7 @@ func (s *Session) Finish() {
 	s.followRecords()
 	s.finished = true
 	s.dropDeferred()
+	s.endLogin()
 	if !s.failed { // the state of a failed session may be inconsistent
 		s.pool.recycle(s)
 	}
@@ -130,7 +131,7 @@ func (s *Session) Complete() bool {
 		named = named || st.kind == KindPlain && (protocols.Same(st.protocol, "http2") || st.protocol == "http")
 		read = read && st.kind != KindNone && (st.p == nil || st.p.http == nil && st.p.http2 == nil)
 	}
-	if s.after != nil && !s.after.decided() || s.watched() {
+	if s.after != nil && !s.after.decided() || s.watched() || s.awaitsLogin() {
 		return false
 	}
 	return !named || read || s.sides[0].seen+s.sides[1].seen > maxHTTPHeader
@@ -258,10 +259,12 @@ func (s *tlsLayer) addGap(side Side, n, offset int64) {
 			s.flightLost(side)
 		}
 	case KindNone:
+		s.loseLogin(side)
 		s.release(&p.head)
 		p.asked = 0
 		st.startLost = true
 	default:
+		s.loseLogin(side)
 		s.stopReading(p)
 		s.unseenSSH(side)
 		p.watch.addGap()

@@ -36,6 +36,7 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 		s.addGap(side, n, offset)
 	default: // the recognized protocol stays, because truncated bytes cannot change the verdict
 		st.seen += n
+		s.loseLogin(side)
 		s.stopReading(st.p)
 		s.unseenSSH(side)
 		st.p.watch.addGap()

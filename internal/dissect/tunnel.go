@@ -75,6 +75,8 @@ func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64)
 // enterTunnel recognizes both directions anew; data are the first bytes within the tunnel.
 func (s *Session) enterTunnel(side Side, offset int64, data []byte, ack int64) {
 	s.inTunnel, s.afterOther, s.upgraded = true, true, s.sides[side].protocol
+	s.endLogin()
+	s.login.over = false
 	for i := range s.sides {
 		st := &s.sides[i]
 		st.kind, st.protocol, st.upgrades = KindNone, "", false

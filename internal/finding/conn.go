@@ -128,6 +128,7 @@ func (e *Engine) setJudgement(m *record.Meshtls, j *verdict.Judged, x Expect) {
 	m.Verdict, m.Scope, m.Class, m.ClassClaimed = string(j.Verdict), j.Scope, j.Class, j.Claimed
 	m.Mesh, m.MeshBasis, m.Enrolled, m.Expectation = j.Mesh, j.MeshBasis, e.policy.enrolled(j), string(x)
 	m.Reasons, m.ConnState, m.FlowHash, m.MissedBytes = j.Reasons, j.State, j.FlowHash.String(), j.MissedBytes
+	m.Credentials = j.Credentials.Names()
 	if j.PeerName != "" {
 		m.Peer = record.Peer{Name: j.PeerName, NameBasis: j.PeerNameBasis}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/credentials"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
@@ -59,6 +60,7 @@ func everything() *verdict.Judged {
 	x.ClientAuthBasis, x.ClientAuthAge, x.ClientChainBytes, x.ClientKeyHint = verdict.BasisObserved, 3600e9, 1180, "ecdsa-p256"
 	x.HelloRetry, x.EarlyData, x.UpgradedFrom, x.Alert = true, true, "smtp", "close_notify"
 	j.NAT = verdict.Endpoint{Addr: netip.MustParseAddr("127.0.0.1"), Port: 15001}
+	j.Credentials = credentials.HTTPBasic | credentials.SASLPlain
 	j.Mesh, j.MissedBytes, j.Claimed = "istio", 7, "mesh_control"
 	j.PeerName, j.PeerNameBasis = leaf.SPIFFE, "spiffe"
 	return j

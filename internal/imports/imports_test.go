@@ -40,6 +40,8 @@ var table = map[string]rule{
 	"cmd/tap-webhook":     {may: []string{"internal/variables", "webhook"}},
 	"webhook":             {may: []string{"internal/inject"}},
 
+	"internal/credentials": {pure: true},
+
 	"internal/wire":       {pure: true},
 	"internal/afpacket":   {may: []string{"internal/wire"}},
 	"internal/pcapfilter": {may: []string{"internal/wire"}, pure: true},
@@ -49,8 +51,8 @@ var table = map[string]rule{
 	"internal/names":      {pure: true},
 	"internal/tlsmsg":     {may: []string{"internal/iana", "internal/names"}, pure: true},
 	"internal/protocols":  {pure: true},
-	"internal/dissect":    {may: []string{"internal/names", "internal/protocols", "internal/tlsmsg", "internal/wire"}, pure: true},
-	"internal/verdict":    {may: []string{"internal/dissect", "internal/flow", "internal/iana", "internal/tlsmsg", "internal/wire"}, pure: true},
+	"internal/dissect":    {may: []string{"internal/credentials", "internal/names", "internal/protocols", "internal/tlsmsg", "internal/wire"}, pure: true},
+	"internal/verdict":    {may: []string{"internal/credentials", "internal/dissect", "internal/flow", "internal/iana", "internal/tlsmsg", "internal/wire"}, pure: true},
 	"internal/record":     {pure: true},
 	"internal/ocsf":       {may: []string{"internal/iana", "internal/record"}, pure: true},
 	"internal/finding":    {may: []string{"internal/record", "internal/verdict"}},

@@ -49,10 +49,11 @@ type reported struct {
 	verdict              verdict.Verdict
 	class                string
 	auth, basis, outcome string
+	credentials          uint32 // verdict.Judged.Credentials
 }
 
 func reportOf(j *verdict.Judged) reported {
-	r := reported{verdict: j.Verdict, class: j.Class}
+	r := reported{verdict: j.Verdict, class: j.Class, credentials: uint32(j.Credentials)}
 	if j.TLS != nil {
 		r.auth, r.basis, r.outcome = j.TLS.ClientAuth, j.TLS.ClientAuthBasis, j.TLS.Outcome
 	}

@@ -467,6 +467,9 @@ func (x *Meshtls) appendMembers(b []byte) []byte {
 	if x.MissedBytes != 0 {
 		b = append(strconv.AppendUint(append(b, `"missed_bytes":`...), uint64(x.MissedBytes), 10), ',')
 	}
+	if len(x.Credentials) != 0 {
+		b = append(appendList(append(b, `"credentials":`...), x.Credentials, appendQuoted), ',')
+	}
 	if !x.Peer.isZero() {
 		b = closed(x.Peer.appendMembers(append(b, `"peer":{`...)))
 	}

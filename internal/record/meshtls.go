@@ -16,6 +16,7 @@ type Meshtls struct {
 	ConnState    string   `json:"conn_state,omitempty"`    // Zeek's conn_state
 	FlowHash     string   `json:"flow_hash,omitempty"`     // hash of ports and initial sequence numbers: the same at both ends of a connection, also across NAT
 	MissedBytes  uint64   `json:"missed_bytes,omitempty"`  // bytes of the streams that were not captured
+	Credentials  []string `json:"credentials,omitempty"`   // kinds of credentials that the client sent in plaintext, sorted
 	Peer         Peer     `json:"peer,omitzero"`
 	TLS          Auth     `json:"tls,omitzero"`
 

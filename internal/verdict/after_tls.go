@@ -28,11 +28,12 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 
 	if k, ok := s.Conclusion().(*judgement); ok && s.Finished() && !s.Failed() {
-		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, slices.Clone(k.reasons), k.tls, k.http
-		out.Settled = true
+		k.repeatIn(out)
+		out.Reasons, out.Settled = slices.Clone(k.reasons), true
 	} else {
 		j.judge(out, c, s)
 	}
+	out.Credentials |= second.Credentials
 
 	switch {
 	case second.Verdict == Plaintext || second.Verdict == Encrypted && !s.Parted():
@@ -75,7 +76,7 @@ func (o *Judged) addDataAfter(second *Judged) {
 	if protocol == "" && o.TLS != nil {
 		protocol = o.TLS.UpgradedFrom // the protocol continues after TLS
 	}
-	o.Verdict, o.Protocol, o.HTTP, o.Settled = second.Verdict, protocol, second.HTTP, second.Settled
+	o.Verdict, o.Protocol, o.HTTP, o.Settled, o.CredentialsRead = second.Verdict, protocol, second.HTTP, second.Settled, second.CredentialsRead
 	o.Reasons = append([]string{code}, second.Reasons...)
 }
 

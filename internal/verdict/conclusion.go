@@ -85,8 +85,8 @@ func (j *Judge) JudgeConclusion(c *flow.Conn, r *Conclusion, iface string, ended
 	j.describe(&out, c, iface, ended)
 	out.MissedBytes += r.truncated
 	k := &r.common.judgement
-	out.Verdict, out.Protocol, out.Reasons, out.HTTP, out.Settled = k.verdict, k.protocol, k.reasons, k.http, true
-	out.TLS = r.tls()
+	k.repeatIn(&out)
+	out.TLS, out.Settled = r.tls(), true
 	j.complete(&out, c, &r.peer)
 	return out
 }
@@ -171,7 +171,7 @@ func (s *shared) find(k *judgement) *common {
 
 // clone returns a copy that shares only lists and certificates with k.
 func (k *judgement) clone() judgement {
-	out := judgement{k.verdict, k.protocol, k.reasons, nil, k.http}
+	out := *k
 	if k.tls != nil {
 		info := *k.tls
 		out.tls = &info
@@ -190,7 +190,7 @@ func (k *judgement) appendTo(b []byte) []byte {
 		b = appendStrings(b, h.Version, h.Method, h.Host, h.Path, h.UserAgent)
 		b = appendNumbers(b, int64(h.Status))
 	}
-	return b
+	return appendBools(appendNumbers(b, int64(k.credentials)), k.credentialsRead)
 }
 
 func (x *TLSInfo) appendTo(b []byte) []byte {

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/credentials"
 )
 
 // TestConclusionsAreSharedOnlyWhereEqual changes each field of a judgement, and checks that the changed judgement
@@ -29,13 +31,15 @@ func TestConclusionsAreSharedOnlyWhereEqual(t *testing.T) {
 		"number of reasons": func(k *judgement) { k.reasons = append(k.reasons, "") },
 		"tls":               func(k *judgement) { k.tls = nil },
 		"http":              func(k *judgement) { k.http = nil },
+		"credentials":       func(k *judgement) { k.credentials = credentials.HTTPBasic },
+		"credentialsRead":   func(k *judgement) { k.credentialsRead = true },
 	} {
 		k := whole()
 		change(k)
 		counts(field, k)
 	}
-	if n := reflect.TypeFor[judgement]().NumField(); n != 5 {
-		t.Errorf("a conclusion has %d fields: those that are changed here are 5", n)
+	if n := reflect.TypeFor[judgement]().NumField(); n != 7 {
+		t.Errorf("a conclusion has %d fields: those that are changed here are 7", n)
 	}
 	changes := 0
 	for _, part := range []func(*judgement) any{

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/credentials"
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
@@ -182,6 +183,20 @@ type judgement struct {
 	reasons  []string
 	tls      *TLSInfo
 	http     *HTTPInfo
+
+	credentials     credentials.Kinds
+	credentialsRead bool
+}
+
+// judgementOf returns the judgement in o.
+func judgementOf(o *Judged) judgement {
+	return judgement{o.Verdict, o.Protocol, slices.Clip(o.Reasons), o.TLS, o.HTTP, o.Credentials, o.CredentialsRead}
+}
+
+// repeatIn sets the fields of o that k has.
+func (k *judgement) repeatIn(o *Judged) {
+	o.Verdict, o.Protocol, o.Reasons, o.TLS, o.HTTP = k.verdict, k.protocol, k.reasons, k.tls, k.http
+	o.Credentials, o.CredentialsRead = k.credentials, k.credentialsRead
 }
 
 // concluded returns the judgement that is stored in a finished session. It returns nil if no judgement is stored, or if the
@@ -199,7 +214,7 @@ func concluded(s *dissect.Session) *judgement {
 // judgeSession judges a session. For a finished session, it repeats the judgement that was stored before.
 func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ended bool) {
 	if k := concluded(s); k != nil {
-		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, k.reasons, k.tls, k.http
+		k.repeatIn(out)
 		out.Settled = true
 		return
 	}
@@ -223,7 +238,7 @@ func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ende
 		if !ok || s.Finished() || holder != s { // k may be shared with another session
 			k = new(judgement)
 		}
-		k.verdict, k.protocol, k.reasons, k.tls, k.http = out.Verdict, out.Protocol, slices.Clip(out.Reasons), out.TLS, out.HTTP
+		*k = judgementOf(out)
 		if holder.SetConclusion(k); !s.Finished() {
 			s.SetConclusion(k)
 		}
@@ -275,6 +290,7 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 		return
 	}
 	out.HTTP = httpInfo(s.HTTP())
+	out.Credentials, out.CredentialsRead = s.Credentials()
 
 	switch {
 	case s.Failed():

@@ -36,6 +36,6 @@ func (o *Judged) withdrawUnread() {
 	if o.Verdict == None {
 		return
 	}
-	o.Verdict, o.TLS = Unknown, nil
+	o.Verdict, o.TLS, o.Credentials, o.CredentialsRead = Unknown, nil, 0, false
 	o.because("answered_by_resets")
 }

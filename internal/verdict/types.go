@@ -3,6 +3,7 @@ package verdict
 import (
 	"net/netip"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/credentials"
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
@@ -83,6 +84,9 @@ type Judged struct {
 
 	TLS  *TLSInfo  // nil if no TLS was seen
 	HTTP *HTTPInfo // nil if no plaintext HTTP was seen
+
+	Credentials     credentials.Kinds // kinds of credentials that were sent in plaintext, also before TLS
+	CredentialsRead bool              // the part of the plaintext that is searched for credentials was read: see dissect.Session.Credentials
 
 	PeerName, PeerNameBasis string // the remote end's name, and the source of that name
 

@@ -1,0 +1,205 @@
+package credentials
+
+import "bytes"
+
+// Field reads one header field of an HTTP request, in pieces. The zero value is ready for a field.
+type Field struct {
+	kinds  Kinds
+	part   fieldPart
+	scheme Kinds // of Authorization
+	basic  separated
+	word   [maxWord]byte // the name of the field, the scheme, or the name of a cookie
+	n      uint8
+}
+
+// maxWord is how many bytes of a name are stored. Longer names are compared by their beginning.
+const maxWord = 48
+
+// fieldPart is the part of a field to which the next byte belongs.
+type fieldPart uint8
+
+const (
+	fieldName fieldPart = iota
+	schemeName
+	schemeValue
+	cookieName
+	cookieValue  // of a session
+	cookieOther  // the value of another cookie
+	fieldIgnored // the rest of the field does not matter
+)
+
+// Begins reports whether a field that starts with b may contain credentials. For all other fields Write is not needed.
+func Begins(b []byte) bool {
+	const enough = 3
+	if len(b) < enough {
+		return true
+	}
+	switch b[0] | 0x20 {
+	case 'a':
+		return b[1]|0x20 == 'u'
+	case 'c':
+		return b[1]|0x20 == 'o' && b[2]|0x20 == 'o'
+	case 'p':
+		return b[1]|0x20 == 'r' && b[2]|0x20 == 'o'
+	}
+	return false
+}
+
+// Write reads the next bytes of the field, without the end of the line.
+func (f *Field) Write(b []byte) {
+	for len(b) > 0 && f.part != fieldIgnored {
+		n := 1
+		switch f.part {
+		case fieldName:
+			if n = bytes.IndexByte(b, ':'); n < 0 {
+				f.store(b)
+				return
+			}
+			f.named(f.name(b[:n]))
+			f.n, n = 0, n+1
+		case schemeName, schemeValue:
+			f.schemeByte(b[0])
+		case cookieOther:
+			if n = bytes.IndexByte(b, ';'); n < 0 {
+				return
+			}
+			f.part, n = cookieName, n+1
+		case cookieName:
+			n = f.cookieName(b)
+		default:
+			f.cookieByte(b[0])
+		}
+		b = b[n:]
+	}
+}
+
+// End returns the kinds of the credentials in the field, which is complete. f is then ready for the next field.
+func (f *Field) End() Kinds {
+	if f.part == schemeValue && f.scheme == HTTPBasic && f.basic.secret() {
+		f.kinds |= HTTPBasic
+	}
+	kinds := f.kinds
+	*f = Field{}
+	return kinds
+}
+
+// InField returns the kinds of the credentials in a complete field. name must be in lower case.
+func InField(name, value string) Kinds {
+	var f Field
+	if f.named([]byte(name)); f.part != fieldIgnored {
+		f.Write([]byte(value))
+	}
+	return f.End()
+}
+
+// named selects how the value of a field is read.
+func (f *Field) named(name []byte) {
+	switch {
+	case is(name, "authorization"), is(name, "proxy-authorization"):
+		f.part = schemeName
+	case is(name, "cookie"):
+		f.part = cookieName
+	default:
+		f.part = fieldIgnored
+	}
+}
+
+// schemeByte reads the authentication scheme (RFC 9110 section 11.4) or the value after it.
+func (f *Field) schemeByte(c byte) {
+	switch {
+	case f.part == schemeValue:
+		f.valueByte(c)
+		return
+	case c != ' ' && c != '\t':
+		f.storeByte(c)
+		return
+	case f.n == 0: // before the scheme
+		return
+	}
+	f.part = schemeValue
+	switch scheme := f.word[:f.n]; {
+	case is(scheme, "basic"):
+		f.scheme, f.basic = HTTPBasic, userAndPassword()
+	case is(scheme, "bearer"):
+		f.scheme = HTTPBearer
+	case is(scheme, "digest"):
+		f.scheme = HTTPDigest
+	default:
+		f.part = fieldIgnored
+	}
+}
+
+func (f *Field) valueByte(c byte) {
+	switch {
+	case c == ' ' || c == '\t' || c == '\r':
+	case f.scheme == HTTPBasic:
+		f.basic.add(c)
+	default:
+		f.kinds |= f.scheme
+		f.part = fieldIgnored
+	}
+}
+
+// cookieName reads the name of a cookie (RFC 6265 section 4.2.1), and returns how many bytes it read.
+func (f *Field) cookieName(b []byte) int {
+	end := bytes.IndexByte(b, '=')
+	if next := bytes.IndexByte(b[:max(end, 0)], ';'); next >= 0 {
+		end = next
+	} else if end < 0 {
+		end = bytes.IndexByte(b, ';')
+	}
+	if end < 0 {
+		f.store(b)
+		return len(b)
+	}
+	name := f.name(b[:end])
+	if f.n = 0; b[end] == '=' {
+		f.part = cookieOther
+		if isSessionName(name) {
+			f.part = cookieValue
+		}
+	}
+	return end + 1
+}
+
+// cookieByte reads the value of a cookie with the name of a session.
+func (f *Field) cookieByte(c byte) {
+	switch c {
+	case ';':
+		f.part = cookieName
+	case ' ', '"', '\r':
+	default:
+		f.kinds |= HTTPCookie
+		f.part = fieldIgnored
+	}
+}
+
+// name returns the stored name followed by b, of at most maxWord bytes.
+func (f *Field) name(b []byte) []byte {
+	if f.n == 0 {
+		return b[:min(len(b), maxWord)]
+	}
+	f.store(b)
+	return f.word[:f.n]
+}
+
+// store adds bytes to the stored name.
+func (f *Field) store(b []byte) {
+	for _, c := range b[:min(len(b), len(f.word))] {
+		f.storeByte(c)
+	}
+}
+
+func (f *Field) storeByte(c byte) {
+	if int(f.n) < len(f.word) {
+		f.word[f.n] = c
+		f.n++
+	}
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
