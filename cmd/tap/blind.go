@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
@@ -46,4 +49,20 @@ func (o *readOptions) gates() bool { return o.rule != "" || o.fail >= 0 }
 // fails reports whether a finding is a hit of --fail-on.
 func (o *readOptions) fails(f finding.Finding) bool {
 	return o.rule != "" && (f.Rule == o.rule || slices.Contains(f.Covers, o.rule)) || o.fail >= 0 && f.Severity >= o.fail
+}
+
+func parseFailOn(text string) (rule string, severity int, err error) {
+	if text == "" { // not set: flags.parse refuses an empty value
+		return "", -1, nil
+	}
+	if n, err := strconv.Atoi(text); err == nil {
+		if n < 0 || n > 100 {
+			return "", 0, errors.New("expected a severity from 0 to 100")
+		}
+		return "", n, nil
+	}
+	if !slices.Contains(finding.Rules(), text) {
+		return "", 0, fmt.Errorf("expected a severity from 0 to 100, or one of the rules %s", strings.Join(finding.Rules(), ", "))
+	}
+	return text, -1, nil
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,7 +30,9 @@ sidecars to an ambient mesh. Both may be given more than once. Each FILE is a ca
 JSON object a line, as taps publish them and consumers of Kafka print them.
 
 Flags:
-  --output=auto|text|json  text: a summary, the edges, and why; json: records, one a line;
+  --output=auto|text|json|cbom
+                           text: a summary, the edges, and why; json: records, one a line;
+                           cbom: the cryptography that was seen, as a CycloneDX 1.6 CBOM;
                            auto (the default): text on a terminal, else json
   --emit=LIST              the records for json: findings, posture, flows
                            (default findings,posture)
@@ -63,6 +64,7 @@ connection was judged with --fail-on, or no edge could be compared; 0 success.
 // readOptions are the flags of tap read.
 type readOptions struct {
 	text   bool
+	cbom   bool
 	emit   map[string]bool // datasets to emit
 	format format
 	local  []netip.Prefix
@@ -107,6 +109,9 @@ func read(args []string, std streams) (status int, err error) {
 	summary := r.finish()
 	r.flush()
 	switch {
+	case o.cbom:
+		err = errors.Join(err, r.writeInventory(summary.End))
+		r.reportUndecoded()
 	case !o.text:
 		err = errors.Join(err, r.failed)
 		r.reportUndecoded()
@@ -155,9 +160,12 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 		return o, f.wrong(`no file: expected one or more capture files, or "-"`)
 	case o.window < time.Second:
 		return o, f.wrong("--window=%s: expected a second or more, such as 10m", o.window)
-	case *output != "auto" && *output != "text" && *output != "json":
-		return o, f.wrong("--output=%s: expected auto, text or json", *output)
+	case !slices.Contains([]string{"auto", "text", "json", "cbom"}, *output):
+		return o, f.wrong("--output=%s: expected auto, text, json or cbom", *output)
+	case *output == "cbom" && len(o.before) > 0:
+		return o, f.wrong("--output=cbom does not go with --before and --after: expected auto, text or json")
 	}
+	o.cbom = *output == "cbom"
 
 	o.text = *output == "text" || *output == "auto" && isTerminal(std.out)
 	if o.emit, err = parseEmit(*emit); err != nil {
@@ -234,22 +242,6 @@ func parseRedact(text string) (finding.Redact, error) {
 	return "", fmt.Errorf("%q: expected strict, default or none", text)
 }
 
-func parseFailOn(text string) (rule string, severity int, err error) {
-	if text == "" { // not set: flags.parse refuses an empty value
-		return "", -1, nil
-	}
-	if n, err := strconv.Atoi(text); err == nil {
-		if n < 0 || n > 100 {
-			return "", 0, errors.New("expected a severity from 0 to 100")
-		}
-		return "", n, nil
-	}
-	if !slices.Contains(finding.Rules(), text) {
-		return "", 0, fmt.Errorf("expected a severity from 0 to 100, or one of the rules %s", strings.Join(finding.Rules(), ", "))
-	}
-	return text, -1, nil
-}
-
 // split splits a list at its commas. It removes spaces around items, and empty items.
 func split(list string) []string {
 	var out []string
@@ -273,6 +265,7 @@ type reading struct {
 	filter     fileFilter
 	identity   captureIdentity
 	compared   func(finding.Record) // called with each flow record, which is then not written; nil: records are written
+	inventory  inventory
 }
 
 // writeBuffer is the size of the output buffer in bytes.
@@ -281,14 +274,18 @@ const writeBuffer = 64 << 10
 func newReading(o readOptions, std streams) *reading {
 	r := &reading{o: o, std: std, out: bufio.NewWriterSize(std.out, writeBuffer), filter: fileFilter{filter: o.filter}, identity: newCaptureIdentity()}
 
+	encode := o.format.encode
+	if o.cbom {
+		encode = r.collectInventory()
+	}
 	r.pipeline = pipeline.New(pipeline.Config{
 		Loopback: []string{"lo", "lo0"},
 		Judge:    verdict.Config{Local: o.local, Cluster: o.ranges},
 		Coverage: r.addCoverage,
 		Engine: finding.Config{
 			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Announcements: -1, Window: o.window, Expect: o.expect, Severities: o.severities, Cluster: o.ranges, Redact: o.redact,
-			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]] || len(o.before) > 0,
-			Emit: r.emit, Encode: o.format.encode, Reuse: true, Filter: o.filter.String(),
+			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]] || len(o.before) > 0 || o.cbom,
+			Emit: r.emit, Encode: encode, Reuse: true, Filter: o.filter.String(),
 		},
 	})
 	return r
@@ -337,11 +334,12 @@ func (r *reading) file(name string) error {
 	}
 	defer in.Close()
 	r.unbuffered = size < 0
-	c, err := pcapfile.NewReader(in)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	c, err := pcapfile.NewReader(r.hashed(name, in))
+	if err == nil {
+		err = r.all(c, newProgress(r.std.err, name, size))
 	}
-	if err := r.all(c, newProgress(r.std.err, name, size)); err != nil {
+	r.endHash(err != nil)
+	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil

@@ -1,8 +1,7 @@
 package finding
 
 import (
-	"strings"
-
+	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -15,7 +14,7 @@ func hasKeyExchange(j *verdict.Judged) bool {
 // isPostQuantum reports whether the keys of a session with a known key exchange were agreed by ML-KEM or its draft,
 // Kyber, alone or together with a classical group.
 func isPostQuantum(t *verdict.TLSInfo) bool {
-	return strings.Contains(t.KeyShare, "MLKEM") || strings.Contains(t.KeyShare, "Kyber")
+	return iana.IsPostQuantum(t.KeyShare)
 }
 
 // classical reports whether the keys of a session were agreed without a post-quantum algorithm.

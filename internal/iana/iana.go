@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // named is one registered number.
@@ -38,4 +39,10 @@ func lookup(table []named, id uint16) string {
 		return fmt.Sprintf("0x%04x", id)
 	}
 	return table[i].name
+}
+
+// IsPostQuantum reports whether a group, by its IANA name, agrees keys by ML-KEM or its draft, Kyber, alone or together with a
+// classical group. It returns false for a number that is not registered, about which nothing is known.
+func IsPostQuantum(group string) bool {
+	return strings.Contains(group, "MLKEM") || strings.Contains(group, "Kyber")
 }
