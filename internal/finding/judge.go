@@ -15,9 +15,10 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	g.storeLatest(t, j)
 	known := was.edge == g && was.traits.verdict() == t.verdict()
 	e.addToSketch(g, j, known)
-	if !known {
-		g.profile.add(j, g.scope == verdict.ScopePod)
+	if was.edge != nil && was.edge != g {
+		was.edge.profile.forget(j.ID)
 	}
+	g.profile.record(j, g.scope, known)
 	e.recordMTLSProof(g, t, j, &was)
 
 	e.detach(&was)

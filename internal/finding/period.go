@@ -76,7 +76,7 @@ func (e *Engine) closePeriod(end int64, total Coverage) {
 			e.emitPosture(g, "snapshot", end, &cover, n)
 		}
 		g.counts.periodEnded, g.counts.periodBytes = [traitCount]uint64{}, [verdicts]uint64{}
-		g.resetProfile()
+		g.profile.reset()
 	}
 }
 

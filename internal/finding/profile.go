@@ -13,6 +13,7 @@ import (
 const (
 	profileNames  = 4 // names of each kind, and addresses, that a posture has at most
 	profileCounts = 8 // names of each kind, and addresses, that an edge counts at most
+	profileOpen   = 4 // open connections that the next interval begins with, at most
 )
 
 // profile counts the protocols, TLS parameters and addresses of the peer that the connections of an edge had since the
@@ -20,19 +21,56 @@ const (
 type profile struct {
 	protocols, versions, ciphers, groups frequent[string]
 	peers                                frequent[netip.Addr]
+	open                                 []openConnection
 }
 
-// add counts a connection. pod reports whether its ends are in one pod, and so no peer's address exists.
-func (p *profile) add(j *verdict.Judged, pod bool) {
-	p.protocols.add(j.Protocol)
+// openConnection is a connection that has not ended.
+type openConnection struct {
+	id uint64 // Judged.ID
+	parameters
+}
+
+// parameters are the values of one connection that a profile counts. Those that are unknown are zero.
+type parameters struct {
+	protocol, version, cipher, group string
+	peer                             netip.Addr
+}
+
+// parametersOf returns the parameters of a connection with a scope. Within a pod there is no peer.
+func parametersOf(j *verdict.Judged, scope string) parameters {
+	p := parameters{protocol: j.Protocol}
 	if t := j.TLS; t != nil {
-		p.versions.add(versionName(t))
-		p.ciphers.add(t.Cipher)
-		p.groups.add(t.Curve)
+		p.version, p.cipher, p.group = versionName(t), t.Cipher, t.Curve
 	}
-	if !pod {
-		p.peers.add(bare(peerOf(j).Addr))
+	if scope != verdict.ScopePod {
+		p.peer = bare(peerOf(j).Addr)
 	}
+	return p
+}
+
+// record counts a connection unless it is known, and notes whether it is open.
+func (p *profile) record(j *verdict.Judged, scope string, known bool) {
+	x := parametersOf(j, scope)
+	if !known {
+		p.add(&x)
+	}
+	p.forget(j.ID)
+	if !j.Ended && len(p.open) < profileOpen {
+		p.open = append(p.open, openConnection{j.ID, x})
+	}
+}
+
+// forget removes a connection that has ended, or is counted on another edge now, from the open ones.
+func (p *profile) forget(id uint64) {
+	p.open = slices.DeleteFunc(p.open, func(o openConnection) bool { return o.id == id })
+}
+
+func (p *profile) add(x *parameters) {
+	p.protocols.add(x.protocol)
+	p.versions.add(x.version)
+	p.ciphers.add(x.cipher)
+	p.groups.add(x.group)
+	p.peers.add(x.peer)
 }
 
 // versionName returns the version of TLS, with the name of the protocol unless that is TLS: "1.3", "dtls 1.2". It returns ""
@@ -55,19 +93,15 @@ func peerOf(j *verdict.Judged) verdict.Endpoint {
 	return j.Destination
 }
 
-// resetProfile begins a profile with the connections that are still open, represented by the latest connection of each of
-// their verdicts.
-func (g *edge) resetProfile() {
-	p := &g.profile
+// reset begins a profile with connections that are still open.
+func (p *profile) reset() {
 	p.protocols.clear()
 	p.versions.clear()
 	p.ciphers.clear()
 	p.groups.clear()
 	p.peers.clear()
-	for v, j := range g.latest {
-		if j != nil && g.counts.live[v] > 0 {
-			p.add(j, g.scope == verdict.ScopePod)
-		}
+	for i := range p.open {
+		p.add(&p.open[i].parameters)
 	}
 }
 
@@ -78,6 +112,7 @@ func (p *profile) merge(o *profile) {
 	p.ciphers.merge(&o.ciphers)
 	p.groups.merge(&o.groups)
 	p.peers.merge(&o.peers)
+	p.open = append(p.open, o.open[:min(len(o.open), profileOpen-len(p.open))]...)
 }
 
 // setProfile sets the members of a posture that the profile of the edge determines.
