@@ -35,6 +35,9 @@ var (
 	}, []string{"version"})
 )
 
+// ours are all of these metrics.
+var ours = []prometheus.Collector{injections, responseTimes, podStates, admittedProfiles, certificateEnd, buildInfo}
+
 func init() { //nolint:gochecknoinits // metrics are registered once in a process
-	metrics.Registry.MustRegister(injections, responseTimes, podStates, admittedProfiles, certificateEnd, buildInfo)
+	metrics.Registry.MustRegister(ours...)
 }

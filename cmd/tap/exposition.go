@@ -12,27 +12,21 @@ import (
 // calls of Fprintf: prometheus/client_golang makes the tap 2 MB larger, and VictoriaMetrics/metrics 0.3 MB. The latter also
 // writes to standard error at its start.
 type exposition struct {
-	w      io.Writer
-	prefix string
+	w     io.Writer
+	table map[string]metric // describes every metric that is written
 }
 
-// family starts the samples of one metric; kind is counter or gauge.
-func (e *exposition) family(name, kind string) {
-	fmt.Fprintf(e.w, "# TYPE %s%s %s\n", e.prefix, name, kind)
+// family starts the samples of one metric.
+func (e *exposition) family(name string) {
+	m := e.table[name]
+	fmt.Fprintf(e.w, "# HELP %s %s\n# TYPE %s %s\n", name, m.help, name, m.kind)
 }
 
-// sample writes one sample of a family. labels are names, each followed by its value.
-func (e *exposition) sample(name string, value float64, labels ...string) {
-	fmt.Fprintf(e.w, "%s%s", e.prefix, name)
-	for i := 0; i+1 < len(labels); i += 2 {
-		sep := ","
-		if i == 0 {
-			sep = "{"
-		}
-		fmt.Fprintf(e.w, "%s%s=\"%s\"", sep, labels[i], escapeLabel(labels[i+1]))
-	}
-	if len(labels) > 0 {
-		io.WriteString(e.w, "}") //nolint:errcheck // the client is gone
+// sample writes one sample of a family. label is the value of the metric's label, if it has one.
+func (e *exposition) sample(name string, value float64, label ...string) {
+	io.WriteString(e.w, name) //nolint:errcheck // the client is gone
+	for _, v := range label {
+		fmt.Fprintf(e.w, "{%s=\"%s\"}", e.table[name].label, escapeLabel(v))
 	}
 	fmt.Fprintf(e.w, " %s\n", number(value))
 }
@@ -54,19 +48,19 @@ func number(v float64) string {
 }
 
 func (e *exposition) gauge(name string, value float64) {
-	e.family(name, "gauge")
+	e.family(name)
 	e.sample(name, value)
 }
 
 func (e *exposition) counter(name string, value uint64) {
-	e.family(name, "counter")
+	e.family(name)
 	e.sample(name, float64(value))
 }
 
-// counters writes a family of counters with one label, sorted by the value of the label.
-func (e *exposition) counters(name, label string, values map[string]uint64) {
-	e.family(name, "counter")
+// counters writes a family of counters, sorted by the value of its label.
+func (e *exposition) counters(name string, values map[string]uint64) {
+	e.family(name)
 	for _, k := range slices.Sorted(maps.Keys(values)) {
-		e.sample(name, float64(values[k]), label, k)
+		e.sample(name, float64(values[k]), k)
 	}
 }

@@ -10,27 +10,41 @@ import (
 	"github.com/prometheus/common/model"
 )
 
+// testTable describes the metrics of the tests.
+var testTable = byName([]metric{
+	{"tap_connections", gauge, "", "Connections."},
+	{"tap_share", gauge, "", "A share."},
+	{"tap_packets_total", counter, "interface", "Packets."},
+	{"tap_bytes_total", counter, "", "Bytes."},
+	{"tap_info", gauge, "version", "1, with the version."},
+})
+
 // TestExposition: the text of gauges, counters and labels is the expected one.
 func TestExposition(t *testing.T) {
 	var b strings.Builder
-	e := &exposition{&b, "tap_"}
-	e.gauge("connections", 12)
-	e.gauge("share", 0.25)
-	e.counter("packets_total", 12345678901234)
-	e.counters("dropped_total", "reason", map[string]uint64{"too \"large\"": 1, "full": 2})
-	e.family("info", "gauge")
-	e.sample("info", 1, "version", "v1", "os", "linux")
-	want := `# TYPE tap_connections gauge
+	e := &exposition{&b, testTable}
+	e.gauge("tap_connections", 12)
+	e.gauge("tap_share", 0.25)
+	e.counter("tap_bytes_total", 12345678901234)
+	e.counters("tap_packets_total", map[string]uint64{"too \"large\"": 1, "full": 2})
+	e.family("tap_info")
+	e.sample("tap_info", 1, "v1")
+	want := `# HELP tap_connections Connections.
+# TYPE tap_connections gauge
 tap_connections 12
+# HELP tap_share A share.
 # TYPE tap_share gauge
 tap_share 0.25
+# HELP tap_bytes_total Bytes.
+# TYPE tap_bytes_total counter
+tap_bytes_total 12345678901234
+# HELP tap_packets_total Packets.
 # TYPE tap_packets_total counter
-tap_packets_total 12345678901234
-# TYPE tap_dropped_total counter
-tap_dropped_total{reason="full"} 2
-tap_dropped_total{reason="too \"large\""} 1
+tap_packets_total{interface="full"} 2
+tap_packets_total{interface="too \"large\""} 1
+# HELP tap_info 1, with the version.
 # TYPE tap_info gauge
-tap_info{version="v1",os="linux"} 1
+tap_info{version="v1"} 1
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
@@ -72,9 +86,9 @@ func FuzzExposition(f *testing.F) {
 func parsed(t *testing.T, value string) string {
 	t.Helper()
 	var b strings.Builder
-	e := &exposition{&b, "tap_"}
-	e.counters("packets_total", "interface", map[string]uint64{value: 12})
-	e.gauge("up", 1)
+	e := &exposition{&b, testTable}
+	e.counters("tap_packets_total", map[string]uint64{value: 12})
+	e.gauge("tap_share", 1)
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(b.String()))
 	if err != nil {

@@ -11,18 +11,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// metrics writes all metrics. Metrics of the process have the names that Prometheus uses. All other
-// names start with meshtls_tap_. Names of counters end in _total.
+// metrics writes all metrics, which metricTable describes.
 func (t *tap) metrics(w io.Writer) {
-	e := &exposition{w, "meshtls_tap_"}
-	e.family("build_info", "gauge")
-	e.sample("build_info", 1, "version", version)
-	e.gauge("unusable_settings", float64(len(t.settingErrors)))
-	e.gauge("start_time_seconds", float64(t.started.UnixMilli())/1000)
+	e := &exposition{w, metricsByName}
+	e.family("meshtls_tap_build_info")
+	e.sample("meshtls_tap_build_info", 1, version)
+	e.gauge("meshtls_tap_unusable_settings", float64(len(t.settingErrors)))
+	e.gauge("meshtls_tap_start_time_seconds", float64(t.started.UnixMilli())/1000)
 	t.ringMetrics(e)
 	t.tableMetrics(e)
 	t.sinkMetrics(e)
-	processMetrics(&exposition{w, ""})
+	processMetrics(e)
 }
 
 func (t *tap) ringMetrics(e *exposition) {
@@ -38,45 +37,45 @@ func (t *tap) ringMetrics(e *exposition) {
 
 	var uncaptured []string
 	t.pipeline.Do(func(*pipeline.Locked) { uncaptured = t.live.Uncaptured() })
-	e.family("uncaptured", "gauge")
+	e.family("meshtls_tap_uncaptured")
 	for _, name := range uncaptured {
-		e.sample("uncaptured", 1, "interface", name)
+		e.sample("meshtls_tap_uncaptured", 1, name)
 	}
-	e.family("unfiltered", "gauge")
+	e.family("meshtls_tap_unfiltered")
 	for _, i := range t.live.Interfaces() {
-		e.sample("unfiltered", oneIf(i.IsUnfiltered()), "interface", i.Name())
+		e.sample("meshtls_tap_unfiltered", oneIf(i.IsUnfiltered()), i.Name())
 	}
 
-	e.counters("ring_packets_total", "interface", packets)
-	e.counters("ring_dropped_packets_total", "interface", drops)
+	e.counters("meshtls_tap_ring_packets_total", packets)
+	e.counters("meshtls_tap_ring_dropped_packets_total", drops)
 
 	tcp := map[string]uint64{}
 	for _, i := range t.live.Interfaces() {
 		s, _ := i.RingStats()
 		tcp[i.Name()] = s.Drops
 	}
-	e.counters("ring_dropped_tcp_packets_total", "interface", tcp)
+	e.counters("meshtls_tap_ring_dropped_tcp_packets_total", tcp)
 
-	e.counters("ring_freezes_total", "interface", freezes)
-	e.counters("filter_changes_total", "interface", changes)
-	e.gauge("thinned_connections", float64(thinned))
-	e.gauge("ring_bytes", float64(t.limits.Ring))
+	e.counters("meshtls_tap_ring_freezes_total", freezes)
+	e.counters("meshtls_tap_filter_changes_total", changes)
+	e.gauge("meshtls_tap_thinned_connections", float64(thinned))
+	e.gauge("meshtls_tap_ring_bytes", float64(t.limits.Ring))
 }
 
 // capturingMetrics writes a sample for each interface that should be captured: 1 if it is captured, else 0. While
 // nothing should be captured there are no such samples, so no alert is raised. The metric idle then has the reason.
 func (t *tap) capturingMetrics(e *exposition) {
 	reason := t.idling.Load()
-	e.family("idle", "gauge")
+	e.family("meshtls_tap_idle")
 	if reason != nil {
-		e.sample("idle", 1, "reason", *reason)
+		e.sample("meshtls_tap_idle", 1, *reason)
 	}
-	e.family("capturing", "gauge")
+	e.family("meshtls_tap_capturing")
 	if reason != nil {
 		return
 	}
 	for _, s := range t.live.States() {
-		e.sample("capturing", oneIf(s.Captured), "interface", s.Name)
+		e.sample("meshtls_tap_capturing", oneIf(s.Captured), s.Name)
 	}
 }
 
@@ -84,30 +83,30 @@ func (t *tap) tableMetrics(e *exposition) {
 	all := t.pipeline.Stats()
 	s := &all.Table
 	if t.limits.Group > 0 {
-		e.gauge("memory_limit_bytes", float64(t.limits.Group))
+		e.gauge("meshtls_tap_memory_limit_bytes", float64(t.limits.Group))
 	}
-	e.gauge("connections", float64(s.Active))
-	e.gauge("max_connections", float64(t.limits.Connections))
-	e.gauge("pending_bytes", float64(all.Pending))
-	e.gauge("max_pending_bytes", float64(t.limits.Pending))
-	e.gauge("conclusion_bytes", float64(all.Conclusions))
-	e.gauge("max_conclusion_bytes", float64(t.limits.Conclusions))
-	e.gauge("older_connections", float64(t.live.Older()))
-	e.counter("connections_total", s.Created)
-	e.counter("evicted_connections_total", s.Evicted)
-	e.counter("shed_connections_total", s.Shed)
-	e.counter("own_connections_total", s.Excluded)
-	e.counter("redirected_connections_total", s.Redirected)
-	e.counter("refused_packets_total", s.Refused)
-	e.counter("foreign_packets_total", s.Foreign)
-	e.counter("bad_checksum_packets_total", s.BadChecksums)
-	e.counter("unverified_checksum_packets_total", s.UnverifiedChecksums)
-	e.counter("unacceptable_segments_total", s.Unacceptable)
-	e.counter("unanswered_packets_total", all.Unanswered)
-	e.counter("unread_packets_total", all.Unread)
-	e.counter("dissector_failures_total", all.DissectorFailures)
-	e.counter("internal_faults_total", all.Panics)
-	e.counter("packets_total", s.Packets)
+	e.gauge("meshtls_tap_connections", float64(s.Active))
+	e.gauge("meshtls_tap_max_connections", float64(t.limits.Connections))
+	e.gauge("meshtls_tap_pending_bytes", float64(all.Pending))
+	e.gauge("meshtls_tap_max_pending_bytes", float64(t.limits.Pending))
+	e.gauge("meshtls_tap_conclusion_bytes", float64(all.Conclusions))
+	e.gauge("meshtls_tap_max_conclusion_bytes", float64(t.limits.Conclusions))
+	e.gauge("meshtls_tap_older_connections", float64(t.live.Older()))
+	e.counter("meshtls_tap_connections_total", s.Created)
+	e.counter("meshtls_tap_evicted_connections_total", s.Evicted)
+	e.counter("meshtls_tap_shed_connections_total", s.Shed)
+	e.counter("meshtls_tap_own_connections_total", s.Excluded)
+	e.counter("meshtls_tap_redirected_connections_total", s.Redirected)
+	e.counter("meshtls_tap_refused_packets_total", s.Refused)
+	e.counter("meshtls_tap_foreign_packets_total", s.Foreign)
+	e.counter("meshtls_tap_bad_checksum_packets_total", s.BadChecksums)
+	e.counter("meshtls_tap_unverified_checksum_packets_total", s.UnverifiedChecksums)
+	e.counter("meshtls_tap_unacceptable_segments_total", s.Unacceptable)
+	e.counter("meshtls_tap_unanswered_packets_total", all.Unanswered)
+	e.counter("meshtls_tap_unread_packets_total", all.Unread)
+	e.counter("meshtls_tap_dissector_failures_total", all.DissectorFailures)
+	e.counter("meshtls_tap_internal_faults_total", all.Panics)
+	e.counter("meshtls_tap_packets_total", s.Packets)
 
 	undecoded := map[string]uint64{}
 	for r, n := range s.Undecoded {
@@ -116,37 +115,37 @@ func (t *tap) tableMetrics(e *exposition) {
 		}
 	}
 
-	e.counters("undecoded_packets_total", "reason", undecoded)
-	e.counter("reassembled_datagrams_total", s.Reassembled)
-	e.counter("gap_bytes_total", s.GapBytes)
-	e.counter("cut_bytes_total", s.TruncatedBytes)
-	e.counter("thinned_bytes_total", s.ThinnedBytes)
-	e.counter("streams_cut_short_total", s.BufferFull)
-	e.counter("conflicting_segments_total", s.Conflicts)
-	e.gauge("buffered_bytes", float64(s.Buffered))
+	e.counters("meshtls_tap_undecoded_packets_total", undecoded)
+	e.counter("meshtls_tap_reassembled_datagrams_total", s.Reassembled)
+	e.counter("meshtls_tap_gap_bytes_total", s.GapBytes)
+	e.counter("meshtls_tap_cut_bytes_total", s.TruncatedBytes)
+	e.counter("meshtls_tap_thinned_bytes_total", s.ThinnedBytes)
+	e.counter("meshtls_tap_streams_cut_short_total", s.BufferFull)
+	e.counter("meshtls_tap_conflicting_segments_total", s.Conflicts)
+	e.gauge("meshtls_tap_buffered_bytes", float64(s.Buffered))
 }
 
 func (t *tap) sinkMetrics(e *exposition) {
 	s := t.publisher.Status()
-	e.gauge("sink_ok", oneIf(s.OK))
-	e.gauge("sink_down", oneIf(s.Down))
-	e.family("sink_fault", "gauge")
+	e.gauge("meshtls_tap_sink_ok", oneIf(s.OK))
+	e.gauge("meshtls_tap_sink_down", oneIf(s.Down))
+	e.family("meshtls_tap_sink_fault")
 	if s.ErrorClass != "" {
-		e.sample("sink_fault", 1, "class", s.ErrorClass)
+		e.sample("meshtls_tap_sink_fault", 1, s.ErrorClass)
 	}
-	e.gauge("sink_state_seconds", time.Since(s.Since).Seconds())
-	e.gauge("sink_queued_records", float64(s.Queued))
-	e.gauge("sink_queued_bytes", float64(s.QueuedBytes))
-	e.gauge("sink_spooled_records", float64(s.Spooled))
-	e.gauge("sink_spool_bytes", float64(s.SpoolBytes))
-	e.counter("sink_recovered_records_total", uint64(s.Recovered))
-	e.counter("sink_spool_removals_total", s.SpoolRemovals)
-	e.family("sink_throttled_seconds_total", "counter")
-	e.sample("sink_throttled_seconds_total", s.Throttled.Seconds())
-	e.counter("sink_retries_total", s.Retries)
-	e.counters("sink_delivered_records_total", "dataset", s.Delivered)
-	e.counters("sink_dropped_records_total", "dataset", s.Dropped)
-	e.counters("sink_drop_reasons_total", "reason", s.Reasons)
+	e.gauge("meshtls_tap_sink_state_seconds", time.Since(s.Since).Seconds())
+	e.gauge("meshtls_tap_sink_queued_records", float64(s.Queued))
+	e.gauge("meshtls_tap_sink_queued_bytes", float64(s.QueuedBytes))
+	e.gauge("meshtls_tap_sink_spooled_records", float64(s.Spooled))
+	e.gauge("meshtls_tap_sink_spool_bytes", float64(s.SpoolBytes))
+	e.counter("meshtls_tap_sink_recovered_records_total", uint64(s.Recovered))
+	e.counter("meshtls_tap_sink_spool_removals_total", s.SpoolRemovals)
+	e.family("meshtls_tap_sink_throttled_seconds_total")
+	e.sample("meshtls_tap_sink_throttled_seconds_total", s.Throttled.Seconds())
+	e.counter("meshtls_tap_sink_retries_total", s.Retries)
+	e.counters("meshtls_tap_sink_delivered_records_total", s.Delivered)
+	e.counters("meshtls_tap_sink_dropped_records_total", s.Dropped)
+	e.counters("meshtls_tap_sink_drop_reasons_total", s.Reasons)
 }
 
 func oneIf(b bool) float64 {
@@ -166,7 +165,7 @@ func processMetrics(e *exposition) {
 	e.counter("go_gc_cycles_total", uint64(m.NumGC))
 	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1)-int64(limits.Ballast()))) // a negative argument only reads the limit
 	if cpu, ok := cpuTime(); ok {
-		e.family("process_cpu_seconds_total", "counter")
+		e.family("process_cpu_seconds_total")
 		e.sample("process_cpu_seconds_total", cpu.Seconds())
 	}
 	if rss, ok := residentMemory(); ok {
