@@ -48,11 +48,11 @@ test-stress: ## run `make test` beside BUSY (8) busy processes of the same prior
 PURE := ./bench ./demo/... ./image/... ./internal/buffer ./internal/dissect ./internal/finding ./internal/flow ./internal/iana ./internal/imports ./internal/inject \
 	./internal/limits ./internal/names ./internal/ocsf ./internal/ownsockets ./internal/pcapfile ./internal/protocols ./internal/record/... ./internal/report ./internal/tapfilter ./internal/tlsmsg ./internal/variables ./internal/verdict ./schema/... ./test/compare ./test/repository ./test/tlslab/...
 
-pure: ## vet, and test the packages whose tests need only Go (one to two minutes)
+pure: ## vet, and test the packages whose tests need only Go (one or two minutes on an idle machine with warm caches)
 	$(GO) vet ./...
 	tools/tidy.sh $(GOTEST) $(TESTFLAGS) $(PURE)
 
-quick: ## vet, short tests, lint and size, for use while you work; the first job of CI (under 5 minutes with warm caches)
+quick: ## vet, short tests, lint and size, for use while you work; the first job of CI (under 5 minutes with warm caches, 10 minutes or more the first time)
 	$(MAKE) pure TESTFLAGS='-short $(TESTFLAGS)'
 	$(MAKE) lint
 	$(MAKE) size
@@ -91,7 +91,7 @@ lint: $(TOOLS)/golangci-lint ## run golangci-lint in the version of tools/go.mod
 fmt: $(TOOLS)/golangci-lint ## format the code as `make lint` expects it
 	$(TOOLS)/golangci-lint fmt ./...
 
-bench: build ## measure the tap, its peers, and no tap (root; some 40 minutes; ONLY=offline,flood,...; ROUNDS=5; BASE=another build of the tap, to compare with)
+bench: build ## measure the tap, its peers, and no tap (root; some 25 minutes; ONLY=offline,flood,...; ROUNDS=5; BASE=another build of the tap, to compare with)
 	@tools/setup.sh bench
 	@$(GO) build -o .cache/bench/bench ./bench
 	.cache/bench/bench -tap bin/tap -base '$(BASE)' -rounds $(ROUNDS) -only '$(ONLY)'
@@ -117,10 +117,10 @@ fips: ## build both programs in FIPS 140-3 mode, into .cache/fips, and test thei
 	tools/tidy.sh $(GOTEST) -count=1 -run '^TestFIPS' $(TESTFLAGS) ./test/kafka
 	@[ "$(CLUSTER)" = 0 ] || PRODUCT=$(CURDIR)/.cache/fips tools/tidy.sh test/cluster/run.sh api -run '^(TestInjected|TestRotation|TestClientCertificate)$$' $(TESTFLAGS)
 
-corpus: build ## score the tap on the captures in CORPUS (../shared), if they exist
+corpus: build ## score the tap on the maintainers' captures in the folder CORPUS (../shared). They are not published: without them it does nothing
 	CORPUS_FLOOR=$(CORPUS_FLOOR) tools/corpus.sh bin/tap $(CORPUS)
 
-compare: build ## compare the tap with tshark on all captures in the repository and in CORPUS (V=1: list each difference)
+compare: build ## compare the tap with tshark on all captures in the repository, and in CORPUS if it exists (V=1: list each difference)
 	@tools/setup.sh compare
 	$(GO) run ./test/compare $(if $(V),-v) bin/tap test/tlslab/testdata cmd/tap/testdata/captures $(wildcard $(CORPUS)/corpus/pcaps $(CORPUS)/tls13/pcaps)
 

@@ -49,7 +49,7 @@ var experiments = []struct {
 	{"memory", "resident memory, at idle and with connections", false, (*bench).memory},
 	{"scale", "CPU time as the number of connections grows", false, (*bench).scale},
 	{"start", "start, idle, size", false, (*bench).startup},
-	{"soak", "a million connections in ten minutes", true, (*bench).soak},
+	{"churn", "a million connections in ten minutes", true, (*bench).churn},
 }
 
 // progress prints a line to standard error.
@@ -76,7 +76,7 @@ func command(args []string) error {
 	f.StringVar(&b.dir, "dir", ".cache/bench", "directory for captures that are generated once")
 	f.IntVar(&b.rounds, "rounds", 5, "rounds of each experiment")
 	f.BoolVar(&b.quick, "quick", false, "shorter runs that only show that bench works: their figures mean little")
-	only := f.String("only", "", "experiments, separated by commas; default: all except soak")
+	only := f.String("only", "", "experiments, separated by commas; default: all except churn")
 	if err := f.Parse(args); err != nil {
 		return err
 	}

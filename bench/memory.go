@@ -209,16 +209,16 @@ func (b *bench) costAt(n *pods, connections int) (packet, connection float64, er
 	return packet, connection, errors.Join(append(errs, e)...)
 }
 
-// soak opens and closes a million connections in ten minutes and watches the memory. With -quick it opens them as
+// churn opens and closes a million connections in ten minutes and watches the memory. With -quick it opens them as
 // fast as possible; the result for the memory is the same.
-func (b *bench) soak() (results []result, err error) {
+func (b *bench) churn() (results []result, err error) {
 	const minutes, each = 10, 100_000
 	rate, pause, duration := "24200", time.Minute, "ten minutes" // frames per second; a connection has 14.5 packets
 	if b.quick {
 		rate, pause, duration = "150000", 0, "a row"
 	}
 	return results, inDeafPods(func(n *pods) error {
-		limits, err := newGroup("soak", 0, limitMemory)
+		limits, err := newGroup("churn", 0, limitMemory)
 		if err != nil {
 			return err
 		}
@@ -241,9 +241,9 @@ func (b *bench) soak() (results []result, err error) {
 		}
 		_, dropped, err := tapResult(r)
 		results = []result{
-			atMost("soak, under 128Mi: RSS after a million connections in "+duration+" to that after 200,000", sample{rss[minutes-1] / rss[1]}, "%.2f", 1.1),
-			atMost("soak: peak of the control group, MB", sample{float64(limits.peak()) / mega}, "%.1f", limitMemory/mega),
-			atMost("soak: packets dropped", sample{dropped}, "%.0f", 0),
+			atMost("churn, under 128Mi: RSS after a million connections in "+duration+" to that after 200,000", sample{rss[minutes-1] / rss[1]}, "%.2f", 1.1),
+			atMost("churn: peak of the control group, MB", sample{float64(limits.peak()) / mega}, "%.1f", limitMemory/mega),
+			atMost("churn: packets dropped", sample{dropped}, "%.0f", 0),
 		}
 		return err
 	})

@@ -33,8 +33,8 @@ type environment struct {
 	Format     string        `env:"TAP_FORMAT" envDefault:"ecs" about:"format of records: ecs (Elastic Common Schema 9.x), or ocsf (Open Cybersecurity Schema Framework 1.6)"`
 	Mute       string        `env:"TAP_MUTE" about:"rules whose findings are not published, such as plaintext-edge; they are still counted in posture"`
 	Severity   string        `env:"TAP_SEVERITY" about:"severities of rules, in place of the usual ones: RULE=SEVERITY,... with 21, 47, 73 or 99; 0 turns a rule off"`
-	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time after which open findings are published again or resolved, and improved edges are published"`
-	Interval   time.Duration `env:"TAP_POSTURE_INTERVAL" envDefault:"1h" expected:"a duration such as 1h" about:"the time that one snapshot of an edge covers; its changes are published at once"`
+	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time after which open findings are published again or resolved, and improved edges are published; 1s or more, and 10s or more where the webhook adds the tap"`
+	Interval   time.Duration `env:"TAP_POSTURE_INTERVAL" envDefault:"1h" expected:"a duration such as 1h" about:"the time that one snapshot of an edge covers; its changes are published at once; the same limits as TAP_WINDOW"`
 	Announced  int           `env:"TAP_ANNOUNCEMENTS" envDefault:"20" expected:"a number such as 20" about:"findings of each rule that may open or become more severe in a window with a record of their own; one finding counts the others. Postures \"new\" and \"worsened\" have the same limit; the others wait for the end of the window"`
 	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until in the ConfigMap replaces it"`
 	OwnUntil   string        `env:"TAP_OWN_UNTIL" about:"a second such time, set for this pod only, which the ConfigMap cannot replace"`

@@ -118,27 +118,14 @@ Checks that values.schema.json cannot express: combinations of values, and value
 {{- include "tap.checkEnv" . }}
 {{- end }}
 
-{{/* Variables in tap.extraEnv: none that the webhook sets (inject.reserved). Their values must pass the same checks as the values above. */}}
+{{/* Variables in tap.extraEnv: only those of the tap (_environment.tpl), and none that the webhook sets (inject.reserved). Their values must pass the tap's checks. */}}
 {{- define "tap.checkEnv" -}}
 {{- $reserved := list "TAP_CLUSTER" "TAP_WORKLOAD_KIND" "TAP_WORKLOAD_NAME" "TAP_LOCAL_PROXY" "TAP_DECLARED_SKIP" "TAP_UNTIL" "TAP_OWN_UNTIL" "TAP_FOR" "TAP_LISTEN" "TAP_LISTEN_AFTER" "TAP_CONFIG_DIR" "TAP_SPOOL_DIR" "TAP_SPOOL_MAX" "TAP_KAFKA_TLS_CA_FILE" "TAP_KAFKA_TLS_CERT_FILE" "TAP_KAFKA_TLS_KEY_FILE" "TAP_KAFKA_SASL_PASSWORD_FILE" "TAP_KAFKA_SASL_TOKEN_FILE" }}
 {{- range .Values.tap.extraEnv }}
 {{- $where := printf "tap.extraEnv: %s" .name }}
 {{- if not (regexMatch "^TAP_[A-Z0-9_]+$" .name) }}{{ fail (printf "%s is not a TAP_ variable" $where) }}{{ end }}
 {{- if has .name $reserved }}{{ fail (printf "%s is set by the webhook" $where) }}{{ end }}
-{{- $value := .value | default "" }}
-{{- if not $value }}
-{{- else if eq .name "TAP_FILTER" }}{{ include "tap.checkFilter" (list $where $value) }}
-{{- else if has .name (list "TAP_WINDOW" "TAP_POSTURE_INTERVAL") }}{{ include "tap.checkWindow" (list $where $value) }}
-{{- else if eq .name "TAP_EXPECT" }}{{ range splitList "," $value }}{{ if trim . }}{{ include "tap.checkExpect" (list $where .) }}{{ end }}{{ end }}
-{{- else if eq .name "TAP_ANNOUNCEMENTS" }}
-{{- if not (regexMatch "^[1-9][0-9]{0,6}$" $value) }}{{ fail (printf "%s=%s: expected a number of 1 or more" $where $value) }}{{ end }}
-{{- else if eq .name "TAP_MESH" }}
-{{- if not (has $value (list "osm" "istio" "istio_ambient" "linkerd" "consul" "kuma")) }}{{ fail (printf "%s=%s: no such mesh" $where $value) }}{{ end }}
-{{- else if eq .name "TAP_FORMAT" }}
-{{- if not (has $value (list "ecs" "ocsf")) }}{{ fail (printf "%s=%s: expected ecs or ocsf" $where $value) }}{{ end }}
-{{- else if eq .name "TAP_EMIT" }}
-{{- range splitList "," $value }}{{ if not (has (trim .) (list "findings" "posture" "flows")) }}{{ fail (printf "%s=%s: expected a list of findings, posture, flows" $where $value) }}{{ end }}{{ end }}
-{{- end }}
+{{- include "tap.checkVariable" (list .name (.value | default "")) }}
 {{- end }}
 {{- end }}
 

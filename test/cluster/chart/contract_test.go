@@ -47,6 +47,36 @@ func TestInjectedVariables(t *testing.T) {
 	}
 }
 
+// TestTapVariables: the chart's list of the tap's variables is complete, with those that only the webhook sets. Its list of rules
+// is that of the tap.
+func TestTapVariables(t *testing.T) {
+	list, checks := source(t, "charts/tap/templates/_environment.tpl"), source(t, "charts/tap/templates/_checks.tpl")
+	var have []string
+	for _, m := range regexp.MustCompile(`(?m)^(TAP_[A-Z_]+):`).FindAllStringSubmatch(list, -1) {
+		have = append(have, m[1])
+	}
+	_, reserved, _ := strings.Cut(checks, "{{- $reserved := list ")
+	reserved, _, _ = strings.Cut(reserved, " }}")
+	for name := range strings.FieldsSeq(reserved) {
+		have = append(have, strings.Trim(name, `"`))
+	}
+	want := variables(t, "cmd/tap/config.go")
+	want = slices.DeleteFunc(want, func(name string) bool { return !strings.HasPrefix(name, "TAP_") })
+	slices.Sort(have)
+	slices.Sort(want)
+	if !slices.Equal(have, want) {
+		t.Errorf("the chart knows the variables\n%q\nand the tap has\n%q", have, want)
+	}
+
+	_, rules, _ := strings.Cut(list, `{{- $rules := "`)
+	rules, _, _ = strings.Cut(rules, `"`)
+	cmd := tapCheck(t, `env: [{name: TAP_MUTE, value: x}]`)
+	said, _ := cmd.CombinedOutput()
+	if !strings.Contains(string(said), "expected rules, of "+strings.ReplaceAll(rules, "|", ", ")+", tap-blind") {
+		t.Errorf("the chart knows the rules %s, and the tap says: %s", rules, said)
+	}
+}
+
 func variables(t *testing.T, file string) []string {
 	t.Helper()
 	var all []string

@@ -104,6 +104,37 @@ func TestBadValues(t *testing.T) {
 		{`{"tap.extraEnv": [{"name": "TAP_MESH", "value": "cilium"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_EMIT", "value": "everything"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_FORMAT", "value": "cef"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_SINK", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_REDACT", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_LOG_LEVEL", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_THIN", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_FORWARDED", "value": "yes"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_SELF_TEST", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_GRACE", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_GRACE", "value": "-1s"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_MEMORY", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_MEMORY", "value": "0"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_MUTE", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_MUTE", "value": "plaintext-edge,x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_SEVERITY", "value": "plaintext-edge=50"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_SEVERITY", "value": "x=21"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_SEVERITY", "value": "tap-blind=21"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_CONFIG_ALLOW", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_PROBE_PORTS", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_PROBE_PORTS", "value": "0/x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_METRICS_PORTS", "value": "65536"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_KAFKA_TLS", "value": "maybe"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_AMBIENT", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_CLUSTER_CIDRS", "value": "1.2.3"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_KAFKA_BATCH_SIZE", "value": "many"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_KAFKA_BATCH_BYTES", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_KAFKA_BATCH_TIMEOUT", "value": "x"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_INTERFACES", "value": ","}]}`, "tap"},
+		{`{"kafka.brokers": ["kafka:9093"], "tap.extraEnv": [{"name": "TAP_KAFKA_COMPRESSION", "value": "x"}]}`, "tap"},
+		{`{"kafka.brokers": ["kafka:9093"], "tap.extraEnv": [{"name": "TAP_KAFKA_SASL_MECHANISM", "value": "x"}]}`, "tap"},
+		{`{"kafka.brokers": ["kafka:9093"], "tap.extraEnv": [{"name": "TAP_KAFKA_BROKERS", "value": "kafka"}]}`, "tap"},
+		{`{"kafka.brokers": ["kafka:9093"], "tap.extraEnv": [{"name": "TAP_KAFKA_TOPIC", "value": "a b"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_FOO", "value": "1"}]}`, ""}, // `tap run` warns
 		{`{"tap.runAsUser": 0}`, "webhook"},
 		{`{"tap.metricsPort": 70000}`, "webhook"},
 		{`{"tap.mesh": "cilium"}`, "webhook"},
@@ -196,6 +227,12 @@ func TestGoodValues(t *testing.T) {
 		`{"tap.clusterCIDRs": ["100.64.0.0/10", "2001:db8::/32", "11.0.0.1/8"]}`,
 		`{"tap.extraEnv": [{"name": "TAP_GRACE", "value": "5s"}, {"name": "TAP_THIN", "value": "false"}, {"name": "TAP_EXPECT", "value": "10.0.0.0/8=tls, ::/0=any"}]}`,
 		`{"kafka": {"brokers": ["kafka:9093", "[fd00::1]:9092"], "sasl": {"mechanism": "plain", "username": "tap"}}, "tap.extraEnv": [{"name": "TAP_KAFKA_SASL_PASSWORD", "value": "x"}]}`,
+		`{"tap.extraEnv": [{"name": "TAP_LOG_LEVEL", "value": "Debug+2"}, {"name": "TAP_GRACE", "value": "1m1.5s"}, {"name": "TAP_MEMORY", "value": "48Mi"}, {"name": "TAP_SELF_TEST", "value": "F"}]}`,
+		`{"tap.extraEnv": [{"name": "TAP_MUTE", "value": "plaintext-edge, tap-blind,"}, {"name": "TAP_SEVERITY", "value": "cipher-weak=0,mtls-downgrade=99"}, {"name": "TAP_CONFIG_ALLOW", "value": "none"}]}`,
+		`{"tap.extraEnv": [{"name": "TAP_PROBE_PORTS", "value": "80/live, 65535"}, {"name": "TAP_METRICS_PORTS", "value": "none"}, {"name": "TAP_CLUSTER_CIDRS", "value": "100.64.0.0/10, 2001:db8::1"}, {"name": "TAP_ANNOUNCEMENTS", "value": "5"}]}`,
+		`{"kafka.brokers": ["kafka:9093"], "tap.extraEnv": [{"name": "TAP_KAFKA_COMPRESSION", "value": "lz4"}, {"name": "TAP_KAFKA_TOPIC", "value": "tap.{namespace}"}, {"name": "TAP_KAFKA_BATCH_TIMEOUT", "value": "0"}]}`,
+		`{"tap.extraEnv": [{"name": "TAP_REDACT", "value": ""}, {"name": "TAP_MESH", "value": "kuma"}, {"name": "TAP_AMBIENT", "value": "istio"}]}`,
+		`{"kafka": {"brokers": ["kafka:9093"], "topics": {"findings": "tap.{namespace}.findings"}}}`,
 		`{"webhook.podDisruptionBudget": {"maxUnavailable": "50%"}}`,
 		`{"webhook": {"hostNetwork": true}}`,
 		`{"webhook.extraEnv": [{"name": "KUBERNETES_SERVICE_HOST", "value": "api.example.com"}, {"name": "WEBHOOK_DRAIN", "value": "1.5s"}]}`,
@@ -328,7 +365,7 @@ func tapCheck(t *testing.T, settings string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(product(t, "tap"), "run", "--check")
-	cmd.Env = []string{"POD_NAME=p"}
+	cmd.Env = []string{"POD_NAME=p", "POD_NAMESPACE=n"}
 	for _, e := range s.Env {
 		cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
 	}
