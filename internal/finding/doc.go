@@ -4,10 +4,15 @@
 // Order of use:
 //
 //   - [New] makes an [Engine]. Only Config.Emit must be set.
-//   - [Engine.Started] publishes the start of the tap. A capture file needs no such record.
+//   - [Engine.Mute], [Engine.Expect] and [Engine.Namespace] replace the muted rules and the expectations, before the first connection or at any
+//     later time.
+//   - [Engine.Started] publishes the start of the tap. A capture file needs no such record. `tap check` publishes [Engine.Checked] instead, and nothing
+//     else.
 //   - [Engine.Add] adds a connection when its verdict has settled, whenever its judgement changes later, and a last time when it has ended.
 //   - [Engine.Tick] advances the time: it closes windows and emits heartbeats.
-//   - [Engine.Flush] closes the open window at the end. [Engine.Summary] returns the totals of the run, for internal/report.
+//   - [Engine.Lost] and [Engine.Recovered] publish that an interface is no longer captured, or is captured again; [Engine.Degraded] that the tap
+//     sees or delivers less than it should for another reason.
+//   - [Engine.Flush] closes the open window at the end; [Engine.Stopped] then publishes the end of the tap. [Engine.Summary] returns the totals of the run, for internal/report.
 //
 // The JSON Schema in the folder schema describes the records. The same input gives the same bytes, because time is the packets' time, the
 // order is fixed, and event identities are hashes. An Engine is synchronous, is not safe for concurrent use, and reads no clock except
