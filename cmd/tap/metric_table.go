@@ -20,7 +20,7 @@ var metricTable = []metric{
 	{"meshtls_tap_unusable_settings", gauge, "", "Number of settings with an invalid value. The log and /readyz name them."},
 	{"meshtls_tap_start_time_seconds", gauge, "", "Time at which the tap started, in seconds since 1970."},
 
-	{"meshtls_tap_idle", gauge, "reason", "1 while the tap captures nothing on purpose, with the reason, such as until."},
+	{"meshtls_tap_idle", gauge, "reason", "1 while the tap captures nothing on purpose, with the reason: until or disabled."},
 	{"meshtls_tap_capturing", gauge, "interface", "1 if this interface is captured, 0 if it should be and is not. Absent while the tap is idle."},
 	{"meshtls_tap_uncaptured", gauge, "interface", "1 for each interface that is up and not captured."},
 	{"meshtls_tap_unfiltered", gauge, "interface", "1 if the kernel had no memory for the capture filter, so that the tap itself applies it."},
@@ -55,7 +55,7 @@ var metricTable = []metric{
 	{"meshtls_tap_dissector_failures_total", counter, "", "Connections that are unknown because a parser failed on their bytes: please report this."},
 	{"meshtls_tap_internal_faults_total", counter, "", "Failures outside of the parsers, each of which emptied the table of connections: please report this."},
 	{"meshtls_tap_packets_total", counter, "", "Packets that were examined."},
-	{"meshtls_tap_undecoded_packets_total", counter, "reason", "Packets without a connection that the tap can judge, by protocol or cause."},
+	{"meshtls_tap_undecoded_packets_total", counter, "reason", "Packets that belong to no connection that the tap can judge, by cause: truncated, malformed, later_fragment, other_transport, other_network or unknown_link."},
 	{"meshtls_tap_reassembled_datagrams_total", counter, "", "IP datagrams that were reassembled from fragments."},
 	{"meshtls_tap_gap_bytes_total", counter, "", "Bytes of streams that were on the wire and not captured."},
 	{"meshtls_tap_cut_bytes_total", counter, "", "Bytes that are missing because the filter truncated their packet."},

@@ -2,10 +2,13 @@ package repository_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -47,5 +50,49 @@ func TestResourceNames(t *testing.T) {
 	}
 	if found < 5 {
 		t.Errorf("only %d objects found: this test reads the documents wrong", found)
+	}
+}
+
+// TestWordsAreExplained: schema/README.md has each word that the schema lists for a field of the project's own (meshtls) or for
+// event.action and event.reason.
+func TestWordsAreExplained(t *testing.T) {
+	var schema map[string]any
+	if err := json.Unmarshal([]byte(read(t, "schema/record.schema.json")), &schema); err != nil {
+		t.Fatal(err)
+	}
+	text := read(t, "schema/README.md")
+	example := []string{"client_key_hint", "ambient"} // their words are names from elsewhere
+	found := 0
+	var walk func(field string, node any)
+	walk = func(field string, node any) {
+		switch x := node.(type) {
+		case map[string]any:
+			words, _ := x["examples"].([]any)
+			for _, w := range words {
+				word, ok := w.(string)
+				if !ok || !regexp.MustCompile(`^[a-z0-9_-]+$`).MatchString(word) || slices.Contains(example, path.Base(field)) {
+					continue
+				}
+				found++
+				if !strings.Contains(text, "`"+word+"`") {
+					t.Errorf("schema/README.md lacks `%s`, a word of %s", word, field)
+				}
+			}
+			for _, name := range slices.Sorted(maps.Keys(x)) {
+				walk(path.Join(field, name), x[name])
+			}
+		case []any:
+			for _, item := range x {
+				walk(field, item)
+			}
+		}
+	}
+	fields := schema["properties"].(map[string]any)
+	walk("meshtls", fields["meshtls"])
+	event := fields["event"].(map[string]any)["properties"].(map[string]any)
+	walk("event/action", event["action"])
+	walk("event/reason", event["reason"])
+	if found < 40 {
+		t.Errorf("only %d words found: this test reads the schema wrong", found)
 	}
 }
