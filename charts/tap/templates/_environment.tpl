@@ -14,7 +14,7 @@ that tap.checkVariable checks. TestTapVariables in test/cluster/chart compares t
 TAP_AMBIENT: {one: istio|cilium, expected: istio or cilium}
 TAP_ANNOUNCEMENTS: { {{- $number -}} }
 TAP_CLUSTER_CIDRS: {}
-TAP_CONFIG_ALLOW: {each: enabled|until|mute|expect|none, expected: 'a list of enabled, until, mute, expect; or none'}
+TAP_CONFIG_ALLOW: {one: '[ ,]*none[ ,]*|[ ,]*((enabled|until|mute|expect) *(,[ ,]*|$))*', expected: 'a list of enabled, until, mute, expect; or none'}
 TAP_EMIT: {each: findings|posture|flows, expected: 'a list of findings, posture, flows'}
 TAP_EXPECT: {}
 TAP_FILTER: {}
@@ -38,7 +38,7 @@ TAP_KAFKA_TOPIC: { {{- $topic -}} }
 TAP_LOG_LEVEL: {one: '(?i:debug|info|warn|error)([+-][0-9]{1,4})?', expected: 'debug, info, warn or error'}
 TAP_MEMORY: { {{- $bytes -}} }
 TAP_MESH: {one: osm|istio|istio_ambient|linkerd|consul|kuma, expected: 'osm, istio, istio_ambient, linkerd, consul or kuma'}
-TAP_METRICS_PORTS: {each: '{{ $port }}|none', expected: a list of ports}
+TAP_METRICS_PORTS: {one: 'none|[ ,]*({{ $port }} *(,[ ,]*|$))*', expected: 'a list of ports, or none'}
 TAP_MUTE: {each: '{{ $rules }}|tap-blind', expected: a list of rules}
 TAP_NODE_ENCRYPTION: {}
 TAP_POSTURE_INTERVAL: {}
