@@ -90,6 +90,13 @@ func (s *plainLayer) readLogin(side Side, data []byte) {
 	}
 }
 
+// checkLoginAck notes that a side acknowledges bytes of the other side that were not seen: they may contain credentials.
+func (s *plainLayer) checkLoginAck(side Side, ack int64) {
+	if other := &s.sides[side.Other()]; ack > other.seen+other.missed {
+		s.login.lost = true
+	}
+}
+
 // dropRead removes and overwrites the first n bytes of a buffer.
 func (s *memory) dropRead(held *[]byte, n int) {
 	left := copy(*held, (*held)[n:])

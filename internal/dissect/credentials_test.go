@@ -1,7 +1,6 @@
 package dissect
 
 import (
-	"encoding/base64"
 	"fmt"
 	"reflect"
 	"slices"
@@ -116,7 +115,7 @@ func keepsNothing(t *testing.T, v any) {
 	t.Helper()
 	seen := map[uintptr]bool{}
 	for text := range strings.SplitSeq(contents(reflect.ValueOf(v), seen), "\xff\x00\xff") {
-		for _, secret := range secrets() {
+		for _, secret := range capturetest.Secrets() {
 			if strings.Contains(text, secret) {
 				t.Errorf("kept: %q", text)
 			}
@@ -125,16 +124,6 @@ func keepsNothing(t *testing.T, v any) {
 	if text := fmt.Sprintf("%+v", v); strings.Contains(text, capturetest.Secret) {
 		t.Errorf("printed: %s", text)
 	}
-}
-
-// secrets returns parts of the secret, in plaintext and in the three alignments of base64.
-func secrets() []string {
-	out := []string{capturetest.Secret[:6]}
-	for i := range 3 {
-		b := base64.StdEncoding.EncodeToString([]byte("xx"[:i%3] + capturetest.Secret))
-		out = append(out, b[4:12])
-	}
-	return out
 }
 
 // contents returns the strings and byte slices that can be reached from v, with their whole capacity.

@@ -191,6 +191,7 @@ func (s *Session) plaintext(side Side, offset int64, data []byte, ack int64) {
 		return
 	}
 	if s.login.reader != nil {
+		s.checkLoginAck(side, ack)
 		s.readLogin(side, data)
 	}
 	switch {

@@ -70,7 +70,7 @@ func (e *Engine) announce(g *edge, r int, f *openFinding, n uint64) {
 		state = stateOngoing
 	}
 	kind := e.kindOf(g, r, f)
-	f.announced, f.folded = true, false
+	f.announced, f.folded, f.yielded = true, false, r == plaintextEdge && e.yieldsToCredentials(f)
 	e.emitFinding(g, r, f, kind, state, e.now, e.coverageUntil(e.now))
 }
 

@@ -40,6 +40,7 @@ const (
 	spokenBit                                   // plaintext on a connection with payload from the pod, see spoken
 	missedStartBit                              // the connection's start was not captured
 	gapBit                                      // some of the connection's bytes were not captured
+	credentialsBit                              // the client sent credentials in plaintext
 	retryBit                                    // the server asked for a second ClientHello
 	seenBit                                     // the first fact that rules need, where it was seen, see fact
 	hiddenBit      = seenBit + int(factCount)   // the first fact, where it existed and was not seen
@@ -121,6 +122,10 @@ func traitsOf(j *verdict.Judged) traits {
 
 	if j.MissedBytes > 0 {
 		t |= 1 << gapBit
+	}
+
+	if j.Credentials != 0 {
+		t |= 1 << credentialsBit
 	}
 
 	if j.TLS != nil && j.TLS.HelloRetry {

@@ -8,7 +8,7 @@ import (
 
 // lesserRules lists the rules that a downgraded connection also breaks. Its finding of mtlsDowngrade covers
 // them, so that one cause raises one alert.
-var lesserRules = [...]int{plaintextEdge, tlsNotMutual, plaintextAccepted}
+var lesserRules = [...]int{plaintextEdge, tlsNotMutual, plaintextAccepted, credentialsInClear}
 
 // covers reports whether a connection that breaks rule r needs no finding of another rule that it also breaks.
 // Rule r must not be muted, or less severe: neither a mute nor TAP_SEVERITY hides what the other rule reports.
@@ -34,14 +34,26 @@ func (e *Engine) coveringRule(r int, t traits, x Expect, downgraded bool) int {
 	}
 }
 
-// hasAlerted reports whether another rule has alerted about the cause of finding f, of rule r on edge g.
-// Plaintext that a server accepts has its finding of plaintext-edge first, at the request.
+// hasAlerted reports whether another rule has alerted about the cause of finding f, of rule r on edge g, or alerts at once.
+// Plaintext that a server accepts has its finding of plaintext-edge first, at the request. So have credentials, unless
+// they are in the first packets.
 func (e *Engine) hasAlerted(g *edge, r int, f *openFinding) bool {
-	if r != plaintextAccepted {
+	switch r {
+	case plaintextEdge:
+		return e.yieldsToCredentials(f)
+	case plaintextAccepted:
+		return e.alertedAbout(g, plaintextEdge, f) || e.alertedAbout(g, credentialsInClear, f) || e.yieldsToCredentials(f)
+	case credentialsInClear:
+		return e.alertedAbout(g, plaintextEdge, f)
+	default:
 		return false
 	}
-	o := g.findings[plaintextEdge]
-	return o != nil && o.open && o.severity >= f.severity && !e.isSuppressed(rules[plaintextEdge].id)
+}
+
+// alertedAbout reports whether the edge has an open finding of rule r that has alerted, and is as severe as f.
+func (e *Engine) alertedAbout(g *edge, r int, f *openFinding) bool {
+	o := g.findings[r]
+	return o != nil && o.open && !o.yielded && o.severity >= f.severity && !e.isSuppressed(rules[r].id)
 }
 
 // isDowngraded reports whether a connection with traits t on edge g breaks mtlsDowngrade. A connection that
@@ -115,6 +127,9 @@ func (e *Engine) uncoverDowngrades() {
 			e.applyRuleToLive(g, plaintextEdge, plaintextBit, j, x)
 			if answered(j) && e.servers.isMutual(serverOf(j), e.now) {
 				e.applyRuleToLive(g, plaintextAccepted, answeredBit, j, x)
+			}
+			if sendsCredentials(j) {
+				e.applyRuleToLive(g, credentialsInClear, credentialsBit, j, x)
 			}
 		}
 		if j := g.latest[tlsBit]; j != nil && j.TLS != nil {

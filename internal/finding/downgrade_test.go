@@ -3,6 +3,7 @@ package finding_test
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
@@ -28,7 +29,7 @@ func TestOneCauseOneFinding(t *testing.T) {
 		j.Destination.Addr = j.Destination.Addr.Next()
 		return j
 	}
-	proven, text, single := step{add: on(mutual)}, step{add: on(plain)}, step{add: on(oneWay)}
+	proven, text, single, secret := step{add: on(mutual)}, step{add: on(plain)}, step{add: on(oneWay)}, step{add: on(secretive)}
 	muted := []string{"mtls-downgrade"}
 	for name, c := range map[string]struct {
 		steps  []step
@@ -42,6 +43,9 @@ func TestOneCauseOneFinding(t *testing.T) {
 		"muted before":                    {[]step{{mute: muted}, proven, text}, []string{"plaintext-edge open 73 x1", "plaintext-accepted open 47 x1"}, nil},
 		"muted while plaintext goes on":   {[]step{proven, text, {mute: muted}}, []string{"mtls-downgrade open 73 x1", "mtls-downgrade withdrawn 0 x1", "plaintext-edge open 73 x1", "plaintext-accepted open 47 x1"}, []string{"plaintext-edge", "plaintext-accepted"}},
 		"muted while one-way TLS goes on": {[]step{proven, single, {mute: muted}}, []string{"mtls-downgrade open 73 x1", "mtls-downgrade withdrawn 0 x1", "tls-not-mutual open 47 x1"}, []string{"tls-not-mutual"}},
+		"credentials":                     {[]step{proven, secret}, []string{"mtls-downgrade open 73 x1"}, []string{"plaintext-edge", "plaintext-accepted", "credentials-in-clear"}},
+		"muted while credentials go on":   {[]step{proven, secret, {mute: muted}}, []string{"mtls-downgrade open 73 x1", "mtls-downgrade withdrawn 0 x1", "plaintext-edge open 73 x1", "plaintext-accepted open 47 x1", "credentials-in-clear open 73 x1"}, []string{"plaintext-edge", "plaintext-accepted", "credentials-in-clear"}},
+		"credentials muted as they go on": {[]step{secret, {mute: []string{"credentials-in-clear"}}}, []string{"plaintext-edge open 73 x1", "credentials-in-clear open 73 x1", "credentials-in-clear withdrawn 0 x1", "plaintext-edge ongoing 73 x1"}, nil},
 		"plaintext from the start":        {[]step{text, proven, text}, []string{"plaintext-edge open 73 x1", "plaintext-accepted open 47 x1"}, nil},
 		"another rule is muted":           {[]step{{mute: []string{"plaintext-edge"}}, proven, text}, []string{"mtls-downgrade open 73 x1"}, []string{"plaintext-edge", "plaintext-accepted"}},
 	} {
@@ -87,6 +91,9 @@ func TestPlaintextAcceptedAlertsOnce(t *testing.T) {
 		downgrade bool // the client itself spoke mutual TLS before
 		want      []string
 	}{
+		"credentials":                          {nil, "", false, []string{"plaintext-edge event 73", accepted, "credentials-in-clear alert 73"}},
+		"credentials whose rule is muted":      {[]string{"credentials-in-clear"}, "", false, []string{edge, accepted}},
+		"credentials that are less severe":     {nil, "credentials-in-clear=47", false, []string{edge, accepted, "credentials-in-clear event 47"}},
 		"both rules":                           {nil, "", false, []string{edge, accepted}},
 		"plaintext-edge is muted":              {[]string{"plaintext-edge"}, "", false, []string{"plaintext-accepted alert 47"}},
 		"plaintext-edge is off":                {nil, "plaintext-edge=0", false, []string{"plaintext-accepted alert 47"}},
@@ -108,8 +115,12 @@ func TestPlaintextAcceptedAlertsOnce(t *testing.T) {
 				first.Source.Addr = first.Source.Addr.Next()
 			}
 			r.e.Add(first)
-			r.e.Add(asked(2, noon+10*second))
-			r.e.Add(another(plain(2, noon+10*second), 8080))
+			if strings.HasPrefix(name, "credentials") {
+				r.e.Add(another(secretive(2, noon+10*second), 8080))
+			} else {
+				r.e.Add(asked(2, noon+10*second))
+				r.e.Add(another(plain(2, noon+10*second), 8080))
+			}
 			var got []string
 			for _, d := range r.of(finding.DatasetFinding) {
 				got = append(got, fmt.Sprint(d.text("rule.id"), " ", d.text("event.kind"), " ", d.number("event.severity")))

@@ -15,6 +15,7 @@ const (
 	factIdentity                // the names in both the client hello and the certificate of the server
 	factGroup                   // how the keys were agreed
 	factAnswer                  // the server's response to plaintext
+	factCredentials             // the part of plaintext that is searched for credentials
 	factCount
 )
 
@@ -24,7 +25,7 @@ const noFact fact = -1
 // factTraits returns the traits of the facts of a connection. A connection that certainly is not TLS has none of them.
 func factTraits(j *verdict.Judged) (t traits) {
 	if j.Verdict == verdict.Plaintext {
-		return answerTraits(j)
+		return answerTraits(j) | credentialTraits(j)
 	}
 	if failed(j) {
 		return 1 << (seenBit + int(factOutcome)) // the others exist in sessions only
@@ -90,7 +91,7 @@ func hasFact(f fact, j *verdict.Judged) bool {
 	case factCertificate:
 		c, _ := certificateOf(j, anyCertificate)
 		return c != nil
-	default: // factAnswer is not of a session, see answerTraits
+	default: // factAnswer and factCredentials are not of a session, see answerTraits and credentialTraits
 		return false
 	}
 }

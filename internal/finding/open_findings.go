@@ -37,6 +37,7 @@ type openFinding struct {
 	last      verdict.Judged
 	why       string          // event.reason, set while the withdrawal is emitted
 	announced bool            // since it opened, it had a record of its own
+	yielded   bool            // of plaintext-edge: credentials-in-clear alerted instead, see yieldsToCredentials
 	folded    bool            // the fold of its rule counts it, because the budget was spent
 	covers    [ruleCount]bool // rules that its connections also break, which have no finding for them
 }

@@ -109,6 +109,9 @@ func (e *Engine) Mute(rules []string) {
 	if muted(mtlsDowngrade) {
 		e.uncoverDowngrades()
 	}
+	if muted(credentialsInClear) {
+		e.alertPlaintext()
+	}
 }
 
 // Namespace sets the muted rules and the expectations that the tapped namespace chose, as opposed

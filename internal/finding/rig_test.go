@@ -12,6 +12,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/credentials"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 	"github.com/meshtls-tap/meshtls-tap/schema"
@@ -214,6 +215,14 @@ func plain(id uint64, start int64) *verdict.Judged {
 	j.HTTP = &verdict.HTTPInfo{Version: "1.1", Method: "GET", Host: "httpbin.shop", Path: "/get", UserAgent: "curl/8.14.1", Status: 200}
 	j.Reasons = []string{"http_request_line", "http_response_line"}
 	j.PeerName, j.PeerNameBasis = "httpbin.shop", "host_header"
+	j.CredentialsRead = true
+	return j
+}
+
+// secretive returns plaintext with credentials.
+func secretive(id uint64, start int64) *verdict.Judged {
+	j := plain(id, start)
+	j.Credentials = credentials.HTTPBasic
 	return j
 }
 

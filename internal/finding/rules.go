@@ -61,6 +61,7 @@ const (
 	edgeUnjudged
 	keyExchangeDowngrade
 	notPostQuantum
+	credentialsInClear
 	ruleCount
 )
 
@@ -114,6 +115,10 @@ var rules = [ruleCount]rule{
 	notPostQuantum: { // off; see Severities
 		id: "key-exchange-not-post-quantum", name: "A key exchange without a post-quantum algorithm",
 		needs: factGroup, fires: classical, words: classicalWords,
+	},
+	credentialsInClear: {
+		id: "credentials-in-clear", name: "Credentials in plaintext", hits: severities{mtls: 73, tls: 73, undeclared: 47},
+		needs: factCredentials, fires: sendsCredentials, words: credentialWords,
 	},
 }
 

@@ -50,10 +50,11 @@ type reported struct {
 	class                string
 	auth, basis, outcome string
 	credentials          uint32 // verdict.Judged.Credentials
+	credentialsRead      bool
 }
 
 func reportOf(j *verdict.Judged) reported {
-	r := reported{verdict: j.Verdict, class: j.Class, credentials: uint32(j.Credentials)}
+	r := reported{verdict: j.Verdict, class: j.Class, credentials: uint32(j.Credentials), credentialsRead: j.CredentialsRead}
 	if j.TLS != nil {
 		r.auth, r.basis, r.outcome = j.TLS.ClientAuth, j.TLS.ClientAuthBasis, j.TLS.Outcome
 	}

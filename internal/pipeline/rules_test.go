@@ -22,6 +22,8 @@ type outcome struct {
 	findings []string          // "RULE STATE SEVERITY" in order
 	messages map[string]string // the latest message of each rule
 	blind    []string          // rules_blind of the latest posture
+	kinds    []string          // "RULE KIND SEVERITY" of the findings that open
+	records  [][]byte
 }
 
 // judge runs frames through a pipeline of the pod with the address 10.1.0.7, which expects mutual TLS of every peer.
@@ -34,7 +36,7 @@ func judge(t *testing.T, frames []capturetest.Frame) outcome {
 	return judgeWith(t, finding.Config{Expect: expect}, frames)
 }
 
-func judgeWith(t *testing.T, cfg finding.Config, frames []capturetest.Frame) outcome {
+func judgeWith(t *testing.T, cfg finding.Config, frames []capturetest.Frame, muted ...string) outcome {
 	t.Helper()
 	out := outcome{messages: map[string]string{}}
 	cfg.Tap, cfg.Window, cfg.Findings, cfg.Posture = "read", time.Hour, true, true
@@ -42,7 +44,10 @@ func judgeWith(t *testing.T, cfg finding.Config, frames []capturetest.Frame) out
 	cfg.Emit = func(r finding.Record) {
 		var x struct {
 			Message string
-			Event   struct{ Severity int }
+			Event   struct {
+				Severity int
+				Kind     string
+			}
 			Rule    struct{ ID string }
 			Meshtls struct {
 				Finding  struct{ State string }
@@ -54,15 +59,20 @@ func judgeWith(t *testing.T, cfg finding.Config, frames []capturetest.Frame) out
 		if err := json.Unmarshal(r.Value, &x); err != nil {
 			t.Fatal(err)
 		}
+		out.records = append(out.records, r.Value)
 		switch r.Dataset {
 		case finding.DatasetFinding:
 			out.findings = append(out.findings, fmt.Sprintf("%s %s %d", x.Rule.ID, x.Meshtls.Finding.State, x.Event.Severity))
 			out.messages[x.Rule.ID] = x.Message
+			if x.Meshtls.Finding.State == "open" {
+				out.kinds = append(out.kinds, fmt.Sprintf("%s %s %d", x.Rule.ID, x.Event.Kind, x.Event.Severity))
+			}
 		case finding.DatasetPosture:
 			out.blind = x.Meshtls.Coverage.RulesBlind
 		}
 	}
 	p := pipeline.New(pipeline.Config{Engine: cfg, Judge: verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32")}}})
+	p.Do(func(l *pipeline.Locked) { l.Engine.Mute(muted) })
 	play(p, frames...)
 	p.Flush()
 	p.Do(func(l *pipeline.Locked) { l.Engine.Flush(l.Latest()) })
