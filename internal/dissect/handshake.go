@@ -189,7 +189,7 @@ func (s *tlsLayer) endMessage(side Side, offset int64, body []byte) {
 	case tlsmsg.TypeNewSessionTicket:
 		t.NewSessionTicket = true
 		if !h.short {
-			t.NewTicket = tlsmsg.ParseNewSessionTicket(body)
+			t.NewTicket, t.TicketLifetime = tlsmsg.ParseNewSessionTicket(body)
 		}
 	}
 

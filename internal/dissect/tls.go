@@ -37,6 +37,7 @@ type TLS struct {
 	ClientKeyExchange  bool
 	NewSessionTicket   bool
 	NewTicket          tlsmsg.TicketHash // hash of the ticket in a NewSessionTicket of TLS 1.2
+	TicketLifetime     uint32            // its lifetime in seconds, 0 if the server states none
 	Finished           [2]bool           // TLS 1.2 and older: the encrypted Finished was seen
 	Alerts             []Alert
 	SealedAlerts       [2]int

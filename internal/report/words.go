@@ -59,6 +59,7 @@ var words = map[string]string{
 	"psk_selected":                  "a pre-shared key or an earlier session was resumed",
 	"inherited_from_full_handshake": "all full handshakes that this client may have resumed agree",
 	"no_earlier_handshake":          "the handshake that it resumed was not seen",
+	"ticket_or_session_id":          "the client offered a ticket and a session id, and it is not known which of the two the server resumed",
 	"disagreeing_handshakes":        "the handshakes that it may have resumed disagree",
 
 	// how the connection ended

@@ -26,16 +26,15 @@ func hashTicket(ticket []byte) TicketHash {
 	return TicketHash(sum[:16])
 }
 
-// ParseNewSessionTicket returns the hash of the ticket in a NewSessionTicket of TLS 1.2 (RFC 5077 section 3.3), the zero value if the
-// message is malformed.
-func ParseNewSessionTicket(body []byte) TicketHash {
+// ParseNewSessionTicket returns the hash of the ticket in a NewSessionTicket of TLS 1.2 (RFC 5077 section 3.3) and its lifetime in
+// seconds, 0 if the server states none. If the message is malformed, it returns zero values.
+func ParseNewSessionTicket(body []byte) (ticket TicketHash, lifetime uint32) {
 	s := cryptobyte.String(body)
-	var lifetime uint32
-	var ticket cryptobyte.String
-	if !s.ReadUint32(&lifetime) || !s.ReadUint16LengthPrefixed(&ticket) {
-		return TicketHash{}
+	var data cryptobyte.String
+	if !s.ReadUint32(&lifetime) || !s.ReadUint16LengthPrefixed(&data) {
+		return TicketHash{}, 0
 	}
-	return hashTicket(ticket)
+	return hashTicket(data), lifetime
 }
 
 // identities parses the pre_shared_key extension of a ClientHello.

@@ -1,6 +1,7 @@
 package verdict_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,7 +24,7 @@ func (s *story) old12(from string, client, server hello, serverClear, clientClea
 	client.old, server.old, server.suite = true, true, 0xc02b
 	s.id++
 	c := conn(s.id, from)
-	c.Resp.Addr, c.Zones = netip.MustParseAddr(s.server), s.zones
+	c.Resp.Addr, c.Resp.Port, c.Zones = netip.MustParseAddr(s.server), s.port, s.zones
 	w := newPlayer(s.t, client, server)
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	if serverClear == "" { // an abbreviated handshake
@@ -38,7 +39,12 @@ func (s *story) old12(from string, client, server hello, serverClear, clientClea
 	return s.j.Judge(c, w.s, "eth0", true)
 }
 
-func ticket12(b string) string { return clear12(4, "\x00\x00\x00\x00"+sized(2, b)) }
+func ticket12(b string) string { return lasting(b, 0) }
+
+// lasting returns a NewSessionTicket with a lifetime in seconds, 0: not stated.
+func lasting(b string, seconds byte) string {
+	return clear12(4, "\x00\x00\x00"+string([]byte{seconds})+sized(2, b))
+}
 
 var (
 	serverMutual = clear12(11, certificates) + clear12(12, "\x03\x00\x1d") + clear12(13, "\x00") + clear12(14, "")
@@ -107,6 +113,57 @@ func TestInherited12(t *testing.T) {
 		wants(t, s.old12("10.0.0.1", with("first"), echo, "", "", ""), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
 		wants(t, s.old12("10.0.0.1", with("8999"), echo, "", "", ""), verdict.TLS, verdict.AuthNotRequested, "")
 	})
+}
+
+// TestTicketOrSessionID: a client offers the ticket of another client, which has a certificate, and the session id of its own session,
+// which the tap did not see. If the server may have resumed that session, the client inherits nothing.
+func TestTicketOrSessionID(t *testing.T) {
+	own := strings.Repeat("b", 32)
+	hash := sha256.Sum256([]byte("mutual's"))
+	for _, c := range []struct {
+		name          string
+		issued        string // the session id that the server issues together with the ticket
+		issuer, taker string // the names that the two clients send
+		port          uint16 // port of the resumption
+		id            string // the session id that the second client offers
+		lifetime      byte   // of the first ticket, in seconds; the second connection starts a second after the first
+		silent        bool   // the server does not renew the ticket
+		inherits      bool
+	}{
+		{name: "a random id, as Go and rustls send it", port: 443, id: own, inherits: true},
+		{name: "the hash of the ticket, as OpenSSL sends it", port: 9443, id: string(hash[:]), inherits: true},
+		{name: "another port of the server, which has no tickets", port: 9443, id: own},
+		{name: "another name at the same port", taker: "other.example", port: 443, id: own},
+		{name: "the ticket of another name", issuer: "other.example", port: 443, id: own},
+		{name: "a server that issues ids besides tickets", issued: "the id beside it", port: 443, id: own},
+		{name: "a server that issues both and renews the ticket", issued: "the id beside it", port: 443, id: own, lifetime: 60, inherits: true},
+		{name: "a server that issues both, and the ticket has expired", issued: "the id beside it", port: 443, id: own, lifetime: 1},
+		{name: "a server that issues both and does not renew", issued: "the id beside it", port: 443, id: own, lifetime: 60, silent: true},
+		{name: "the id that the server issued with the ticket", issued: "the id beside it", port: 443, id: "the id beside it", inherits: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStory(t)
+			named := func(name, ticket, id string) hello {
+				h := hello{id: id, extensions: map[uint16]string{extTicket: ticket}}
+				if name != "" {
+					h.extensions[0] = sized(2, "\x00"+sized(2, name))
+				}
+				return h
+			}
+			wants(t, s.old12("10.0.0.1", named(c.issuer, "", ""), hello{id: c.issued}, serverMutual, clientMutual, lasting("mutual's", c.lifetime)), verdict.MTLS, verdict.AuthPresented, "")
+			s.port = c.port
+			renewed := ticket12("the next")
+			if c.silent {
+				renewed = ""
+			}
+			got := s.old12("10.0.0.9", named(c.taker, "mutual's", c.id), hello{id: c.id}, "", "", renewed)
+			if !c.inherits {
+				wants(t, got, verdict.TLS, verdict.AuthUnknown, "ticket_or_session_id")
+			} else {
+				wants(t, got, verdict.MTLS, verdict.AuthPresented, "inherited_from_full_handshake")
+			}
+		})
+	}
 }
 
 // TestUnproved12 checks that a certificate proves nothing without a CertificateRequest, or without a

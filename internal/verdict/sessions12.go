@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"net/netip"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
@@ -26,8 +27,11 @@ type tlsSession struct {
 	at     int64      // time of the full handshake
 	server netip.Addr // the server that issued the ticket or id, as the packets show it
 	zones  [2]flow.Zone
-	conn   uint64 // the connection in which the ticket or id was issued
-	bad    bool   // another handshake issued the same ticket or id, and disagrees
+	conn   uint64  // the connection in which the ticket or id was issued
+	host   [8]byte // hash of the server's port and name (SNI) in that connection
+	expiry int64   // when the ticket expires by the server's statement, 0: unknown
+	both   bool    // the server issued a session id besides the ticket, so it may keep sessions of others by their ids
+	bad    bool    // another handshake issued the same ticket or id, and disagrees
 }
 
 // tlsSessions are the remembered TLS sessions of TLS 1.2 and older.
@@ -42,7 +46,8 @@ func newTLSSessions() tlsSessions { return tlsSessions{known: map[tlsSessionKey]
 // inherit sets the client authentication of an abbreviated handshake.
 func (s *tlsSessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	var found tlsSession
-	for i, k := range offered(t) {
+	keys := offered(t)
+	for i, k := range keys {
 		x, ok := s.known[k]
 		switch {
 		case !ok:
@@ -59,8 +64,36 @@ func (s *tlsSessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 		h.because("no_earlier_handshake")
 		return
 	}
+	if len(keys) == 2 && !s.acceptsTicket(&found, keys[1], out, t) {
+		h.because("ticket_or_session_id")
+		return
+	}
 	h.auth, h.basis, h.age = found.auth, BasisInherited, max(out.Start-found.at, 1)
 	h.because("inherited_from_full_handshake")
+}
+
+// acceptsTicket reports whether a server that resumed a session did so by the ticket of session x, if the client offered that ticket
+// and the session id with key id. The server returns the id in both cases (RFC 5077, section 3.4). The id is not that of a session
+// that the server keeps, perhaps one without a client certificate, if
+//   - it is the SHA-256 of the ticket, as OpenSSL and BoringSSL choose it,
+//   - the server issued it together with the ticket, or
+//   - the server issued the ticket under this port and name, and either no id together with it, or the ticket has not expired and
+//     the server renews it now.
+func (s *tlsSessions) acceptsTicket(x *tlsSession, id tlsSessionKey, out *Judged, t *dissect.TLS) bool {
+	if offered := t.Hello.SessionID; len(offered) == sha256.Size && tlsmsg.TicketHash(offered) == t.Hello.TicketHash {
+		return true
+	}
+	if y, ok := s.known[id]; ok && y.conn == x.conn {
+		return true
+	}
+	return x.host == hostOf(out, t) && (!x.both || t.NewTicket != (tlsmsg.TicketHash{}) && out.Start < x.expiry)
+}
+
+// hostOf returns the hash of a server's port and name. Servers may keep their sessions apart by names.
+func hostOf(out *Judged, t *dissect.TLS) (hash [8]byte) {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", out.Destination.Port, t.Hello.ServerName))
+	copy(hash[:], sum[:])
+	return hash
 }
 
 // remember stores the result of a full handshake under the ticket and session id that the server issues. After a
@@ -77,8 +110,13 @@ func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 		return
 	}
 
-	x := tlsSession{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones, conn: out.ID}
+	x := tlsSession{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones, conn: out.ID, host: hostOf(out, t)}
+	if x.both = len(t.Server.SessionID) > 0; h.resumed { // the id is the client's
+		old, ok := s.known[tlsSessionKey(t.Hello.TicketHash)]
+		x.both = !ok || old.both
+	}
 	if t.NewTicket != (tlsmsg.TicketHash{}) {
+		x.expiry = out.Start + int64(t.TicketLifetime)*1e9
 		s.put(tlsSessionKey(t.NewTicket), x)
 	}
 	if id := t.Server.SessionID; len(id) > 0 && !h.resumed {
