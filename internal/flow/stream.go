@@ -3,14 +3,14 @@ package flow
 // stream is one direction of a connection during reassembly. Offsets count bytes from the first one after the SYN, so
 // they do not wrap.
 type stream struct {
-	base      uint32 // sequence number of offset 0
-	edge      uint32 // right edge of the largest window that the receiver has advertised, as a sequence number; 0: unknown
-	scale     uint8  // scale of the windows that the sender advertises: see scaleUnknown
-	known     bool   // base is set
-	guessed   bool   // base was derived from the first packet seen, not from a SYN
-	sure      bool   // base is confirmed
-	reset     bool   // a RST was seen
-	keepAlive bool   // a keep-alive probe was seen since acked grew
+	base      uint32      // sequence number of offset 0
+	edge      uint32      // right edge of the largest window that the receiver has advertised, as a sequence number; 0: unknown
+	scale     uint8       // scale of the windows that the sender advertises: see scaleUnknown
+	known     bool        // base is set
+	origin    startOrigin // where base comes from
+	sure      bool        // base is confirmed
+	reset     bool        // a RST was seen
+	keepAlive bool        // a keep-alive probe was seen since acked grew
 	state     endState
 	prevState endState // the state before the current one
 	next      int64    // offset of the next byte to deliver
@@ -20,6 +20,15 @@ type stream struct {
 	fin       int64    // offset of the FIN, -1: none
 	recent    uint64   // position of the stream's latest run in Table.recent
 }
+
+// startOrigin says where the start of a stream comes from.
+type startOrigin uint8
+
+const (
+	startKnown   startOrigin = iota // from a SYN, or from the other side's acknowledgement
+	startGuessed                    // from the first packet seen of the side
+	startLate                       // no SYN was seen, and earlier bytes were captured later or acknowledged
+)
 
 // piece is a run of bytes of a stream.
 type piece struct {

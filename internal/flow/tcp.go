@@ -36,7 +36,7 @@ func (t *Table) acceptSegment(c *Conn, side Side, d *Decoded, now int64) {
 		c.syn(side, d)
 	} else if !s.known && d.Flags&wire.FlagRST == 0 {
 		s.start(d.Seq)
-		s.guessed = true
+		s.origin = startGuessed
 	}
 
 	c.updateState(side, d)
@@ -85,6 +85,9 @@ func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	off := s.offset(seq)
 	if !s.sure {
 		off = t.confirmStart(c, side, seq, off, n)
+	}
+	if off < 0 && !c.isnSeen(side) && !s.isKeepAlive(off, n) {
+		s.origin = startLate
 	}
 	if s.beyondWindow(off + n) {
 		t.stats.Unacceptable++
@@ -149,7 +152,7 @@ const maxFirstOffset = 1 << 20
 func (t *Table) confirmStart(c *Conn, side Side, seq uint32, off, n int64) int64 {
 	s := &c.tcp.side[side]
 	switch {
-	case s.guessed && off == 1: // the first packet seen was a keep-alive probe, so that the stream's start was assumed one byte too early
+	case s.origin == startGuessed && off == 1: // the first packet seen was a keep-alive probe, so that the stream's start was assumed one byte too early
 	case off < 0 && !s.isKeepAlive(off, n), off > maxFirstOffset:
 		c.MissedStart = true
 		if c.isnSeen(side) || off > maxFirstOffset {
@@ -239,8 +242,11 @@ func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
 	if s.beyondWindow(ack) {
 		return -1
 	}
-	if c.isnSeen(side) && ack >= 0 && ack <= maxFirstOffset {
+	switch isn := c.isnSeen(side); {
+	case isn && ack >= 0 && ack <= maxFirstOffset:
 		s.sure = true
+	case !isn && ack < 0:
+		s.origin = startLate
 	}
 	if ack > s.acked {
 		s.acked, s.keepAlive = ack, false
@@ -314,7 +320,7 @@ func (c *Conn) syn(side Side, d *Decoded) {
 	if !s.known || s.next == 0 && !c.gapped(side) {
 		s.start(d.Seq + 1)
 	}
-	s.guessed = false
+	s.origin = startKnown
 	if d.Seq+1 == s.base {
 		s.scale, c.tcp.signed = max(s.scale, d.scale), c.tcp.signed || d.signed // a repeated SYN may lack its options
 	}

@@ -17,3 +17,9 @@ func (c *Conn) Undelivered(side Side) bool {
 	}
 	return most > s.next || s.next > s.delivered || c.gapped(side) || c.suspects() > 0
 }
+
+// LateStart reports whether a side of a TCP connection has sent bytes before the first ones that were delivered: its SYN was not seen,
+// and earlier bytes were captured later or acknowledged. They are not delivered, so their absence proves nothing.
+func (c *Conn) LateStart() bool {
+	return c.tcp.side[Originator].origin == startLate || c.tcp.side[Responder].origin == startLate
+}

@@ -184,9 +184,9 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 // end is a FIN or RST of the TLS client or server.
 type end struct{ client, server, reset bool }
 
-// hasPending reports whether either end has sent bytes that the session has not received yet.
+// hasPending reports whether either end has sent bytes that the session has not received yet, or never will.
 func hasPending(c *flow.Conn) bool {
-	return c.Undelivered(flow.Originator) || c.Undelivered(flow.Responder)
+	return c.Undelivered(flow.Originator) || c.Undelivered(flow.Responder) || c.LateStart()
 }
 
 // recordsLost reports whether a side's TLS record layer was lost, or its bytes are not TLS records.
