@@ -117,6 +117,7 @@ func (t *tap) judgeConfig() verdict.Config {
 	s := &t.settings
 	return verdict.Config{
 		Local: t.live.Addresses(), Nodes: s.nodes, Cluster: s.ranges, APIServer: s.apiServer, Resolvers: live.Resolvers(),
+		Replies: s.Filter == "", // a filter may leave the pod's own packets out
 		Ambient: s.Ambient == "istio", Probed: s.probed, Scraped: s.scraped, Meshes: variables.List([]string{s.LocalProxy, s.Mesh}),
 		Sent:    t.sockets.Sent,
 		Proxied: func(to netip.AddrPort) bool { return t.sockets.Proxied(to, s.Ambient != "" || s.LocalProxy != "") },

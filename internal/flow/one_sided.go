@@ -18,6 +18,19 @@ func (c *Conn) OneSided() (packets, resets uint64, oneSided bool) {
 	return 0, 0, false
 }
 
+// Unanswered reports whether packets of a connection arrived for this host and the host has sent none, not even a RST. It is false if
+// Config.Local is nil.
+func (c *Conn) Unanswered() bool {
+	switch {
+	case c.Transport != wire.ProtoTCP || !c.Located || c.OrigLocal == c.RespLocal:
+		return false
+	case c.OrigLocal:
+		return c.Orig.Packets == 0 && c.Resp.Packets > 0
+	default:
+		return c.Resp.Packets == 0 && c.Orig.Packets > 0
+	}
+}
+
 // maxResets bounds the count of RSTs of a side.
 const maxResets = 255
 

@@ -37,7 +37,7 @@ type connection struct {
 	// The inputs of the last judgement. If one of them changes, the connection is judged again.
 	revision uint32 // dissect.Session.Revision
 	doubtful bool   // flow.Conn.Doubtful
-	unheard  bool   // verdict.MayBeTurnedAway
+	unheard  bool   // Judge.MayBeTurnedAway
 
 	isReported bool // the engine has been given a judgement
 	report     reported
@@ -220,7 +220,7 @@ func isQuiet(c *flow.Conn, tail *dissect.Tail, s *flow.Segment) bool {
 // update judges c if an input of the judgement has changed. It reports the judgement once it has settled,
 // and again whenever a settled judgement changes.
 func (t *tracker) update(c *flow.Conn, x *connection) {
-	revision, doubtful, unheard := x.session.Revision(), c.Doubtful(), verdict.MayBeTurnedAway(c)
+	revision, doubtful, unheard := x.session.Revision(), c.Doubtful(), t.judge.MayBeTurnedAway(c)
 	if revision == x.revision && doubtful == x.doubtful && unheard == x.unheard {
 		return
 	}

@@ -87,33 +87,82 @@ func TestTurnedAway(t *testing.T) {
 		"of the pod, a made-up RST":        {[]stray{mine, {flags: flagRST, seq: 5555}, {flags: flagACK, seq: 90, ack: 7000 + here}}, "plaintext", 2},
 		"of the pod, made up with an ACK":  {[]stray{mine, {flags: flagRST | flagACK, seq: 90, ack: 5555}}, "plaintext", 2},
 	} {
-		var verdicts []string
-		opened := false
-		p := pipeline.New(pipeline.Config{Judge: verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.2.0.1/32")}}, Engine: finding.Config{
-			Tap: "pod", Window: time.Hour, Flows: true, Findings: true,
-			Expect: []finding.Expectation{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Want: finding.ExpectMTLS}},
-			Emit: func(r finding.Record) {
-				if r.Dataset == finding.DatasetFlow {
-					verdicts = append(verdicts, unmarshal(t, r.Value).Meshtls.Verdict)
-				}
-				opened = opened || r.Dataset == finding.DatasetFinding
-			},
-		}})
-		at, found := captureStart, 0
-		for k, s := range c.steps {
-			at = at.Add(s.wait)
-			packet := s.packet(at)
-			p.Add(packet)
-			if opened && found == 0 {
-				found = k + 1
+		got, found := playStrays(t, pipeline.Config{}, c.steps)
+		if got != "["+c.verdict+"]" || found != c.at {
+			t.Errorf("%s: %s, found after %d packets", name, got, found)
+		}
+	}
+}
+
+// playStrays plays segments. It returns the verdicts, and the number of packets after which a finding was open: 0: never, -1: at the
+// end.
+func playStrays(t *testing.T, cfg pipeline.Config, steps []stray) (verdicts string, found int) {
+	t.Helper()
+	var all []string
+	opened := false
+	cfg.Judge.Local = []netip.Prefix{netip.MustParsePrefix("10.2.0.1/32")}
+	cfg.Engine = finding.Config{
+		Tap: "pod", Window: time.Hour, Flows: true, Findings: true,
+		Expect: []finding.Expectation{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Want: finding.ExpectMTLS}},
+		Emit: func(r finding.Record) {
+			if r.Dataset == finding.DatasetFlow {
+				all = append(all, unmarshal(t, r.Value).Meshtls.Verdict)
 			}
-			at = at.Add(50 * time.Microsecond)
-		}
-		p.Flush()
+			opened = opened || r.Dataset == finding.DatasetFinding
+		},
+	}
+	p := pipeline.New(cfg)
+	at := captureStart
+	for k, s := range steps {
+		at = at.Add(s.wait)
+		packet := s.packet(at)
+		p.Add(packet)
 		if opened && found == 0 {
-			found = -1
+			found = k + 1
 		}
-		if got := fmt.Sprint(verdicts); got != "["+c.verdict+"]" || found != c.at {
+		at = at.Add(50 * time.Microsecond)
+	}
+	p.Flush()
+	if opened && found == 0 {
+		found = -1
+	}
+	return fmt.Sprint(all), found
+}
+
+// TestNeverAnswered: in a live capture, which contains the pod's own packets, text that arrives in segments to which the pod sends
+// nothing is not plaintext, however much of it there is: the kernel has dropped the segments. The text counts as soon as the pod
+// acknowledges it, and always if the pod sends it.
+func TestNeverAnswered(t *testing.T) {
+	const text = "GET /cart HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n"
+	arrives := func(n int, wait time.Duration) (all []stray) {
+		for k := range n {
+			all = append(all, stray{flags: flagPSH | flagACK, seq: 7000 + uint32(k*len(text)), ack: 90, text: text, wait: wait})
+		}
+		return all
+	}
+	taken := func(n int) stray {
+		return stray{fromPod: true, flags: flagACK, seq: 90, ack: 7000 + uint32(n*len(text))}
+	}
+	mine := stray{fromPod: true, flags: flagPSH | flagACK, seq: 7000, ack: 90, text: text}
+	for name, c := range map[string]struct {
+		steps   []stray
+		verdict string
+		at      int
+	}{
+		"one segment":                      {arrives(1, 0), "unknown", 0},
+		"many segments":                    {arrives(40, 0), "unknown", 0},
+		"segments for a long time":         {arrives(4, time.Hour/8), "unknown", 0},
+		"a SYN and text":                   {slices.Concat([]stray{{flags: flagSYN, seq: 6999}}, arrives(2, 0)), "unknown", 0},
+		"as a response":                    {[]stray{{flags: flagPSH | flagACK, seq: 7000, ack: 90, text: "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 4\r\n\r\nabcd"}}, "unknown", 0},
+		"acknowledged at once":             {slices.Concat(arrives(1, 0), []stray{taken(1)}), "plaintext", 2},
+		"acknowledged after many":          {slices.Concat(arrives(40, 0), []stray{taken(40)}), "plaintext", 41},
+		"acknowledged after a long time":   {slices.Concat(arrives(3, time.Minute), []stray{taken(3)}), "plaintext", 4},
+		"of the pod":                       {[]stray{mine}, "plaintext", -1},
+		"of the pod, and more for a while": {[]stray{mine, {fromPod: true, flags: flagPSH | flagACK, seq: 7000 + uint32(len(text)), ack: 90, text: text, wait: 2 * time.Second}}, "plaintext", 2},
+	} {
+		pod := netip.MustParseAddr("10.2.0.1")
+		cfg := pipeline.Config{Judge: verdict.Config{Replies: true}, Local: func(a netip.Addr, _ int64) bool { return a == pod }}
+		if got, found := playStrays(t, cfg, c.steps); got != "["+c.verdict+"]" || found != c.at {
 			t.Errorf("%s: %s, found after %d packets", name, got, found)
 		}
 	}

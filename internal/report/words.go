@@ -110,6 +110,7 @@ var words = map[string]string{
 	"cipher_without_encryption": "TLS or SSH without encryption: its content can be read",
 	"text_in_records":           "TLS records that should be ciphertext contain readable text",
 	"one_end_only":              "only one end spoke this protocol: the other may speak another one",
+	"never_answered":            "segments arrived, and the pod sent nothing at all: its kernel has not accepted them",
 	"answered_by_resets":        "the other end sent nothing but resets: the packets belonged to no connection, and nobody read them",
 	"evicted":                   "the tap ended its record of the connection to make room for another",
 }

@@ -24,6 +24,7 @@ type Config struct {
 	Cluster   []netip.Prefix // ranges of pods and services, as declared
 	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT
 	Listen    uint16         // the tap's own port in the pod, 0 if it has none
+	Replies   bool           // the pod's own packets are captured too, so a connection without any of them was not accepted
 
 	// Sent reports whether one of the tap's own connections began with a ClientHello that has this random. Proxied
 	// reports whether a proxy in the pod accepts the tap's connections to this address and opens others instead. nil
@@ -104,7 +105,7 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 		return false
 	case s.Failed():
 		return true
-	case MayBeTurnedAway(c):
+	case j.MayBeTurnedAway(c):
 		return false
 	case t == nil || s.AnsweredInPlaintext():
 		kind, _ := kindOf(s)
@@ -310,8 +311,10 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 
 	switch {
 	case turnedAway(c):
-		out.withdrawUnread()
-	case MayBeTurnedAway(c) && !out.Ended && !s.Failed():
+		out.withdrawUnread("answered_by_resets")
+	case out.Ended && j.unanswered(c):
+		out.withdrawUnread("never_answered")
+	case j.MayBeTurnedAway(c) && !out.Ended && !s.Failed():
 		out.Settled = false
 	}
 
