@@ -41,6 +41,7 @@ const (
 	missedStartBit                              // the connection's start was not captured
 	gapBit                                      // some of the connection's bytes were not captured
 	credentialsBit                              // the client sent credentials in plaintext
+	unreadBit                                   // unjudged, because no end has read the payload
 	retryBit                                    // the server asked for a second ClientHello
 	seenBit                                     // the first fact that rules need, where it was seen, see fact
 	hiddenBit      = seenBit + int(factCount)   // the first fact, where it existed and was not seen
@@ -130,6 +131,10 @@ func traitsOf(j *verdict.Judged) traits {
 
 	if j.TLS != nil && j.TLS.HelloRetry {
 		t |= 1 << retryBit
+	}
+
+	if j.Verdict == verdict.Unknown && (slices.Contains(j.Reasons, "never_answered") || slices.Contains(j.Reasons, "answered_by_resets")) {
+		t |= 1 << unreadBit
 	}
 
 	if j.Verdict == verdict.Plaintext {

@@ -11,10 +11,11 @@ import (
 const fewUnjudged = 10
 
 // reportUnjudged applies the rule edge-unjudged at the end of a window: all connections of an edge, and not few, have
-// the verdict unknown. Connections without payload do not count.
+// the verdict unknown. Connections without payload do not count, and neither do those that no end has read: anybody can
+// send such packets to the pod.
 func (e *Engine) reportUnjudged() {
 	for _, g := range e.order {
-		n, j := g.counts.window(unjudgedBit), g.latest[unjudgedBit]
+		n, j := g.counts.window(unjudgedBit)-g.counts.window(unreadBit), g.latest[unjudgedBit]
 		if n < fewUnjudged || g.judged() > 0 || j == nil || !ruled(j) {
 			continue
 		}
