@@ -152,16 +152,27 @@ func (s *tlsLayer) examinePacket(side Side, b []byte) {
 	s.examineProtected(side, b, 0)
 }
 
-// startsWithText reports whether the first textHead bytes of a record's content contain readableRun consecutive bytes of text: at the
-// start, or after an explicit nonce of 8 bytes or an initialization vector of 16. It is for records of a connection that is judged already.
-// For ciphertext it returns after about two bytes.
+// startsWithText reports whether the first textHead bytes of a record's content contain readableRun consecutive bytes of ASCII text or
+// readableUTF8 of UTF-8: at the start, or after an explicit nonce of 8 bytes or an initialization vector of 16. It is for records of a
+// connection that is judged already. For ciphertext it returns after some eight bytes.
 func startsWithText(content []byte) bool {
-	const latest = textHead - readableRun
+	if startsWithASCII(content) {
+		return true
+	}
 	b := content[:min(len(content), textHead)]
-	if len(b) < readableRun || !ascii(b[latest:readableRun]) {
+	if len(b) < readableUTF8 || lastEnd(b[longestIV:readableUTF8]) >= 0 { // all such runs contain these bytes
+		return false
+	}
+	var run textRun
+	return run.each(b)
+}
+
+func startsWithASCII(content []byte) bool {
+	b := content[:min(len(content), longestIV+readableRun)]
+	if len(b) < readableRun || !ascii(b[longestIV:readableRun]) {
 		return false // all such runs contain these bytes
 	}
-	from, to := latest, readableRun
+	from, to := longestIV, readableRun
 	for from > 0 && ascii(b[from-1:from]) {
 		from--
 	}
@@ -181,20 +192,27 @@ func ascii(b []byte) bool {
 	return true
 }
 
-// textHead is how many bytes of each record are examined in a connection that is judged already: an initialization vector of 16 bytes and a
-// run of text.
-const textHead = 16 + readableRun
+const (
+	// longestIV is the length in bytes of the longest initialization vector before the content of a record, that of AES in CBC mode.
+	longestIV = 16
+	// textHead is how many bytes of each record are examined in a connection that is judged already: an initialization vector and a run of
+	// text.
+	textHead = longestIV + readableUTF8
+)
 
 // read looks for text in the first n bytes of b, which continue the current record. It ignores bytes after the part of the record that is
-// to be examined. It returns how many bytes it processed: n, or fewer if a run of text became long enough (see readText). A run may
-// continue in the next record.
+// to be examined. It returns how many bytes it processed: n, or fewer if a run of text became long enough (see readText). A run of ASCII
+// text may continue in the next record.
 func (d *tailSide) read(b []byte, n int) int {
+	run := (*utf8Run)(&d.head[0])
 	for i, c := range b[:min(n, int(d.unexamined))] {
-		if c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
+		if d.text++; c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
 			d.text = 0
-			continue
 		}
-		if d.text++; d.text == readableRun {
+		if run.add(c) {
+			d.text = readableRun
+		}
+		if d.text == readableRun {
 			d.unexamined -= uint8(i + 1)
 			return i + 1
 		}
@@ -203,6 +221,39 @@ func (d *tailSide) read(b []byte, n int) int {
 		d.text = 0
 	}
 	return n
+}
+
+// utf8Run is the length of a run of UTF-8 text in bytes, times four, plus the number of bytes that its last character still lacks. Unlike
+// textRun it fits into a byte, and accepts some sequences that are too long or are surrogates.
+type utf8Run uint8
+
+// add adds a byte and reports whether the run has readableUTF8 bytes.
+func (u *utf8Run) add(c byte) bool {
+	run, lacks := *u>>2, *u&3
+	switch {
+	case lacks > 0 && c&0xc0 == 0x80:
+		lacks--
+	case endsRun[c] || c&0xc0 == 0x80:
+		*u = 0
+		return false
+	default:
+		if lacks > 0 {
+			run = 0
+		}
+		switch lacks = 0; {
+		case c >= 0xf0:
+			lacks = 3
+		case c >= 0xe0:
+			lacks = 2
+		case c >= 0xc0:
+			lacks = 1
+		}
+	}
+	if run++; run == readableUTF8 {
+		return true
+	}
+	*u = run<<2 | lacks
+	return false
 }
 
 // readText reports whether the current record contains a run of text that is long enough.

@@ -31,7 +31,7 @@ type tailSide struct {
 	end        tailEnd           // see Tail.parted
 	since      uint8             // records since end was set
 	keyed      bool              // the handshake has changed the cipher
-	head       [helloPrefix]byte // first bytes of a record, up to the version of a hello; while lost, see legible for the first byte
+	head       [helloPrefix]byte // first bytes of a record, up to the version of a hello; the first byte is a utf8Run within a record; while lost, see legible for it
 }
 
 // tailState is how certain the position of the next header is.
@@ -347,6 +347,7 @@ func (d *tailSide) header(data []byte) int {
 
 	d.n, d.left, d.unexamined = 0, uint16(size), uint8(min(size, textHead))
 	d.startRecord(typ, size)
+	d.head[0] = 0
 	d.left -= uint16(d.read(d.head[wire.RecordHeader:], begun))
 	return n
 }

@@ -81,6 +81,13 @@ func sealed(size int) string {
 // unknownBytes returns bytes of no known protocol.
 func unknownBytes(size int) string { return "\xd7\x01" + sealed(size)[5:] }
 
+// Text that is not ASCII.
+const (
+	german  = "Überweisung für Frau Möller über fünfzig Öre, größere Beträge später"
+	russian = "Платёж клиента номер семь на сумму сто рублей завершён"
+	chinese = "客户付款编号七金额一百元已经完成交易请确认收到款项"
+)
+
 // sealedText returns a record with text, in place of ciphertext, after an explicit nonce.
 func sealedText(text string) string {
 	return string([]byte{23, 3, 3, 0, byte(8 + len(text))}) + "\x00\x00\x00\x00\x00\x00\x00\x09" + text
@@ -126,6 +133,9 @@ func TestWhatFollowsTLS(t *testing.T) {
 			"alerts, empty records, then records":    {[][]capturetest.Chunk{talk, {client("\x15\x03\x03\x00\x13" + sealed(19)[5:]), client("\x17\x03\x03\x00\x00"), client(sealed(500))}}, "mtls", "tls", ""},
 			"renegotiation":                          {[][]capturetest.Chunk{talk, {client("\x16\x03\x03\x01\x2c" + sealed(300)[5:]), server("\x16\x03\x03\x01\x2c" + sealed(300)[5:])}}, "mtls", "tls", ""},
 			"text in records":                        {[][]capturetest.Chunk{talk, more, {client(sealedText(request)), server(sealedText(response))}}, "plaintext", "tls", "text_in_records"},
+			"German text in records":                 {[][]capturetest.Chunk{talk, more, {client(sealedText(german)), server(sealedText(german))}}, "plaintext", "tls", "text_in_records"},
+			"Russian text in records":                {[][]capturetest.Chunk{talk, more, {client(sealedText(russian)), server(sealedText(russian))}}, "plaintext", "tls", "text_in_records"},
+			"Chinese text in records":                {[][]capturetest.Chunk{talk, more, {client(sealedText(chinese)), server(sealedText(chinese))}}, "plaintext", "tls", "text_in_records"},
 			"text in records at once":                {[][]capturetest.Chunk{talk, {client(sealedText(request))}}, "plaintext", "tls", "text_in_records"},
 			"another handshake":                      {[][]capturetest.Chunk{talk, oneWay[version]}, "tls", "tls", "second_handshake"},
 			"another handshake, in between text":     {[][]capturetest.Chunk{talk, more, {client("STARTTLS\r\n"), server("220 Go\r\n")}, oneWay[version]}, "tls", "tls", "second_handshake"},
