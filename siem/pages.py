@@ -12,9 +12,19 @@ argument sets another number of hours.
 
 Records of one edge of one tap must come in order, as on a partition in Kafka. Others may come in any order.
 """
-import datetime, json, sys
+import datetime, json, signal, sys
 
-hours = float(sys.argv[1]) if len(sys.argv) > 1 else 24
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end in silence with the reader of the output
+if sys.argv[1:] in (["-h"], ["--help"]):
+    print(__doc__)
+    sys.exit()
+try:
+    (hours,) = map(float, sys.argv[1:] or ["24"])
+    if not 0 < hours < 1e6:
+        raise ValueError
+except ValueError:
+    print("usage: pages.py [HOURS] < RECORDS", file=sys.stderr)
+    sys.exit(2)
 silence = datetime.timedelta(hours=hours)
 groups = {}  # by group_id: [highest severity written, open findings as (tap, run, edge), time of the latest record]
 latest = None  # time of the latest record of all
@@ -30,7 +40,9 @@ def finding(line):
         tap = record.get("kubernetes", {}).get("pod", {}).get("uid", "")
         identity = tap, meshtls.get("run", ""), meshtls.get("edge", {}).get("key", "")
         time = datetime.datetime.fromisoformat(record["@timestamp"][:19])
-        return event["kind"], meshtls["finding"]["state"], event["severity"], meshtls["finding"]["group_id"], identity, time
+        problem = meshtls["finding"]
+        hash((identity, problem["group_id"]))  # a TypeError if one is a list
+        return event["kind"], problem["state"], int(event["severity"]), problem["group_id"], identity, time
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

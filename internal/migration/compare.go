@@ -52,6 +52,9 @@ func (v *view) evidence() Watch {
 	for _, t := range v.side.taps {
 		if t.name != "" || len(t.addrs) > 0 {
 			w.Taps++
+			if t.input != nil {
+				w.Local++
+			}
 		}
 		w.Missing += t.missingRecords()
 	}

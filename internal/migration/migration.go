@@ -98,6 +98,8 @@ type Watch struct {
 	Repeats    uint64 // records that were read again; each record counts once
 	Missing    uint64 // records missing from the sequence numbers
 	Taps       int    // pods, or local addresses of captures
+	Local      int    // those of Taps that are local addresses
+	Captures   int    // captures that were read
 	Dropped    uint64 // packets that the capture dropped
 	Skipped    uint64 // lines that are not records
 	Within     uint64 // records of traffic within a pod, which is not compared
@@ -152,7 +154,7 @@ var Reasons = map[string]string{
 	"server_by_identity":    "its server is known by the identity that its mesh gives it, and may be known by another name without the mesh",
 	"peers_by_identity":     "its source speaks to a peer that is known by the identity that its mesh gives it, which may be this service",
 	"server_took_mtls_only": "the server accepted only mutual TLS at this port from clients without a name",
-	"source_not_watched":    "no tap watched its source",
+	"source_not_watched":    "no tap watched its source, and no capture is from there",
 	"fewer_pods":            "fewer pods of its source were watched than on the other side",
 	"too_short":             "its source was watched for a shorter time than on the other side, or for less than 10 minutes (without flows, the last 70 minutes of a tap that still runs do not count)",
 	"packets_lost":          "the tap of its source lost packets or connections, or did not capture on all interfaces",

@@ -41,6 +41,7 @@ func (s *Side) Captured(input string, start, end int64, lossy bool) {
 	u := s.inputOf(input)
 	u.lossy = u.lossy || lossy
 	s.watch.Edges = true
+	s.watch.Captures++
 	widen(&u.start, &u.end, start, end)
 	widen(&s.watch.Start, &s.watch.End, start, end)
 }

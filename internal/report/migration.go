@@ -159,15 +159,31 @@ func (t *text) migrationWhy(r *migration.Result) {
 	for i := range r.Edges {
 		e := &r.Edges[i]
 		parts := []string{"before " + counted(&e.Before) + ", after " + counted(&e.After)}
-		for _, code := range e.Reasons {
+		for i, code := range e.Reasons {
 			word := migration.Reasons[code]
 			if word == "" {
 				word = clean(code)
+			}
+			if i == 0 {
+				word = unseenSide(e) + word
 			}
 			parts = append(parts, word)
 		}
 		t.wrap("  "+t.change(changes[e.Change])+"  ", clean(e.From.String())+" > "+clean(migrationTo(e))+": "+strings.Join(parts, "; "))
 	}
+}
+
+// unseenSide returns the side that the reasons of an edge are about, as the start of a sentence: the one on which the edge was not
+// seen, if that is the cause of "not enough seen". It returns "" for any other edge.
+func unseenSide(e *migration.Edge) string {
+	before, after := e.Before.State == migration.NotSeen, e.After.State == migration.NotSeen
+	switch {
+	case e.Change != migration.NotEnough || before == after:
+		return ""
+	case before:
+		return "before the change, "
+	}
+	return "after the change, "
 }
 
 // counted returns the numbers of connections by kind.
@@ -200,7 +216,7 @@ func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 		span = timeRange(w.Start, w.End)
 	}
 
-	t.wrap("  ", fmt.Sprintf("%s: %s of %s, %s; %d packets lost", name, plural(w.Records, "record"), plural(uint64(w.Taps), "tap"), span, w.Dropped))
+	t.wrap("  ", fmt.Sprintf("%s: %s of %s, %s; %d packets lost", name, plural(w.Records, "record"), sources(w), span, w.Dropped))
 	for _, line := range []struct {
 		n    uint64
 		what string
@@ -226,6 +242,18 @@ func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 	if w.Records > 0 && !w.Edges {
 		t.wrap("  ", name+": only findings, which lack the edges that break no rule: add postures")
 	}
+}
+
+// sources returns the numbers of taps and captures of one side.
+func sources(w *migration.Watch) string {
+	taps, captures := uint64(w.Taps), plural(uint64(w.Captures), "capture")
+	switch {
+	case w.Captures == 0:
+		return plural(taps, "tap")
+	case w.Taps == w.Local:
+		return captures
+	}
+	return plural(taps-uint64(w.Local), "tap") + " and " + captures
 }
 
 // migrationNotes writes the limits of the comparison that apply to these edges.
@@ -255,7 +283,7 @@ func (t *text) migrationNotes(r *migration.Result) {
 	if n := has(func(e *migration.Edge) bool {
 		return e.Basis == "" && e.Change == migration.NotEnough && (nameless(e.From) || nameless(e.To))
 	}); n > 0 {
-		t.wrap("  ", fmt.Sprintf("%s with an end that only has an address could not be matched: pods get new addresses when they restart, and a waypoint replaces a peer.", plural(n, "edge")))
+		t.wrap("  ", fmt.Sprintf("%s with an end that only has an address could not be matched: pods get new addresses when they restart, and a waypoint (a proxy of an ambient mesh between pods) replaces a peer.", plural(n, "edge")))
 	}
 }
 

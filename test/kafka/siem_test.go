@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -72,6 +73,73 @@ func TestGaps(t *testing.T) {
 	}
 	if once := script(t, "dedup.py", lines); len(strings.Split(strings.TrimSpace(once), "\n")) != all {
 		t.Error("dedup.py does not pass on each record once")
+	}
+}
+
+// TestScriptsRefuse runs the scripts of siem/ with arguments and inputs that they cannot use. None ends in a traceback, and gaps.py never
+// reports that nothing is missing when it understood nothing.
+func TestScriptsRefuse(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		unavailable(t, "%v: on Debian or Ubuntu: apt-get install python3", err)
+	}
+	const offline = `{"event":{"id":"1","sequence":1,"dataset":"meshtls.posture"},"meshtls":{}}` + "\n" // as of tap read
+	const odd = `{"event":{"id":["1"],"sequence":1,"dataset":"meshtls.finding","kind":"alert","severity":"x"},"meshtls":{"run":["r"],"finding":{"state":"open","group_id":["g"]}},"@timestamp":"2026-01-01T00:00:00Z"}` + "\n[]\n1\n"
+	for _, c := range []struct {
+		args, stdin string
+		status      int
+	}{
+		{"gaps.py", "", 2},
+		{"gaps.py", offline, 2},
+		{"gaps.py", odd, 2},
+		{"gaps.py records.jsonl", "", 2},
+		{"gaps.py --help", "", 0},
+		{"dedup.py", odd, 0},
+		{"dedup.py x", "", 2},
+		{"dedup.py -1", "", 2},
+		{"dedup.py 5 5", "", 2},
+		{"dedup.py --help", "", 0},
+		{"dedup.py 5", offline, 0},
+		{"pages.py", odd, 0},
+		{"pages.py x", "", 2},
+		{"pages.py nan", "", 2},
+		{"pages.py 1 2", "", 2},
+		{"pages.py --help", "", 0},
+		{"pages.py 1.5", offline, 0},
+	} {
+		args := strings.Fields(c.args)
+		args[0] = filepath.Join(kafkatest.Root(t), "siem", args[0])
+		cmd := exec.Command("python3", args...)
+		cmd.Stdin = strings.NewReader(c.stdin)
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != c.status || strings.Contains(string(out), "Traceback") || len(out) == 0 && c.status != 0 {
+			t.Errorf("%s: status %d, want %d: %s", c.args, got, c.status, out)
+		}
+	}
+}
+
+// TestScriptsWithoutReader: if the reader of its output ends, a script ends too, without a word.
+func TestScriptsWithoutReader(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		unavailable(t, "%v: on Debian or Ubuntu: apt-get install python3", err)
+	}
+	for _, name := range []string{"dedup.py", "pages.py", "gaps.py"} {
+		var lines strings.Builder
+		for n := range 5000 { // more than a pipe takes
+			fmt.Fprintf(&lines, `{"@timestamp":"2026-01-01T00:00:00Z","event":{"id":"%d","sequence":1,"dataset":"meshtls.finding","kind":"alert","severity":73},"meshtls":{"run":"%d","finding":{"state":"open","group_id":"%d"}}}`+"\n", n, n, n)
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		var stderr strings.Builder
+		cmd := exec.Command("python3", filepath.Join(kafkatest.Root(t), "siem", name))
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(lines.String()), w, &stderr
+		err = cmd.Run()
+		w.Close()
+		if err == nil || stderr.Len() > 0 {
+			t.Errorf("%s: %v: %s", name, err, &stderr)
+		}
 	}
 }
 
