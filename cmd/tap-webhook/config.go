@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,9 +110,22 @@ func logger(w io.Writer, format string, level slog.Level) (*slog.Logger, error) 
 // kubeconfig is "", from the files that Kubernetes mounts into a pod.
 func cluster(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
-		return rest.InClusterConfig()
+		config, err := rest.InClusterConfig()
+		if errors.Is(err, rest.ErrNotInCluster) {
+			err = fmt.Errorf("%w: outside of a cluster, set KUBECONFIG to a file", err)
+		}
+		return config, err
 	}
 	return clientcmd.BuildConfigFromFlags("", kubeconfig)
+}
+
+// unknown returns the names of WEBHOOK_ variables that this version does not have.
+func unknown(environ []string) []string {
+	all := variables.Unknown[environment](variables.Of(environ), "WEBHOOK_")
+	return slices.DeleteFunc(all, func(name string) bool {
+		_, ok := variables.Defaults[checkEnvironment]()[name]
+		return ok
+	})
 }
 
 // help returns the text of --help.

@@ -102,10 +102,16 @@ func TestCommand(t *testing.T) {
 		{[]string{"serve"}, nil, exitUsage, `unexpected argument "serve"`},
 		{[]string{"--check"}, []string{"KUBECONFIG=/nowhere"}, exitUsage, "WEBHOOK_IMAGE=: expected a name"},
 		{[]string{"--check"}, least(t), exitFine, ""},
+		{[]string{"--check"}, least(t, "WEBHOOK_FOO=1", "WEBHOOK_CHECK_NAMESPACE=x"), exitFine, "tap-webhook: warning: WEBHOOK_FOO: this version has no such variable\n"},
+		{[]string{"--check"}, least(t, "WEBHOOK_MODE=x", "WEBHOOK_CERT_MODE=x"), exitUsage, "\ntap-webhook: WEBHOOK_CERT_MODE=x: expected self or files"},
+		{[]string{"--check"}, nil, exitUsage, "tap-webhook: KUBECONFIG: unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined: outside of a cluster, set KUBECONFIG to a file"},
 		{nil, []string{"KUBECONFIG=/nowhere"}, exitUsage, "WEBHOOK_IMAGE=: expected a name"},
 	} {
 		var out, errs bytes.Buffer
 		status := command(t.Context(), c.args, c.env, &out, &errs)
+		if c.said == "" && errs.Len() > 0 {
+			t.Errorf("%v: %s", c.args, &errs)
+		}
 		if status != c.status || !strings.Contains(out.String()+errs.String(), c.said) {
 			t.Errorf("%v: status %d, %s%s", c.args, status, &out, &errs)
 		}

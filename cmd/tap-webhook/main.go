@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/meshtls-tap/meshtls-tap/webhook"
@@ -60,6 +61,9 @@ func command(ctx context.Context, args, environ []string, out, errs io.Writer) i
 		case "check":
 			return check(ctx, environ, out, errs)
 		case "--check", "-check":
+			for _, name := range unknown(environ) {
+				fmt.Fprintf(errs, "tap-webhook: warning: %s: this version has no such variable\n", name)
+			}
 			return usable(environ, errs)
 		case "help", "--help", "-help", "-h":
 			fmt.Fprint(out, help())
@@ -72,6 +76,9 @@ func command(ctx context.Context, args, environ []string, out, errs io.Writer) i
 	cfg, err := configuration(environ, errs)
 	if err != nil {
 		return unusable(err, errs)
+	}
+	for _, name := range unknown(environ) {
+		cfg.Log.Warn("a variable is unknown to this version; see tap-webhook --help", "variable", name)
 	}
 	if err := webhook.Run(ctx, cfg); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintf(errs, "tap-webhook: %v\n", err)
@@ -88,7 +95,8 @@ func usable(environ []string, errs io.Writer) int {
 	return exitFine
 }
 
+// unusable prints an error about the environment, with the program's name before each line, and returns the exit status.
 func unusable(err error, errs io.Writer) int {
-	fmt.Fprintf(errs, "tap-webhook: %v; see \"tap-webhook --help\"\n", err)
+	fmt.Fprintf(errs, "tap-webhook: %s; see \"tap-webhook --help\"\n", strings.ReplaceAll(err.Error(), "\n", "\ntap-webhook: "))
 	return exitUsage
 }

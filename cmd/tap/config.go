@@ -39,7 +39,7 @@ type environment struct {
 	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until in the ConfigMap replaces it"`
 	OwnUntil   string        `env:"TAP_OWN_UNTIL" about:"a second such time, set for this pod only, which the ConfigMap cannot replace"`
 	For        time.Duration `env:"TAP_FOR" envDefault:"0s" expected:"a duration such as 10m" about:"how long to run, for a tap that is attached by hand; it ends sooner when nobody reads its output any more. --for does the same. 0s: no limit"`
-	Memory     byteSize      `env:"TAP_MEMORY" expected:"a number of bytes, such as 48Mi" about:"memory that the tap may use; default the control group's limit, and with TAP_FOR 48Mi at most"`
+	Memory     byteSize      `env:"TAP_MEMORY" expected:"a number of bytes, such as 48Mi" about:"memory that the tap may use, 16Mi or more; default the control group's limit, and with TAP_FOR 48Mi at most"`
 	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records at the end"`
 	ConfigDir  string        `env:"TAP_CONFIG_DIR" about:"folder of the mounted ConfigMap meshtls-tap, which is read again and again: enabled, until, mute, expect"`
 	Allow      string        `env:"TAP_CONFIG_ALLOW" envDefault:"enabled,until" about:"keys that the ConfigMap may set: enabled, until, mute, expect; or none"`
@@ -207,7 +207,7 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	if s.Memory != 0 && s.Memory < leastMemory {
 		bad("TAP_MEMORY", errors.New("expected 16Mi or more"))
 	}
-	s.unknown = unknownVariables(vars)
+	s.unknown = variables.Unknown[environment](vars, "TAP_")
 	return s, errs
 }
 
@@ -296,18 +296,4 @@ func joinHostPort(host, port string) string {
 		host = "[" + host + "]"
 	}
 	return host + ":" + port
-}
-
-// unknownVariables returns the sorted names of TAP_ variables that this version does not have. They are reported, so that a
-// misspelled name does not go unnoticed.
-func unknownVariables(vars map[string]string) []string {
-	defaults := variables.Defaults[environment]()
-	var out []string
-	for name := range vars {
-		if _, known := defaults[name]; strings.HasPrefix(name, "TAP_") && !known {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -64,6 +66,26 @@ func Defaults[T any]() map[string]string {
 		all[field.Tag.Get("env")] = field.Tag.Get("envDefault")
 	}
 	return all
+}
+
+// serviceLink matches the names of the variables that Kubernetes sets for the Services of a pod's namespace; see "Accessing the Service"
+// in its documentation.
+var serviceLink = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
+
+// Unknown returns the sorted names of variables that start with prefix and that no field of a struct type has. It leaves out the
+// variables that Kubernetes sets for a Service whose name gives that prefix.
+func Unknown[T any](vars map[string]string, prefix string) []string {
+	known := Defaults[T]()
+	var out []string
+	for name, value := range vars {
+		_, ok := known[name]
+		linked := serviceLink.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
+		if !ok && !linked && strings.HasPrefix(name, prefix) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Help writes a line for each variable of a struct type: its name, its default and its description.

@@ -71,6 +71,18 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// TestUnknown: variables of Kubernetes for a Service whose name gives the prefix are not unknown ones.
+func TestUnknown(t *testing.T) {
+	vars := map[string]string{
+		"WAIT": "3s", "OTHER": "1", "WAIT_FOO": "1", "WAITING": "", "WAIT_LISTEN_PORT": "80",
+		"WAIT_SERVICE_HOST": "10.0.0.1", "WAIT_SERVICE_PORT": "80", "WAIT_X_SERVICE_PORT_HTTP": "80", "WAIT_PORT": "tcp://10.0.0.1:80",
+		"WAIT_PORT_80_TCP": "tcp://10.0.0.1:80", "WAIT_X_PORT_80_TCP_ADDR": "10.0.0.1",
+	}
+	if got := fmt.Sprint(variables.Unknown[settings](vars, "WAIT")); got != "[WAITING WAIT_FOO WAIT_LISTEN_PORT]" {
+		t.Errorf("unknown: %s", got)
+	}
+}
+
 func TestList(t *testing.T) {
 	for _, c := range []struct{ items, want []string }{
 		{nil, nil},
