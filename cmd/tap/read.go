@@ -25,7 +25,8 @@ const readHelp = `Usage: tap read [FLAGS] FILE...
 
 Judges each connection in capture files: pcap or pcapng, which may be compressed by gzip; "-" is standard
 input. Example: tap read --local=10.1.0.10 --output=text --fail-on=plaintext-edge pod.pcap
- With --before and --after it compares each edge before and after a change, such as the move from
+
+With --before and --after it compares each edge before and after a change, such as the move from
 sidecars to an ambient mesh. Both may be given more than once. Each FILE is a capture, or has records, one
 JSON object a line, as taps publish them and consumers of Kafka print them.
 
