@@ -110,13 +110,14 @@ func read(args []string, std streams) (status int, err error) {
 	summary := r.finish()
 	r.flush()
 	switch {
+	case err != nil && r.packets == 0 && (o.text || o.cbom): // a file that could not be read has no report
 	case o.cbom:
 		err = errors.Join(err, r.writeInventory(summary.End))
 		r.reportUndecoded()
 	case !o.text:
 		err = errors.Join(err, r.failed)
 		r.reportUndecoded()
-	case err == nil || r.packets > 0: // a file that could not be read has no report
+	default:
 		err = errors.Join(err, report.Text(std.out, summary, report.Options{Width: width(std.out), Color: colored(std.out)}))
 	}
 
