@@ -49,19 +49,10 @@ func (s *Session) Skip(side Side, offset, n int64) {
 // maxAfter bounds how often TLS can end in one connection. After that the connection is not examined further.
 const maxAfter = 3
 
-// endsAt reports whether TLS has ended: a record's header was expected, and the next bytes of the side are not a record of the same
-// handshake. had is how many bytes of the header came in earlier calls.
-func (s *tlsLayer) endsAt(side Side, had int, data []byte) bool {
-	t := s.tls
-	l, r := &t.layers[side], &s.sides[side].p.rec
-	if s.depth == maxAfter || l.holes || !t.answered() || t.Server.V2 {
-		return false
-	}
-	if !plausibleHeader(r.hdr[:r.hdrN]) {
-		return true
-	}
-	done := l.ccs && t.before13() || t.Server.TLS13() && t.AppRecords[side] > 0
-	return done && had == 0 && anyHello(data)
+// endsAt reports whether TLS has ended: a record's header was expected, and the next bytes of the side are not a record.
+func (s *afterLayer) endsAt(side Side) bool {
+	t, r := s.tls, &s.sides[side].p.rec
+	return !t.layers[side].holes && t.answered() && !t.Server.V2 && !plausibleHeader(r.hdr[:r.hdrN]) && s.mayEnd()
 }
 
 // endTLS notes that a side's TLS has ended at an offset. The bytes from that offset on are head, which came in earlier calls, followed by
@@ -140,7 +131,10 @@ func (s *tlsLayer) resumeTail(side Side) tailSide {
 	if n := len(l.list); n > 0 && l.rest == 0 && alertSized(wire.ContentApplicationData, l.list[n-1].Length) || s.tls.SealedAlerts[side] > 0 {
 		d.end = endAlert
 	}
-	if r.left == 0 {
+	switch {
+	case r.text.n > 0:
+		d.head, d.n = r.text.head, r.text.n
+	case r.left == 0:
 		d.n = uint8(copy(d.head[:], r.hdr[:r.hdrN]))
 	}
 	return d

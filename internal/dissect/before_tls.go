@@ -23,20 +23,24 @@ func (s *recognition) Negotiated() bool {
 	return s.preceding == KindPlain && (s.upgraded == "http" || !s.saidMore)
 }
 
-// precede notes what both ends sent before TLS. TLS begins at offset in the bytes of side.
+// precede notes what both ends sent before TLS. TLS begins at offset in the bytes of side. In an After, precede is called for both sides,
+// and the kind with the highest rank counts.
 func (s *recognition) precede(side Side, offset int64) {
-	other := &s.sides[side.Other()]
-	said, short, clean := offset+other.seen, 0, true
+	said, short, clean := s.saidBefore(side, offset), 0, true
 	best := KindNone
 	for i := range s.sides {
 		st := &s.sides[i]
 		kind := st.kind
 		if kind == KindNone && st.p != nil {
-			if kind = KindUnreadable; len(st.p.head) >= protocols.MinText {
-				kind = textKind(st.p.head)
+			head := st.p.head
+			if Side(i) == side { // without the first bytes of TLS
+				head = head[:max(min(int64(len(head)), offset-st.p.headOffset), 0)]
+			}
+			if kind = KindUnreadable; len(head) >= protocols.MinText {
+				kind = textKind(head)
 			} else {
-				short += len(st.p.head)
-				clean = clean && protocols.CountNonText(st.p.head) == 0
+				short += len(head)
+				clean = clean && protocols.CountNonText(head) == 0
 			}
 		}
 		if rank(kind) > rank(best) {
@@ -50,12 +54,42 @@ func (s *recognition) precede(side Side, offset int64) {
 		best = KindStructured
 	case short >= minShortText && clean:
 		best = KindText
-	case said <= maxPreface:
+	case said <= maxPreface, s.depth > 0 && clean && said == int64(short):
 		best = KindNone
 	}
 
-	s.preceding = best
+	if rank(best) > rank(s.preceding) || s.depth == 0 {
+		s.preceding = best
+	}
 	s.saidMore = s.saidMore || said > mayUpgradeWithin
+}
+
+// saidBefore returns how many bytes the ends sent before TLS, except an end that was noted before. TLS begins at offset in the bytes of side.
+func (s *recognition) saidBefore(side Side, offset int64) int64 {
+	st, other := &s.sides[side], &s.sides[side.Other()]
+	switch {
+	case s.depth == 0:
+		return offset + other.seen
+	case other.kind == KindTLS:
+		return offset - st.from // the bytes of the other side were noted before
+	}
+	return offset - st.from + other.seen
+}
+
+// Outside returns the kind of the bytes of an After that are not TLS records, and the name of their protocol if it is known. The kind is
+// KindPlain, KindText, KindStructured, KindUnreadable (unrecognized bytes before another handshake), or KindNone. It stays when a handshake
+// follows the bytes: between two handshakes no byte is protected.
+func (s *recognition) Outside() (kind Kind, protocol string) {
+	kind, protocol = s.Preceded()
+	for i := range s.sides {
+		if st := &s.sides[i]; rank(st.kind) > max(rank(kind), rank(KindUnreadable)) {
+			kind, protocol = st.kind, st.protocol
+		}
+	}
+	if kind == KindUnreadable && (s.udp != nil || s.sides[0].missed+s.sides[1].missed > 0) {
+		return KindNone, "" // the bytes may be the remainder of a record or of a handshake message
+	}
+	return kind, protocol
 }
 
 // rank orders the kinds of bytes before TLS. The highest kind counts.

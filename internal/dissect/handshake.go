@@ -213,9 +213,12 @@ func (s *tlsLayer) clientHello(side Side, body []byte, offset int64) {
 	if t.Hello == nil {
 		t.Hello, t.HelloBegun = hello, false
 		s.accountOther(helloBytes + min(len(body), maxHelloBytes))
-	} else if side == t.Client && t.HelloRetry {
-		t.SecondHello = true
-		t.Hello.Join(hello)
+	} else if side == t.Client {
+		t.mix(hello.Random != t.Hello.Random)
+		if t.HelloRetry {
+			t.SecondHello = true
+			t.Hello.Join(hello)
+		}
 	}
 }
 
@@ -234,5 +237,7 @@ func (s *tlsLayer) serverHello(side Side, body []byte, offset int64) {
 		t.HelloRetry = true
 	case t.Server == nil && side != t.Client:
 		t.Server, t.ServerHelloEnd = hello, offset
+	case side != t.Client:
+		t.mix(hello.Random != t.Server.Random)
 	}
 }

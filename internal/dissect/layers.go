@@ -78,9 +78,10 @@ type recognition struct {
 type afterLayer struct {
 	recognition
 
-	tail   Tail     // follows the TLS records of a finished session
-	after  *Session // the session of the bytes after the end of TLS, or nil
-	unsure bool     // see Unsure
-	parted bool     // see Parted
-	strays uint8    // datagrams that were passed to after, at most enoughStray
+	tail    Tail     // follows the TLS records of a finished session
+	after   *Session // the session of the bytes after the end of TLS, or nil
+	unsure  bool     // see Unsure
+	parted  bool     // see Parted
+	overrun bool     // see Overrun
+	strays  uint8    // datagrams that were passed to after, at most enoughStray
 }

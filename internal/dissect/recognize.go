@@ -18,6 +18,9 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		before := len(p.head)
 		p.head, _ = s.bufferBytes(p.head, data, protocols.MaxHead)
 		buf, rest = p.head, data[len(p.head)-before:]
+		if p.scan.n > 0 && len(rest) == 0 {
+			return // the latest bytes may be the start of TLS
+		}
 		offset, ack = p.headOffset, p.headAck
 	}
 

@@ -141,6 +141,9 @@ func (s *Session) Complete() bool {
 // other direction the packet acknowledges, -1 if unknown. gap is how many bytes before offset are missing. The session does not keep data.
 func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 	st := &s.sides[side]
+	if st.seen == 0 {
+		st.from = offset
+	}
 	st.seen += int64(len(data))
 	if gap > 0 {
 		st.missed += gap

@@ -58,6 +58,7 @@ type TLS struct {
 
 	layers [2]recordLayer
 	first  firstEnd
+	mixed  bool // see Mixed
 }
 
 // firstEnd describes the first FIN or RST of either side.
@@ -145,9 +146,12 @@ func (t *TLS) alert(a Alert) {
 func (s *recognition) startTLS(side Side, offset int64, afterOther bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	s.passOver(side.Other())
+	if s.depth > 0 && !s.startUnseen(side) {
+		s.precede(side, offset)
+	}
 	if afterOther && !s.startUnseen(side) {
 		s.afterOther = true
-		if s.tls == nil {
+		if s.tls == nil && s.depth == 0 {
 			s.precede(side, offset)
 		}
 		switch {

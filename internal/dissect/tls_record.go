@@ -30,7 +30,7 @@ type recordReader struct {
 	ack    int64
 	opaq   bool     // the current record is protected
 	peek   bool     // the first bytes of the record show whether it is protected
-	text   tailSide // follows the segments while the position is unknown
+	text   tailSide // while the position is unknown: follows the segments; otherwise head holds what may be the start of a hello
 	alert  [2]byte
 	alertN int
 }
@@ -95,15 +95,22 @@ func (s *tlsLayer) stopRecords(side Side) {
 	if !l.holes {
 		l.holes, l.holeAt = true, len(l.list)
 	}
-	l.broken, r.left, r.hdrN = true, 0, 0
+	l.broken, r.left, r.hdrN, r.text = true, 0, 0, tailSide{}
 	s.revision++
 }
 
 // feed passes data through the record layer of a side.
 func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
+	if len(data) == 0 || s.overrun {
+		return
+	}
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if l.broken {
 		if !chained(data) {
+			if at := helloIn(data); at < len(data) && s.tls.protectedBy(side) && s.mayEnd() {
+				s.endTLS(side, offset+int64(at), nil, data[at:], ack, true)
+				return
+			}
 			if s.depth < maxAfter && !s.inFlight(side) && (r.text.readable(data) || s.tls.keyed(side) && recordIn(data) == len(data) && r.text.legible(data)) {
 				s.endTLS(side, offset, nil, data, ack, false)
 			}
@@ -113,8 +120,42 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 		s.revision++
 	}
 
-	for len(data) > 0 && !l.broken {
+	if r.text.n > 0 {
+		waits, ends := s.nextHandshake(side, offset, data, ack)
+		if waits || ends {
+			return
+		}
+		held, n := r.text.head, int(r.text.n)
+		r.text.n = 0
+		s.records(side, offset-int64(n), held[:n], ack, false)
+		s.feedOn(side, offset, data, ack)
+		return
+	}
+	s.records(side, offset, data, ack, true)
+}
+
+// feedOn passes data to the reader that now reads the side.
+func (s *Session) feedOn(side Side, offset int64, data []byte, ack int64) {
+	switch st := &s.sides[side]; {
+	case st.ended:
+		s.after.Data(side, offset, data, ack, 0)
+	case st.kind == KindTLS:
+		s.records(side, offset, data, ack, true)
+	default:
+		s.route(side, offset, data, ack)
+	}
+}
+
+// records reads the records in data. If looks is set, it looks for another handshake at the first record.
+func (s *Session) records(side Side, offset int64, data []byte, ack int64, looks bool) {
+	l, r := &s.tls.layers[side], &s.sides[side].p.rec
+	for ; len(data) > 0 && !l.broken; looks = true {
 		if r.left == 0 {
+			if looks && r.hdrN == 0 && (data[0] == wire.ContentHandshake || data[0] == wire.ContentChangeCipherSpec) {
+				if waits, ends := s.nextHandshake(side, offset, data, ack); waits || ends {
+					return
+				}
+			}
 			held, heldN := r.hdr, r.hdrN
 			n := s.recordHeader(side, offset, data, ack)
 			if st := &s.sides[side]; st.ended {
@@ -150,7 +191,7 @@ func (s *afterLayer) recordHeader(side Side, offset int64, data []byte, ack int6
 	n := copy(r.hdr[had:], data)
 	r.hdrN += n
 	l.inHeader = r.hdrN < wire.RecordHeader
-	if s.endsAt(side, had, data) {
+	if s.endsAt(side) {
 		l.inHeader = false
 		s.endTLS(side, offset-int64(had), r.hdr[:had], data, ack, true)
 		return n

@@ -165,8 +165,10 @@ func (d *tailSide) skip(n int64, sure tailState) {
 // is false if only the contents of the segments show plaintext.
 func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	switch {
-	case anyHello(data), d.keyed && cipherChanges(data):
+	case d.keyed && cipherChanges(data):
 		return 0, true, true
+	case helloIn(data) < len(data):
+		return helloIn(data), true, true
 	case chained(data), textPast(data):
 		*d = tailSide{state: tailFound, end: d.end, since: d.since, keyed: d.keyed}
 		return 0, false, true

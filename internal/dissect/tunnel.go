@@ -77,6 +77,9 @@ func (s *Session) enterTunnel(side Side, offset int64, data []byte, ack int64) {
 	s.inTunnel, s.afterOther, s.upgraded = true, true, s.sides[side].protocol
 	s.endLogin()
 	s.login.over = false
+	if s.depth > 0 {
+		s.preceding = KindPlain
+	}
 	for i := range s.sides {
 		st := &s.sides[i]
 		st.kind, st.protocol, st.upgrades = KindNone, "", false

@@ -27,6 +27,8 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 		j.judge(&second, c, after)
 	}
 
+	second.addOutside(s.After())
+
 	if k, ok := s.Conclusion().(*judgement); ok && s.Finished() && !s.Failed() {
 		k.repeatIn(out)
 		out.Reasons, out.Settled = slices.Clone(k.reasons), true
@@ -47,8 +49,38 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 		}
 	default:
 		j.resumptions.blockInheritance(&second, s.After().TLS())
-		out.addSecondHandshake(&second, s.After())
+		out.addSecondHandshake(&second, s.After(), missedBytes(c, s) > 0 || hasPending(c))
 	}
+}
+
+// addOutside adds what the bytes of after show that are not TLS records. Plaintext between two handshakes is plaintext on
+// the wire, whatever handshake follows it. If TLS ended too often to be examined further, the rest is unknown.
+func (o *Judged) addOutside(after *dissect.Session) {
+	if o.Verdict == Plaintext || after.TLS() == nil || after.Failed() {
+		return
+	}
+	var why []string
+	kind, protocol := after.Outside()
+	switch kind {
+	case dissect.KindPlain:
+		why = []string{protocol + "_message"}
+	case dissect.KindText:
+		why = []string{"text_like"}
+	case dissect.KindStructured:
+		why = []string{"structured_plaintext"}
+	case dissect.KindUnreadable:
+		why = []string{"unrecognized_data"}
+	default:
+		if !after.Overrun() {
+			return
+		}
+	}
+
+	o.Verdict, o.Protocol, o.Settled = Plaintext, protocol, true
+	if kind == dissect.KindUnreadable || why == nil {
+		o.Verdict = Unknown
+	}
+	o.Reasons = append(why, "second_handshake")
 }
 
 // blockInheritance handles a client that makes two handshakes in one connection. It is unknown which of them issued a
@@ -97,21 +129,34 @@ func (o *Judged) addUnknownAfter(second *Judged, after *dissect.Session) {
 }
 
 // addSecondHandshake records that the first handshake was followed by a second one, whose ClientHello is in
-// plaintext.
-func (o *Judged) addSecondHandshake(second *Judged, after *dissect.Session) {
+// plaintext. missed reports whether bytes of the connection are missing. They may belong to either handshake, so neither
+// shows mutual authentication.
+func (o *Judged) addSecondHandshake(second *Judged, after *dissect.Session, missed bool) {
 	t := after.TLS()
 	o.Reasons = slices.Clip(o.Reasons)
 	switch {
 	case o.Verdict == Plaintext:
 		return
 	case o.Verdict == Unknown || o.Verdict == Encrypted:
-	case second.Verdict == Failed || t != nil && helloOnly(t) && !missed(after):
+	case !missed && (second.Verdict == Failed || t != nil && helloOnly(t)):
 		// nothing was sent under the second handshake, so the first one counts
 	case weakness(second) > weakness(o):
 		o.Verdict, o.Protocol, o.TLS, o.Reasons = second.Verdict, second.Protocol, second.TLS, slices.Clone(second.Reasons)
 	}
 	o.Settled = o.Settled && second.Settled
+	if missed && o.Verdict == MTLS {
+		o.withdrawClient()
+		o.because("missed_bytes")
+	}
 	o.because("second_handshake")
+}
+
+// withdrawClient changes a verdict of mtls to tls, because it is unknown whether the client was authenticated.
+func (o *Judged) withdrawClient() {
+	info := *o.TLS
+	info.ClientAuth, info.ClientAuthBasis, info.ClientAuthAge = AuthUnknown, BasisNone, 0
+	info.Client, info.ClientChainBytes, info.ClientKeyHint = nil, 0, ""
+	o.Verdict, o.TLS, o.Reasons = TLS, &info, nil
 }
 
 // addLostHandshake records that a second handshake may have been lost. It is then unknown which handshake made the
@@ -121,18 +166,9 @@ func (o *Judged) addLostHandshake(c *flow.Conn, after *dissect.Session) {
 	if o.Verdict != MTLS {
 		return
 	}
-	info := *o.TLS
-	info.ClientAuth, info.ClientAuthBasis, info.ClientAuthAge = AuthUnknown, BasisNone, 0
-	info.Client, info.ClientChainBytes, info.ClientKeyHint = nil, 0, ""
-	o.Verdict, o.TLS, o.Reasons = TLS, &info, []string{"no_client_hello", "mid_stream_records"}
+	o.withdrawClient()
+	o.because("no_client_hello", "mid_stream_records")
 	o.because(blindSpots(c, after)...)
-}
-
-// missed reports whether bytes were lost that may have belonged to s.
-func missed(s *dissect.Session) bool {
-	_, a := s.Seen(dissect.Originator)
-	_, b := s.Seen(dissect.Responder)
-	return a+b > 0
 }
 
 // helloOnly reports whether the ClientHello is the only message of a handshake.

@@ -120,7 +120,11 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 		h = judge12(t, ends, ended)
 	}
 
-	if why := doubts(c, t.Conflict); len(why) > 0 && h.auth != AuthUnknown {
+	why := doubts(c, t.Conflict)
+	if t.Mixed() {
+		why = append(why, "second_handshake")
+	}
+	if len(why) > 0 && h.auth != AuthUnknown {
 		h.auth, h.basis = AuthUnknown, BasisNone
 		h.because(why...)
 	}
@@ -170,7 +174,7 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	seen, missed := s.Seen(t.Client)
 	e := ends{
 		client: cf || cr, server: sf || sr, reset: cr || sr, serverReset: sr,
-		blind:  lostO+lostR > 0 || hasPending(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Doubtful() || recordsLost(s, t) || s.After() != nil,
+		blind:  lostO+lostR > 0 || hasPending(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Doubtful() || recordsLost(s, t) || s.After() != nil || t.Mixed(),
 		lasted: c.Last - c.First, sent: seen + missed,
 	}
 
