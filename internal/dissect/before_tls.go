@@ -71,9 +71,9 @@ func (s *recognition) saidBefore(side Side, offset int64) int64 {
 	case s.depth == 0:
 		return offset + other.seen
 	case other.kind == KindTLS:
-		return offset - st.from // the bytes of the other side were noted before
+		return offset - st.tlsAt // the bytes of the other side were noted before
 	}
-	return offset - st.from + other.seen
+	return offset - st.tlsAt + other.seen
 }
 
 // Outside returns the kind of the bytes of an After that are not TLS records, and the name of their protocol if it is known. The kind is

@@ -33,6 +33,10 @@ func FuzzSession(f *testing.F) {
 		s := streamsOf(f, v, capturetest.Presented)
 		f.Add(s[0], s[1], uint16(1448), uint16(0))
 		f.Add(append([]byte("EHLO x\r\nSTARTTLS\r\n"), s[0]...), append([]byte("220 x ESMTP\r\n250 OK\r\n220 go\r\n"), s[1]...), uint16(20), uint16(0))
+		again := func(side int, between string) []byte { return slices.Concat(s[side], []byte(between), s[side]) }
+		f.Add(again(0, "a2 LOGIN me secret\r\na3 STARTTLS\r\n"), again(1, "a2 OK\r\na3 OK go\r\n"), uint16(7), uint16(0))
+		f.Add(again(0, ""), again(1, ""), uint16(500), uint16(1002))
+		f.Add(append([]byte("\x05\x01\x00CONNECT a:1 HTTP/1.1\r\n\r\n"), s[0]...), append([]byte("\x05\x00HTTP/1.1 200 OK\r\n\r\n"), s[1]...), uint16(2), uint16(0))
 	}
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\n\r\n"), uint16(3), uint16(2))
 	for _, c := range capturetest.ProtocolSamples {

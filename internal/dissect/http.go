@@ -76,7 +76,7 @@ func (s *Session) readHTTP(side Side, data []byte) {
 			switch st := &s.sides[side]; {
 			case st.p.http2 != nil:
 				s.readHTTP2(side, rest)
-			case s.tunnelOpen && !s.inTunnel && len(rest) > 0:
+			case s.tunnelOpen && len(rest) > 0:
 				s.enterTunnel(side, st.seen+st.missed-int64(len(rest)), rest, -1)
 			case st.asks:
 				s.followHTTP(side, rest)
@@ -89,6 +89,12 @@ func (s *Session) readHTTP(side Side, data []byte) {
 
 // wanted are the names of the header fields that are parsed.
 var wanted = [...]string{"host:", "user-agent:", "upgrade:", "content-length:", "transfer-encoding:"}
+
+// isFraming reports whether a line is a header field that describes a body.
+func isFraming(line []byte) bool {
+	name, _, _ := bytes.Cut(line, []byte(":"))
+	return foldsTo(name, "content-length") || foldsTo(name, "transfer-encoding")
+}
 
 // isWanted reports whether a line is a header field that is parsed. An incomplete line counts if it may become such a field.
 func isWanted(line []byte) bool {
@@ -164,9 +170,12 @@ func (s *plainLayer) httpLine(side Side, r *httpReader, line []byte) (done bool)
 	case !r.first:
 		r.first = true
 		if bytes.HasPrefix(line, []byte("HTTP/")) {
-			r.interim = s.http.response(string(line[:min(len(line), statusLine)]))
+			if r.interim = s.http.response(string(line[:min(len(line), statusLine)])); !r.interim {
+				s.hop.status = uint16(s.http.Status)
+			}
 		} else {
 			r.request, r.asks = true, side == Originator
+			s.hop.asked, s.hop.connect = true, bytes.HasPrefix(line, []byte("CONNECT "))
 			s.sides[side].asks = true
 			s.http.request(line)
 		}
@@ -181,6 +190,8 @@ func (s *plainLayer) httpLine(side Side, r *httpReader, line []byte) (done bool)
 	default:
 		if r.request {
 			s.checkField(line)
+		} else {
+			s.hop.framed = s.hop.framed || isFraming(line)
 		}
 		if !r.again {
 			s.http.field(line, r.request, whole)
@@ -195,7 +206,7 @@ func (s *plainLayer) endHTTP(side Side) {
 	st := &s.sides[side]
 	s.endReader(&st.p.http)
 	s.revision++
-	if s.http.Method == "CONNECT" && s.http.Status/100 == 2 && !s.inTunnel {
+	if s.hop.connect && s.hop.status/100 == 2 && s.tunnels < maxTunnels {
 		s.openTunnel()
 	}
 	if s.http.Status != 101 {

@@ -44,8 +44,9 @@ type plainLayer struct {
 	unsealed     bool  // plaintext of an application was seen in a protocol with its own encryption
 	strayed      bool  // see markStrayed
 	doubt        bool  // bytes are missing, and no plaintext was seen since
-	tunnelOpen   bool  // a proxy granted a tunnel
-	inTunnel     bool  // bytes within the tunnel were seen: both sides were recognized anew
+	tunnelOpen   bool  // a proxy granted a tunnel, within the tunnels seen so far
+	tunnels      uint8 // tunnels whose bytes were seen: both sides were recognized anew in each
+	hop          hop
 
 	login login
 }

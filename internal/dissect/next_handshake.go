@@ -82,7 +82,7 @@ func (s *afterLayer) renews(side Side, typ byte, ack int64) bool {
 	case t.protectedBy(side):
 		return true
 	case typ == tlsmsg.TypeServerHello:
-		return t.Server != nil || other.ended && (ack < 0 || ack > s.after.sides[side.Other()].from)
+		return t.Server != nil || other.ended && (ack < 0 || ack > s.after.sides[side.Other()].tlsAt)
 	case t.Server == nil || retried:
 		return false // if this is not the answer to a HelloRetryRequest that was lost, the randoms differ (clientHello)
 	}

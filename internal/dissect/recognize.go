@@ -217,9 +217,9 @@ func (s *Session) plaintext(side Side, offset int64, data []byte, ack int64) {
 		s.readHTTP(side, data)
 	case st.p.http2 != nil:
 		s.readHTTP2(side, data)
-	case st.asks && !s.inTunnel && st.p.after.on:
+	case st.asks && s.tunnels == 0 && st.p.after.on:
 		s.followHTTP2(side, data)
-	case st.asks && !s.inTunnel:
+	case st.asks && s.tunnels == 0:
 		s.followHTTP(side, data)
 	case st.protocol == "dns" && s.dns != nil:
 		s.dnsData(side, data)

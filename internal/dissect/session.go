@@ -141,8 +141,8 @@ func (s *Session) Complete() bool {
 // other direction the packet acknowledges, -1 if unknown. gap is how many bytes before offset are missing. The session does not keep data.
 func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 	st := &s.sides[side]
-	if st.seen == 0 {
-		st.from = offset
+	if st.seen == 0 && st.kind == KindNone {
+		st.tlsAt = offset
 	}
 	st.seen += int64(len(data))
 	if gap > 0 {

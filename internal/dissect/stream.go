@@ -12,8 +12,7 @@ type stream struct {
 	protocol     string // name of the recognized protocol, or ""
 	seen, missed int64  // payload bytes seen, and missing in gaps
 	clearAck     int64  // how many bytes of the other direction the side's plaintext acknowledges
-	from         int64  // offset of the first byte that was seen
-	tlsAt        int64  // offset where TLS begins, if the kind is KindTLS
+	tlsAt        int64  // offset where TLS begins; until the kind is KindTLS, offset of the first byte that was seen
 	p            *parser
 }
 

@@ -50,6 +50,7 @@ type TLS struct {
 	Readable bool
 	// Conflict reports whether a handshake message of DTLS came twice with different types or sizes.
 	Conflict bool
+	mixed    bool // see Mixed
 	// Protected1RTT counts packets or records that are protected by the keys of application data: with the short header of QUIC, or in
 	// epoch 3 of DTLS 1.3.
 	Protected1RTT [2]int
@@ -58,7 +59,6 @@ type TLS struct {
 
 	layers [2]recordLayer
 	first  firstEnd
-	mixed  bool // see Mixed
 }
 
 // firstEnd describes the first FIN or RST of either side.

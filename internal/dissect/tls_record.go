@@ -95,7 +95,10 @@ func (s *tlsLayer) stopRecords(side Side) {
 	if !l.holes {
 		l.holes, l.holeAt = true, len(l.list)
 	}
-	l.broken, r.left, r.hdrN, r.text = true, 0, 0, tailSide{}
+	if !l.broken {
+		r.text = tailSide{}
+	}
+	l.broken, r.left, r.hdrN = true, 0, 0
 	s.revision++
 }
 

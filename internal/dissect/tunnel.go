@@ -9,6 +9,28 @@ import (
 // CONNECT and SOCKS open a tunnel. The protocol that opens a tunnel does not show which protocol the tunnel carries, so both ends are
 // recognized anew.
 
+// maxTunnels bounds how many tunnels, each within the one before, are recognized.
+const maxTunnels = 4
+
+// hop describes the first request and response of HTTP/1 within the current tunnel.
+type hop struct {
+	asked   bool   // the request was seen
+	connect bool   // it is a CONNECT
+	framed  bool   // the response has a Content-Length or Transfer-Encoding, which a granted CONNECT never has (RFC 9110 section 9.3.6)
+	status  uint16 // status of the response, 0 if it was not seen
+}
+
+// halfSeen reports whether either the request or the response may open a tunnel, and the other one was not seen.
+func (h *hop) halfSeen() bool {
+	return h.connect && h.status == 0 || !h.asked && h.status/100 == 2 && !h.framed
+}
+
+// inTunnel reports whether bytes can be the first ones within a tunnel of which only the request or the response was seen: the start of TLS,
+// or the method negotiation of SOCKS (RFC 1928 section 3).
+func inTunnel(b []byte) bool {
+	return sniffTLS(b) == protocols.Yes || len(b) >= 2 && b[0] == 5 && (len(b) == 2 || len(b) == 2+int(b[1]))
+}
+
 // openTunnel notes that the server granted a tunnel.
 func (s *plainLayer) openTunnel() {
 	s.tunnelOpen = true
@@ -22,7 +44,7 @@ func (s *plainLayer) granted(side Side, data []byte) int {
 	case "socks5":
 		return socks5Granted(data)
 	case "http":
-		if h := s.http; h == nil || h.Method != "CONNECT" || h.Status != 407 || protocols.HTTPResponse(data) != protocols.Yes || data[9] != '2' {
+		if h := &s.hop; !h.connect || h.status != 407 || protocols.HTTPResponse(data) != protocols.Yes || data[9] != '2' {
 			return 0
 		}
 		if end := bytes.Index(data, []byte("\r\n\r\n")); end > 0 {
@@ -55,10 +77,14 @@ func socks5Granted(b []byte) int {
 // throughTunnel processes a reply that opens a tunnel, or the first bytes in an open tunnel. It reports whether it processed data. After
 // missing bytes it does nothing, because data may be from the middle of the tunnel.
 func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64) bool {
-	if s.inTunnel || s.doubt || s.tls != nil {
+	if s.tunnels == maxTunnels || s.doubt || s.tls != nil || s.sides[side].seen > maxUpgrade {
 		return false
 	}
-	if !s.tunnelOpen {
+	switch {
+	case s.tunnelOpen:
+	case s.sides[side].protocol == "http" && s.sides[side].p.http == nil && s.hop.halfSeen() && inTunnel(data):
+		s.openTunnel()
+	default:
 		n := s.granted(side, data)
 		if n == 0 {
 			return false
@@ -74,7 +100,8 @@ func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64)
 
 // enterTunnel recognizes both directions anew; data are the first bytes within the tunnel.
 func (s *Session) enterTunnel(side Side, offset int64, data []byte, ack int64) {
-	s.inTunnel, s.afterOther, s.upgraded = true, true, s.sides[side].protocol
+	s.tunnels++
+	s.tunnelOpen, s.hop, s.afterOther, s.upgraded = false, hop{}, true, s.sides[side].protocol
 	s.endLogin()
 	s.login.over = false
 	if s.depth > 0 {

@@ -39,7 +39,7 @@ func (s *plainLayer) MayUpgrade() bool {
 // the session is Doubtful or an HTTP proxy has asked for credentials.
 func (s *plainLayer) PlainAfter() int64 {
 	switch {
-	case s.Doubtful() || s.http != nil && s.http.Method == "CONNECT" && s.http.Status == 407:
+	case s.Doubtful() || s.hop.connect && s.hop.status == 407:
 		return 2 * maxUpgrade
 	case s.sides[0].seen == 0 || s.sides[1].seen == 0:
 		return maxUpgrade
@@ -68,11 +68,11 @@ func (s *plainLayer) Doubtful() bool {
 	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)
 }
 
-// httpUpgrades reports whether an HTTP proxy or server has agreed to another protocol, or may agree once the client repeats its request
-// with credentials. (Some proxies authenticate a connection, not a request.)
+// httpUpgrades reports whether an HTTP proxy or server has agreed to another protocol, may have agreed in bytes that were not seen, or may
+// agree once the client repeats its request with credentials. (Some proxies authenticate a connection, not a request.)
 func (s *plainLayer) httpUpgrades() bool {
-	h := s.http
-	return h != nil && !s.inTunnel && (h.Method == "CONNECT" && (h.Status/100 == 2 || h.Status == 407) || h.Status == 101)
+	h := &s.hop
+	return h.connect && (h.status/100 == 2 || h.status == 407) || h.status == 101 || h.halfSeen()
 }
 
 // mayUpgrade reports whether a ClientHello is looked for after a side's plaintext. anywhere reports whether the hello may begin in the

@@ -25,6 +25,9 @@ func unansweredHello(c *flow.Conn, s *dissect.Session) bool {
 		return false
 	}
 	_, missed := s.Seen(server)
+	if _, before := s.Seen(t.Client); before > 0 && s.Unknown(server) {
+		return false // without the client's missing bytes, TLS of the server may not have been recognized
+	}
 	return missed == 0 && !hasPending(c) && c.Resp.Packets > 0 && !c.Fragments && !c.Doubtful() &&
 		t.Chained(server) <= len(t.Alerts)
 }
