@@ -59,28 +59,26 @@ func (o *Judged) addOutside(after *dissect.Session) {
 	if o.Verdict == Plaintext || after.TLS() == nil || after.Failed() {
 		return
 	}
-	var why []string
 	kind, protocol := after.Outside()
-	switch kind {
-	case dissect.KindPlain:
-		why = []string{protocol + "_message"}
-	case dissect.KindText:
-		why = []string{"text_like"}
-	case dissect.KindStructured:
-		why = []string{"structured_plaintext"}
-	case dissect.KindUnreadable:
-		why = []string{"unrecognized_data"}
-	default:
-		if !after.Overrun() {
-			return
-		}
+	if kind == dissect.KindNone && !after.Overrun() {
+		return
 	}
 
-	o.Verdict, o.Protocol, o.Settled = Plaintext, protocol, true
-	if kind == dissect.KindUnreadable || why == nil {
+	o.Verdict, o.Protocol, o.Settled, o.Reasons = Plaintext, protocol, true, nil
+	switch kind {
+	case dissect.KindPlain:
+		plainReasons(o, after, protocol)
+	case dissect.KindText:
+		o.because("text_like")
+	case dissect.KindStructured:
+		o.because("structured_plaintext")
+	case dissect.KindUnreadable:
+		o.Verdict = Unknown
+		o.because("unrecognized_data")
+	default:
 		o.Verdict = Unknown
 	}
-	o.Reasons = append(why, "second_handshake")
+	o.because("second_handshake")
 }
 
 // blockInheritance handles a client that makes two handshakes in one connection. It is unknown which of them issued a
