@@ -46,6 +46,9 @@ func (s *recognition) precede(side Side, offset int64) {
 		if rank(kind) > rank(best) {
 			best = kind
 		}
+		if kind == KindPlain && s.depth > 0 && s.upgraded == "" {
+			s.upgraded = st.protocol
+		}
 	}
 
 	switch {
