@@ -129,7 +129,7 @@ func (s *plainLayer) loseLogin(side Side) {
 	case s.login.reader != nil:
 		s.login.lost = true
 		s.endLogin()
-	case side == Originator && (s.sides[side].kind == KindNone || p.http != nil || p.http2 != nil || s.tunnelOpen && !s.inTunnel || s.awaitsRepetition()):
+	case side == Originator && (s.sides[side].kind == KindNone || p.http != nil || p.http2 != nil || s.tunnelOpen || s.awaitsRepetition()):
 		s.login.lost = true
 	}
 }
