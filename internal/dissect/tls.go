@@ -19,10 +19,10 @@ type TLS struct {
 	Client         Side // the side that sent the ClientHello; the originator until that is known
 	RolesKnown     bool // a hello was seen, at least its beginning
 	Hello          *tlsmsg.ClientHello
-	SecondHello    bool                // a second ClientHello, after a HelloRetryRequest, was seen
 	Server         *tlsmsg.ServerHello // never the HelloRetryRequest
 	HelloRetry     bool
 	HelloVerify    bool  // DTLS: a HelloVerifyRequest was seen
+	SecondHello    bool  // a second ClientHello, after a HelloRetryRequest, was seen
 	ServerHelloEnd int64 // stream offset right after the ServerHello
 	// ClientHelloEnd is the stream offset right after the last ClientHello.
 	ClientHelloEnd int64
