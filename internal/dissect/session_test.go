@@ -91,7 +91,10 @@ func TestPrefixesOfHelloAreIncomplete(t *testing.T) {
 func TestHelloSplitOverRecords(t *testing.T) {
 	hello := record(t, tls.VersionTLS13, capturetest.NotRequested).Chunks[0].Data
 	body := hello[5:]
-	for _, size := range []int{1, 3, 4, 5, 6, 50, 700} {
+	for _, size := range []int{-2, -1, 1, 3, 4, 5, 6, 50, 700} {
+		if size < 0 { // the last record contains one byte, which is also the type of a hello
+			body, size = append(slices.Clip(body[:len(body)-1]), byte(-size)), 1
+		}
 		var wire []byte
 		for part := range slices.Chunk(body, size) {
 			wire = append(wire, 22, 3, 1, byte(len(part)>>8), byte(len(part)))

@@ -257,6 +257,9 @@ func helloBegins(b []byte, typ byte) protocols.Match {
 	if len(b) == 0 || !plausibleHeader(b) || b[0] != wire.ContentHandshake {
 		return protocols.No
 	}
+	if len(b) >= wire.RecordHeader && int(b[3])<<8|int(b[4]) < helloPrefix-wire.RecordHeader {
+		return protocols.No // no message of a hello begins in a record that lacks the version
+	}
 	if len(b) > 5 && b[5] != typ || len(b) > 6 && b[6] != 0 || len(b) > 9 && b[9] != 3 && !tlsmsg.IsTLS13(uint16(b[9])<<8) {
 		return protocols.No
 	}
@@ -264,7 +267,7 @@ func helloBegins(b []byte, typ byte) protocols.Match {
 		return protocols.More
 	}
 	record, message := int(b[3])<<8|int(b[4]), int(b[7])<<8|int(b[8])
-	if !tlsmsg.PlausibleVersion(uint16(b[9])<<8|uint16(b[10])) || record < 6 || message < 38 || typ == tlsmsg.TypeClientHello && message+4 < record {
+	if !tlsmsg.PlausibleVersion(uint16(b[9])<<8|uint16(b[10])) || message < 38 || typ == tlsmsg.TypeClientHello && message+4 < record {
 		return protocols.No
 	}
 	return protocols.Yes
