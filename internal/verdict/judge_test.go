@@ -43,7 +43,7 @@ func judged(j *verdict.Judge, c *flow.Conn, chunks []capturetest.Chunk) verdict.
 	return j.Judge(c, s, "eth0", true)
 }
 
-func talk(t *testing.T, version uint16, auth capturetest.ClientAuth) *capturetest.Conversation {
+func talk(t testing.TB, version uint16, auth capturetest.ClientAuth) *capturetest.Conversation {
 	t.Helper()
 	talks, err := capturetest.TLSTalk(version, auth, 1)
 	if err != nil && auth != capturetest.Required {
