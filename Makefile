@@ -27,7 +27,7 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 12000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build quick test test-stress pure test-kafka test-cluster chart race fuzz filters lint fmt bench microbench demo image fips corpus compare tlslab ambient soak cross size rehearse clean
+.PHONY: help build quick test test-stress pure test-kafka test-cluster chart race fuzz filters lint fmt bench microbench demo image fips corpus compare tlslab ambient scenarios soak cross size rehearse clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -132,6 +132,10 @@ ambient: ## run the lab of an ambient mesh: in-pod redirection, HBONE, and taps 
 	@tools/setup.sh test
 	@! command -v cargo >/dev/null || CARGO_TARGET_DIR=.cache/ambient cargo build --release --quiet --locked --manifest-path test/ambient/rust/Cargo.toml || echo "ambient: the proxy with rustls was not built: see above"
 	tools/tidy.sh $(GOTEST) -count=1 -v $(TESTFLAGS) ./test/ambient/... $(if $(UPDATE),-update)
+
+scenarios: ## play a day in miniature with live taps and compare the findings (root; UPDATE=1: rewrite the golden file)
+	@tools/setup.sh test
+	tools/tidy.sh $(GOTEST) -count=1 -v $(TESTFLAGS) ./test/scenarios/... $(if $(UPDATE),-update)
 
 soak: ## judge 100,000 damaged captures of real TLS stacks
 	$(GO) test ./test/tlslab -count=1 -run '^TestMutations$$' -mutations=100000 -v
