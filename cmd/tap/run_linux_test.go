@@ -292,7 +292,8 @@ func TestRunsInAnyCase(t *testing.T) {
 func TestReaderOfOutputGoes(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)
-	tap := a.start(t, []string{"TAP_INTERFACES=lo", "TAP_EMIT=flows"}, "sh", "-c", "exec "+buildTap(t)+" run | head -n 1")
+	env := []string{"TAP_INTERFACES=lo", "TAP_EMIT=flows", "POD_NAME=web"} // outside of a pod the tap would end
+	tap := a.start(t, env, "sh", "-c", "exec "+buildTap(t)+" run | head -n 1")
 	tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"started"`) })
 	eventually.True(t, "a reason in /readyz", func() bool {
 		a.get(t, "/healthz") // each connection results in a record, which cannot be written
