@@ -10,7 +10,7 @@ that tap.checkVariable checks. TestTapVariables in test/cluster/chart compares t
 {{- $number := "one: '[+]?0*[1-9][0-9]{0,8}', expected: a number of 1 or more" }}
 {{- $port := "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])" }}
 {{- $topic := "one: '([a-zA-Z0-9._-]|[{]namespace[}]){1,249}', expected: the name of a topic" }}
-{{- $rules := "plaintext-edge|tls-not-mutual|mtls-downgrade|tls-version-weak|cipher-weak|certificate-expired|certificate-expiring|certificate-weak|handshake-failed|plaintext-accepted|identity-mismatch|edge-unjudged|key-exchange-downgrade|key-exchange-not-post-quantum" }}
+{{- $rules := "plaintext-edge|tls-not-mutual|mtls-downgrade|tls-version-weak|cipher-weak|certificate-expired|certificate-expiring|certificate-weak|handshake-failed|plaintext-accepted|identity-mismatch|edge-unjudged|key-exchange-downgrade|key-exchange-not-post-quantum|credentials-in-clear" }}
 TAP_AMBIENT: {one: istio|cilium, expected: istio or cilium}
 TAP_ANNOUNCEMENTS: { {{- $number -}} }
 TAP_CLUSTER_CIDRS: {}
