@@ -19,6 +19,9 @@ var update = flag.Bool("update", false, "rewrite the golden file")
 
 // TestDay plays each scenario with real TLS stacks and live taps, and compares the findings with a golden file.
 func TestDay(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute: make test runs it")
+	}
 	requireLab(t)
 	tap := buildTap(t)
 	var table bytes.Buffer
