@@ -153,7 +153,7 @@ func (d *tailSide) skip(n int64, sure tailState) {
 	case d.n == 0 && n <= int64(d.left):
 		d.left -= uint16(n)
 		d.unexamined -= uint8(min(n, int64(d.unexamined)))
-		d.text = 0
+		d.text, d.head[0] = 0, 0 // no run of text continues over missing bytes
 		d.state = min(d.state, sure)
 	default:
 		*d = tailSide{state: tailLost, end: d.end, since: d.since, keyed: d.keyed}
