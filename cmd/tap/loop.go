@@ -41,7 +41,7 @@ func (t *tap) run(ctx context.Context) error {
 	return err
 }
 
-// memoryLimit formats a limit in bytes; 0 is none.
+// memoryLimit formats a limit in bytes; 0 means no limit.
 func memoryLimit(bytes int64) string {
 	if bytes == 0 {
 		return "none"

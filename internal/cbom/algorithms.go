@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 )
 
-// algorithm is one algorithm. What is unknown is empty, 0 or, for quantum, nil.
+// algorithm is one algorithm. Unknown values are empty, 0 or, for quantum, nil.
 type algorithm struct {
 	name      string // also identifies it
 	primitive string // of CycloneDX's list
@@ -98,7 +98,7 @@ func exchangeAlgorithms(text string) (out []algorithm) {
 		out = append(out, algorithm{name: "RSA", primitive: "signature", quantum: new(0)})
 	case "DSS":
 		out = append(out, algorithm{name: "DSA", primitive: "signature", quantum: new(0)})
-	case "ECDSA": // RFC 8422, section 5.10: such a suite also stands for EdDSA
+	case "ECDSA": // RFC 8422, section 5.10: such a suite is also used with EdDSA
 		out = append(out, algorithm{name: "ECDSA or EdDSA", primitive: "signature", quantum: new(0)})
 	}
 	return out

@@ -24,7 +24,7 @@ type Inventory struct {
 // occurrences counts connections by edge.
 type occurrences map[string]uint64
 
-// config is what a connection negotiated. Empty: not seen, or not used.
+// config holds the parameters that a connection negotiated. An empty one was not seen, or not used.
 type config struct {
 	protocol string // "TLS", "DTLS", "SSL" or "QUIC"
 	version  string // "1.3"

@@ -99,7 +99,7 @@ func number(b []byte, mark byte) (n, size int) {
 	return decimal(line[1:]), size
 }
 
-// decimal returns a number of one to nine digits, -1 if b is none.
+// decimal returns a number of one to nine digits, or -1 if b is not a number.
 func decimal(b []byte) (n int) {
 	if len(b) == 0 || len(b) > 9 {
 		return -1

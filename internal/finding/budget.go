@@ -74,7 +74,7 @@ func (e *Engine) announce(g *edge, r int, f *openFinding, n uint64) {
 	e.emitFinding(g, r, f, kind, state, e.now, e.coverageUntil(e.now))
 }
 
-// groupSilence is the time without a hit after which an open finding no longer stands for its group.
+// groupSilence is the time without a hit after which an open finding no longer represents its group.
 const groupSilence = 24 * time.Hour
 
 // kindOf returns the event.kind of a finding on edge g that opens or becomes more severe. It is an alert unless

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// class is what the rules of one purpose have in common.
+// class holds the fields that rules of one purpose share.
 type class struct {
 	category string // rule.category
 	threat   record.Threat

@@ -170,7 +170,7 @@ func FuzzAppend(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var r record.Record
 		if json.Unmarshal(text, &r) != nil {
-			t.Skip()
+			t.Skip("not a record")
 		}
 		b := ocsf.Append([]byte("before"), &r)[len("before"):]
 		if !json.Valid(b) || b[0] != '{' {
