@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -60,20 +59,34 @@ func (f *flags) empty() (name string) {
 	return name
 }
 
-// invalidValue matches the error of package flag for a value that cannot be parsed: value, name and reason.
-var invalidValue = regexp.MustCompile(`^invalid (?:boolean )?value ("(?:[^"\\]|\\.)*") for (?:flag )?-(\S+): (.*)$`)
-
 // explain returns the text of an error of package flag, with the flag as a user writes it and the kind of value that was expected.
 func (f *flags) explain(err error) string {
 	text := err.Error()
-	if m := invalidValue.FindStringSubmatch(text); m != nil {
-		value, _ := strconv.Unquote(m[1])
-		return fmt.Sprintf("--%s=%s: %s", m[2], value, f.expected(m[2], m[3]))
+	if name, value, reason, ok := invalidValue(text); ok {
+		return fmt.Sprintf("--%s=%s: %s", name, value, f.expected(name, reason))
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		return fmt.Sprintf("--%s: expected a value", name)
 	}
 	return strings.Replace(text, "provided but not defined: -", "not known: --", 1)
+}
+
+// invalidValue returns the parts of the error of package flag for a value that cannot be parsed: `invalid value "x" for flag -name: reason`,
+// or `invalid boolean value "x" for -name: reason`.
+func invalidValue(text string) (name, value, reason string, ok bool) {
+	rest, ok := strings.CutPrefix(text, "invalid ")
+	if !ok {
+		return "", "", "", false
+	}
+	rest = strings.TrimPrefix(strings.TrimPrefix(rest, "boolean "), "value ")
+	quoted, err := strconv.QuotedPrefix(rest)
+	if err != nil {
+		return "", "", "", false
+	}
+	value, _ = strconv.Unquote(quoted)
+	rest = strings.TrimPrefix(strings.TrimPrefix(rest[len(quoted):], " for "), "flag ")
+	name, reason, ok = strings.Cut(strings.TrimPrefix(rest, "-"), ": ")
+	return name, value, reason, ok
 }
 
 // expected returns the kind of value that a flag takes, or otherwise the reason.

@@ -90,9 +90,9 @@ var table = map[string]rule{
 // impure lists packages that a pure package must not import. net/netip is allowed, because it only has address types.
 var impure = []string{"log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "syscall", "golang.org/x/sys/unix"}
 
-// unwanted lists packages that must not be linked into the tap: it stays small, never calls the Kubernetes API, and
-// contains no test helpers.
-var unwanted = []string{"k8s.io/", "sigs.k8s.io/", "testing"}
+// unwanted lists packages that must not be linked into the tap: it stays small (regexp is a quarter of a megabyte), never calls the
+// Kubernetes API, and contains no test helpers.
+var unwanted = []string{"k8s.io/", "sigs.k8s.io/", "regexp", "testing"}
 
 // A listed package is a package as printed by `go list -json`.
 type listed struct {
@@ -199,6 +199,7 @@ func TestViolations(t *testing.T) {
 		"not pure":              {graph("internal/dissect", "os"), "internal/dissect imports os: it is pure"},
 		"links Kubernetes":      {linking("fmt", "k8s.io/api/core/v1"), "cmd/tap links k8s.io/api/core/v1"},
 		"links its sister":      {linking("sigs.k8s.io/yaml"), "cmd/tap links sigs.k8s.io/yaml"},
+		"links regexp":          {linking("regexp"), "cmd/tap links regexp"},
 		"links testing":         {linking("testing"), "cmd/tap links testing"},
 		"links others":          {linking("testing/iotest", "github.com/segmentio/kafka-go"), ""},
 		"another module":        {[]listed{{ImportPath: "internal/poll", Imports: []string{"os"}}}, ""},

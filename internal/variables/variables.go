@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -68,9 +67,30 @@ func Defaults[T any]() map[string]string {
 	return all
 }
 
-// serviceLink matches the names of the variables that Kubernetes sets for the Services of a pod's namespace; see "Accessing the Service"
-// in its documentation.
-var serviceLink = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
+// isServiceLink reports whether Kubernetes sets a variable of this name for a Service of a pod's namespace, by the end of the name: see
+// "Accessing the Service" in its documentation.
+func isServiceLink(name string) bool {
+	if strings.HasSuffix(name, "_SERVICE_HOST") || strings.HasSuffix(name, "_SERVICE_PORT") {
+		return true
+	}
+	if _, port, ok := strings.Cut(name, "_SERVICE_PORT_"); ok && port != "" {
+		return strings.Trim(port, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
+	}
+	name, _ = cutAnySuffix(name, "_PROTO", "_PORT", "_ADDR")
+	name, ok := cutAnySuffix(name, "_TCP", "_UDP", "_SCTP")
+	before := strings.TrimRight(name, "0123456789")
+	return ok && before != name && strings.HasSuffix(before, "_PORT_")
+}
+
+// cutAnySuffix returns text without the first of these suffixes that it has, and whether it has one.
+func cutAnySuffix(text string, suffixes ...string) (before string, found bool) {
+	for _, suffix := range suffixes {
+		if before, found = strings.CutSuffix(text, suffix); found {
+			break
+		}
+	}
+	return before, found
+}
 
 // Unknown returns the sorted names of variables that start with prefix and that no field of a struct type has. It leaves out the
 // variables that Kubernetes sets for a Service whose name gives that prefix.
@@ -79,7 +99,7 @@ func Unknown[T any](vars map[string]string, prefix string) []string {
 	var out []string
 	for name, value := range vars {
 		_, ok := known[name]
-		linked := serviceLink.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
+		linked := isServiceLink(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
 		if !ok && !linked && strings.HasPrefix(name, prefix) {
 			out = append(out, name)
 		}

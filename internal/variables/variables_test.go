@@ -76,9 +76,11 @@ func TestUnknown(t *testing.T) {
 	vars := map[string]string{
 		"WAIT": "3s", "OTHER": "1", "WAIT_FOO": "1", "WAITING": "", "WAIT_LISTEN_PORT": "80",
 		"WAIT_SERVICE_HOST": "10.0.0.1", "WAIT_SERVICE_PORT": "80", "WAIT_X_SERVICE_PORT_HTTP": "80", "WAIT_PORT": "tcp://10.0.0.1:80",
-		"WAIT_PORT_80_TCP": "tcp://10.0.0.1:80", "WAIT_X_PORT_80_TCP_ADDR": "10.0.0.1",
+		"WAIT_PORT_80_TCP": "tcp://10.0.0.1:80", "WAIT_X_PORT_80_TCP_ADDR": "10.0.0.1", "WAIT_X_PORT_53_UDP_PROTO": "udp", "WAIT_PORT_7_SCTP_PORT": "7",
+		"WAIT_X_SERVICE_PORT_": "", "WAIT_X_SERVICE_PORT_http": "80", "WAIT_PORT_TCP": "", "WAIT_PORT_80": "", "WAIT_PORT_80_TCP_PROTO_": "", "WAIT_80_TCP": "",
 	}
-	if got := fmt.Sprint(variables.Unknown[settings](vars, "WAIT")); got != "[WAITING WAIT_FOO WAIT_LISTEN_PORT]" {
+	const want = "[WAITING WAIT_80_TCP WAIT_FOO WAIT_LISTEN_PORT WAIT_PORT_80 WAIT_PORT_80_TCP_PROTO_ WAIT_PORT_TCP WAIT_X_SERVICE_PORT_ WAIT_X_SERVICE_PORT_http]"
+	if got := fmt.Sprint(variables.Unknown[settings](vars, "WAIT")); got != want {
 		t.Errorf("unknown: %s", got)
 	}
 }
