@@ -52,7 +52,7 @@ func groupAlgorithm(name string) algorithm {
 	case ok:
 	case iana.IsPostQuantum(name):
 		a.primitive = "combiner" // with a draft of ML-KEM, or a curve without agreed levels
-	case strings.HasPrefix(name, "0x"):
+	case !iana.IsRegistered(name):
 		a.primitive = "unknown"
 	default:
 		a.primitive, a.quantum = "key-agree", new(0) // every other registered group is a curve or a finite field
@@ -207,10 +207,10 @@ func (c *config) postQuantum() string {
 	switch {
 	case iana.IsPostQuantum(c.group):
 		return postQuantumYes
-	case strings.HasPrefix(c.group, "0x"):
-		return postQuantumUnknown
-	case c.group != "":
+	case iana.IsRegistered(c.group):
 		return postQuantumNo
+	case c.group != "":
+		return postQuantumUnknown
 	case c.version == "1.3" || c.suite == "" || strings.HasPrefix(c.suite, "0x") || strings.HasPrefix(c.suite, "TLS_PSK_"):
 		return postQuantumUnknown
 	}

@@ -5,10 +5,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// hasKeyExchange reports whether it was seen how the keys of a session were agreed: by a group of TLS 1.3, or in an older
-// version, which has no post-quantum groups. A session resumed without a key exchange (psk_ke) has no group.
+// hasKeyExchange reports whether it is known how the keys of a session were agreed: by a registered group of TLS 1.3, or in an
+// older version, which has no post-quantum groups. A session resumed without a key exchange (psk_ke) has no group. A group that is
+// not registered may be post-quantum.
 func hasKeyExchange(j *verdict.Judged) bool {
-	return hasSession(j) && j.TLS.Version != "" && (j.TLS.Version != "1.3" || j.TLS.KeyShare != "")
+	return hasSession(j) && j.TLS.Version != "" && (j.TLS.Version != "1.3" || iana.IsRegistered(j.TLS.KeyShare))
 }
 
 // isPostQuantum reports whether the keys of a session with a known key exchange were agreed by ML-KEM or its draft,

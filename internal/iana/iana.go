@@ -41,6 +41,10 @@ func lookup(table []named, id uint16) string {
 	return table[i].name
 }
 
+// IsRegistered reports whether a name that CipherSuiteName, GroupName or AlertName returned is that of a registered number. Nothing is
+// known about the others: numbers for private use, GREASE (RFC 8701), and numbers that were registered later.
+func IsRegistered(name string) bool { return name != "" && !strings.HasPrefix(name, "0x") }
+
 // IsPostQuantum reports whether a group, by its IANA name, agrees keys by ML-KEM or its draft, Kyber, alone or together with a
 // classical group. It returns false for a number that is not registered, about which nothing is known.
 func IsPostQuantum(group string) bool {

@@ -34,6 +34,14 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("group %d is %s, want %s", id, got, want)
 		}
 	}
+	for id, want := range map[uint16]bool{0x001d: true, 0x11ec: true, 0x2a2a: false, 0xfe00: false, 0x0205: false} {
+		if got := IsRegistered(GroupName(id)); got != want {
+			t.Errorf("group %#04x is registered: %v, want %v", id, got, want)
+		}
+	}
+	if IsRegistered("") {
+		t.Error("no name is that of a registered group")
+	}
 	for id, want := range map[uint8]string{116: "certificate_required", 121: "ech_required", 42: "bad_certificate", 255: "0x00ff"} {
 		if got := AlertName(id); got != want {
 			t.Errorf("alert %d is %s, want %s", id, got, want)

@@ -2,8 +2,10 @@ package pipeline_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -124,6 +126,24 @@ func agreeOn(t *testing.T, group tls.CurveID) *capturetest.Conversation {
 	return talk
 }
 
+// choosing records TLS in which the server chooses a group by its number: one that the recorded client does not offer.
+func choosing(t *testing.T, group uint16) *capturetest.Conversation {
+	t.Helper()
+	share := func(group uint16) []byte { // the extension key_share of a ServerHello, up to the key (RFC 8446 section 4.2.8)
+		return append(binary.BigEndian.AppendUint16([]byte{0, 51, 0, 36}, group), 0, 32)
+	}
+	talk := agreeOn(t, tls.X25519)
+	for i := range talk.Chunks {
+		c := &talk.Chunks[i]
+		if at := bytes.Index(c.Data, share(uint16(tls.X25519))); c.FromServer && at >= 0 {
+			copy(c.Data[at:], share(group))
+			return talk
+		}
+	}
+	t.Fatal("no ServerHello with a key share")
+	return nil
+}
+
 func TestKeyExchangeDowngrade(t *testing.T) {
 	const id, server = "key-exchange-downgrade", "10.1.0.20:443"
 	hybrid, classical := agreeOn(t, tls.X25519MLKEM768), agreeOn(t, tls.X25519)
@@ -140,6 +160,7 @@ func TestKeyExchangeDowngrade(t *testing.T) {
 		"always hybrid":        then(nth(0, hybrid), nth(1, hybrid)),
 		"upgraded":             then(nth(0, classical), nth(1, hybrid)),
 		"mixed from the start": then(nth(0, classical), nth(1, hybrid), nth(2, classical)),
+		"an unknown group":     then(nth(0, hybrid), nth(1, choosing(t, 0xfe30))),
 		"another server":       then(nth(0, hybrid), at(1, classical, "10.1.0.7:40001", "10.1.0.21:443")),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,6 +195,13 @@ func TestKeyExchangeNotPostQuantum(t *testing.T) {
 
 	near := on(frames(hybrid))
 	near.silent(t, id, false)
+
+	for name, group := range map[string]uint16{"not assigned": 0x0205, "private use": 0xfe30, "GREASE": 0x2a2a} {
+		t.Run(name, func(t *testing.T) {
+			unknown := on(frames(choosing(t, group)))
+			unknown.silent(t, id, true)
+		})
+	}
 
 	lost := on(withoutFirst(t, true, frames(agreeOn(t, tls.X25519)))) // with secp256r1, the first bytes are a HelloRetryRequest
 	lost.silent(t, id, true)
