@@ -1,8 +1,10 @@
 package credentials
 
 import (
+	"bytes"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestNames(t *testing.T) {
@@ -45,5 +47,19 @@ func TestPlainMessages(t *testing.T) {
 		if got := plainInBase64([]byte(text)); got != want {
 			t.Errorf("plainInBase64(%q) = %v", text, got)
 		}
+	}
+}
+
+// TestCookiesWithoutValues: the cost of a field is linear in its size, whatever a client writes. If it were quadratic, this field would
+// take minutes.
+func TestCookiesWithoutValues(t *testing.T) {
+	begin := time.Now()
+	var f Field
+	f.Write(append([]byte("cookie: "), bytes.Repeat([]byte(";"), 4<<20)...))
+	if f.Write([]byte("sid=x")); f.End() != HTTPCookie {
+		t.Error("the cookie at the end was not found")
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("4 MiB took %v", took)
 	}
 }

@@ -142,12 +142,7 @@ func (f *Field) valueByte(c byte) {
 
 // cookieName reads the name of a cookie (RFC 6265 section 4.2.1), and returns how many bytes it read.
 func (f *Field) cookieName(b []byte) int {
-	end := bytes.IndexByte(b, '=')
-	if next := bytes.IndexByte(b[:max(end, 0)], ';'); next >= 0 {
-		end = next
-	} else if end < 0 {
-		end = bytes.IndexByte(b, ';')
-	}
+	end := bytes.IndexAny(b, "=;") // not one after the other: a header of only ";" would be searched in quadratic time
 	if end < 0 {
 		f.store(b)
 		return len(b)
