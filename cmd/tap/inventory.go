@@ -47,8 +47,8 @@ func (r *reading) hashed(name string, in io.Reader) io.Reader {
 	return i.hashed
 }
 
-// endHash ends the hash of the current file. If only a part of the file was read because of an error, it hashes the rest; the rest of
-// a pipe may never end, so such a pipe has no hash.
+// endHash ends the hash of the current file. If only a part of the file was read because of an error, it hashes the rest. A file that cannot
+// be read to its end has no hash, and neither has a pipe after an error, because the rest of a pipe may never end.
 func (r *reading) endHash(failed bool) {
 	i := &r.inventory
 	if i.seen == nil {
@@ -56,8 +56,9 @@ func (r *reading) endHash(failed bool) {
 	}
 	sum := ""
 	if !failed || !r.unbuffered {
-		_, _ = io.Copy(io.Discard, i.hashed) // an error was reported already, or does not concern the packets
-		sum = hex.EncodeToString(i.sum.Sum(nil))
+		if _, err := io.Copy(io.Discard, i.hashed); err == nil { // an error was reported already, or does not concern the packets
+			sum = hex.EncodeToString(i.sum.Sum(nil))
+		}
 	}
 	i.source.SHA256 = append(i.source.SHA256, sum)
 }
