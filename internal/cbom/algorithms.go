@@ -134,7 +134,9 @@ func cipherAlgorithm(words []string) (a algorithm, ok bool) {
 			a.mode = mode
 		case w == "POLY1305" || w == "EDE":
 		case err == nil && a.mode != "ccm": // not the 8 of CCM_8
-			a.parameter, a.classical = w, bits
+			if a.parameter = w; family != "RC4" { // attacks on its keystream do not depend on the size of its key (RFC 7465)
+				a.classical = bits
+			}
 		case err == nil:
 		default:
 			w = "" // the hash

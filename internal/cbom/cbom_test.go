@@ -44,8 +44,14 @@ var official = sync.OnceValues(func() (*jsonschema.Schema, error) {
 // written returns the document of an inventory. It checks the document against the official schema, and each reference in it.
 func written(t *testing.T, i *Inventory) ([]byte, *bom) {
 	t.Helper()
+	return writtenOf(t, i, "a.pcap")
+}
+
+// writtenOf is like written, for an inventory of files with equal contents.
+func writtenOf(t *testing.T, i *Inventory, files ...string) ([]byte, *bom) {
+	t.Helper()
 	var b bytes.Buffer
-	s := Source{Names: []string{"a.pcap"}, SHA256: []string{strings.Repeat("0f", 32)}, Last: 1767268800_000000000, Version: "1.2.3"}
+	s := Source{Names: files, SHA256: slices.Repeat([]string{strings.Repeat("0f", 32)}, len(files)), Last: 1767268800_000000000, Version: "1.2.3"}
 	if err := i.Write(&b, s); err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +264,28 @@ func TestNothing(t *testing.T) {
 	if _, doc := written(t, New()); len(doc.Components) != 0 {
 		t.Errorf("%+v", doc.Components)
 	}
+}
+
+// TestSameFileTwice: two files with equal names and contents are two components, as the schema requires.
+func TestSameFileTwice(t *testing.T) {
+	_, doc := writtenOf(t, New(), "a.pcap", "a.pcap")
+	if files := doc.Metadata.Component.Components; len(files) != 2 || files[0].Ref == files[1].Ref {
+		t.Errorf("files %+v", files)
+	}
+}
+
+// TestRC4HasNoLevel: a suite with RC4 has no security level, because the size of its key does not stop the known attacks.
+func TestRC4HasNoLevel(t *testing.T) {
+	i := New()
+	i.Note(nil, session("1.2", "TLS_RSA_WITH_RC4_128_SHA", ""))
+	i.Add("a")
+	_, doc := written(t, i)
+	for _, c := range doc.Components {
+		if c.Name == "RC4-128" && c.Crypto.Algorithm.Classical == 0 && c.Crypto.Algorithm.Parameter == "128" {
+			return
+		}
+	}
+	t.Errorf("components %+v", doc.Components)
 }
 
 // TestBound: an inventory stays bounded, whatever peers choose, and counts what it leaves out.

@@ -195,7 +195,7 @@ func (i *Inventory) metadata(s *Source) metadata {
 			m.Component.Hashes = h
 			break
 		}
-		m.Component.Components = append(m.Component.Components, component{Type: "file", Name: s.Names[n], Hashes: h})
+		m.Component.Components = append(m.Component.Components, component{Type: "file", Ref: fmt.Sprintf("%s/%d", captureRef, n+1), Name: s.Names[n], Hashes: h})
 	}
 	for _, p := range []struct {
 		name  string

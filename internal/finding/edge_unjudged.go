@@ -15,6 +15,11 @@ const fewUnjudged = 10
 // send such packets to the pod.
 func (e *Engine) reportUnjudged() {
 	for _, g := range e.order {
+		counted := uint64(0) // connections of this window that the finding has counted in earlier windows
+		if f := g.findings[edgeUnjudged]; f != nil && f.open {
+			counted = f.carried
+			f.carried = min(f.carried, g.counts.live[unjudgedBit]-g.counts.live[unreadBit])
+		}
 		n, j := g.counts.window(unjudgedBit)-g.counts.window(unreadBit), g.latest[unjudgedBit]
 		if n < fewUnjudged || g.judged() > 0 || j == nil || !ruled(j) {
 			continue
@@ -23,7 +28,8 @@ func (e *Engine) reportUnjudged() {
 		if severity := e.severity(edgeUnjudged, x); severity > 0 {
 			latest := *j
 			latest.Start = e.window.from // the connections are counted since then
-			e.addHits(g, edgeUnjudged, &latest, x, severity, n)
+			e.addHits(g, edgeUnjudged, &latest, x, severity, n-min(n, counted))
+			g.findings[edgeUnjudged].carried = g.counts.live[unjudgedBit] - g.counts.live[unreadBit]
 		}
 	}
 }

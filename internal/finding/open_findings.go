@@ -39,6 +39,7 @@ type openFinding struct {
 	announced bool            // since it opened, it had a record of its own
 	yielded   bool            // of plaintext-edge: credentials-in-clear alerted instead, see yieldsToCredentials
 	folded    bool            // the fold of its rule counts it, because the budget was spent
+	carried   uint64          // of edge-unjudged: connections that it has counted and that go on in the next window
 	covers    [ruleCount]bool // rules that its connections also break, which have no finding for them
 }
 
@@ -124,7 +125,7 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 				}
 			case f.folded:
 				f.pending = 0 // the fold counts its hits
-			case f.pending > 0 || lives && f.reported < e.window.start && whole:
+			case f.pending > 0 || (lives || f.carried > 0) && f.reported < e.window.start && whole:
 				ongoing = append(ongoing, telling{g, r, f})
 			}
 		}

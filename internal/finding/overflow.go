@@ -67,17 +67,19 @@ func (e *Engine) foldIntoOther(g *edge) {
 	e.totals.foldedEdges++
 }
 
-// restoreProof moves the proof of a connection's party from the aggregate edge to g, the party's own new
-// edge.
+// restoreProof moves what is known of a connection's party from the aggregate edge to g, the party's own new edge.
 func (e *Engine) restoreProof(g *edge, j *verdict.Judged) {
-	o := e.edges[overflowKey(j.Scope, j.Class)]
-	if o == nil {
-		return
+	if o := e.edges[overflowKey(j.Scope, j.Class)]; o != nil {
+		moveProof(&o.proofs, &g.proofs, partyOf(j))
+		moveProof(&o.groups, &g.groups, partyOf(j))
 	}
-	who := partyOf(j)
-	if i := slices.IndexFunc(o.proofs, func(p proof) bool { return p.party == who }); i >= 0 {
-		g.proofs = append(g.proofs, o.proofs[i])
-		o.proofs = slices.Delete(o.proofs, i, i+1)
+}
+
+// moveProof moves the proof of a party from one list to another.
+func moveProof(from, to *[]proof, who party) {
+	if i := slices.IndexFunc(*from, func(p proof) bool { return p.party == who }); i >= 0 {
+		*to = append(*to, (*from)[i])
+		*from = slices.Delete(*from, i, i+1)
 	}
 }
 
@@ -154,6 +156,7 @@ func (f *openFinding) mergedWith(o *openFinding) *openFinding {
 		f.firstSeen = min(f.firstSeen, o.firstSeen)
 		f.count += o.count
 		f.pending += o.pending
+		f.carried += o.carried
 	}
 	return f
 }

@@ -33,7 +33,15 @@ func weakVersion(j *verdict.Judged) bool {
 }
 
 func versionWords(j *verdict.Judged) breach {
-	return breach{"spoke", versionOf(j.TLS), ", a version that is deprecated (RFC 8996)"}
+	document := "RFC 8996"
+	switch {
+	case j.TLS.VersionProtocol != "ssl":
+	case j.TLS.Version == "2.0":
+		document = "RFC 6176"
+	default:
+		document = "RFC 7568"
+	}
+	return breach{"spoke", versionOf(j.TLS), ", a version that is deprecated (" + document + ")"}
 }
 
 // weakCiphers are parts of the names of weak cipher suites, with the reason. Suites without encryption are missing: their

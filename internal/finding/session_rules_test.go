@@ -79,3 +79,21 @@ func TestFoldOfOtherRules(t *testing.T) {
 		}
 	}
 }
+
+// TestDeprecatedVersions: the message cites the RFC that deprecates the version.
+func TestDeprecatedVersions(t *testing.T) {
+	for _, c := range []struct{ protocol, version, want string }{
+		{"ssl", "2.0", "SSL 2.0 to 10.2.2.2 port 443, a version that is deprecated (RFC 6176)."},
+		{"ssl", "3.0", "SSL 3.0 to 10.2.2.2 port 443, a version that is deprecated (RFC 7568)."},
+		{"tls", "1.1", "TLS 1.1 to 10.2.2.2 port 443, a version that is deprecated (RFC 8996)."},
+		{"dtls", "1.0", "DTLS 1.0 to 10.2.2.2 port 443, a version that is deprecated (RFC 8996)."},
+	} {
+		r := newRig(t, finding.Config{})
+		j := oldTLS(1, noon)
+		j.TLS.VersionProtocol, j.TLS.Version = c.protocol, c.version
+		r.e.Add(j)
+		if got := r.of(finding.DatasetFinding)[0].text("message"); !strings.HasSuffix(got, c.want) {
+			t.Errorf("message %q, want the end %q", got, c.want)
+		}
+	}
+}

@@ -28,7 +28,7 @@ func ParseSeverities(list string) (Severities, error) {
 		case !slices.ContainsFunc(rules[:], func(r rule) bool { return r.id == id }):
 			return nil, fmt.Errorf("%q: expected RULE=SEVERITY, with a rule of %s", item, strings.Join(Rules()[:ruleCount], ", "))
 		case err != nil || !slices.Contains(steps, severity):
-			return nil, fmt.Errorf("%q: expected RULE=SEVERITY, with a severity of 0, 21, 47, 73, 99", item)
+			return nil, fmt.Errorf("%q: expected RULE=SEVERITY, with a severity of 0, 21, 47, 73 or 99", item)
 		}
 		if _, twice := out[id]; twice {
 			return nil, errors.New(id + " occurs twice")
