@@ -229,6 +229,9 @@ func (b *builder) addConfig(c *config, of occurrences) {
 		p.Type = "other" // CycloneDX has no type for it
 	}
 	name := c.protocol + " " + c.version
+	if c.protocol == "QUIC" { // the version is that of its handshake
+		name = "TLS " + c.version + " in QUIC"
+	}
 	var depends []string
 	if c.suite != "" {
 		name += ", " + c.suite
