@@ -54,8 +54,13 @@ func (c *chainReader) add(m *memory, b []byte) {
 // addLeaf processes the next bytes of the leaf, and parses the leaf when it is complete. A leaf in one piece is not copied.
 func (c *chainReader) addLeaf(m *memory, b []byte) {
 	if c.hash == nil && c.left == 0 {
+		if sum, known := m.pool.sameLeaf(b); known != nil {
+			c.out.SHA256 = sum
+			c.set(known)
+			return
+		}
 		c.out.SHA256 = sha256.Sum256(b)
-		c.read(m.pool, b)
+		m.pool.storeSame(b, c.out.SHA256, c.read(m.pool, b))
 		return
 	}
 	if c.hash == nil {
@@ -74,14 +79,19 @@ func (c *chainReader) addLeaf(m *memory, b []byte) {
 	}
 }
 
-// read parses the leaf, or finds the result in the Pool if the same leaf was parsed before.
-func (c *chainReader) read(pool *Pool, der []byte) {
+// read parses the leaf, or finds the result in the Pool if the same leaf was parsed before. It returns the result.
+func (c *chainReader) read(pool *Pool, der []byte) *knownLeaf {
 	known := pool.leaf(&c.out.SHA256)
 	if known == nil {
 		known = &knownLeaf{}
 		known.leaf, known.subject, known.issuer = tlsmsg.ParseCertificate(der)
 		pool.storeLeaf(&c.out.SHA256, known)
 	}
+	c.set(known)
+	return known
+}
+
+func (c *chainReader) set(known *knownLeaf) {
 	c.out.Leaf, c.out.Subject, c.out.Issuer = known.leaf, known.subject, known.issuer
 }
 

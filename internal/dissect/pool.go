@@ -1,11 +1,16 @@
 package dissect
 
-import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+import (
+	"bytes"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+)
 
 // Pool stores objects that sessions share: parsed certificates (a pod sees the same few on all its connections), fingerprints of hellos,
 // and spare buffers and parsers. The zero value is ready for use. A Pool and its sessions are not safe for concurrent use.
 type Pool struct {
 	leaves     map[[32]byte]*knownLeaf // by the SHA-256 of the DER
+	same       [sameLeaves]sameLeaf    // see sameLeaf
 	bytesInUse int                     // see BytesInUse
 
 	fingerprints tlsmsg.FingerprintCache
@@ -32,6 +37,20 @@ const maxLeaves = 128
 type knownLeaf struct {
 	leaf            *tlsmsg.Leaf // nil if the certificate is malformed
 	subject, issuer string
+}
+
+// sameLeaves bounds the certificates that are recognized without a hash, of at most maxSameLeaf bytes of DER each. Most pods see a few
+// certificates on all connections, and a comparison takes a small part of the time of a SHA-256.
+const (
+	sameLeaves  = 16
+	maxSameLeaf = 2048
+)
+
+// sameLeaf holds a certificate that was seen not long ago, and what is known of it.
+type sameLeaf struct {
+	der   []byte
+	sum   [32]byte // SHA-256 of der
+	known *knownLeaf
 }
 
 // New returns an empty session.
@@ -69,6 +88,27 @@ func (m *Pool) storeLeaf(sum *[32]byte, l *knownLeaf) {
 		m.leaves = map[[32]byte]*knownLeaf{}
 	}
 	m.leaves[*sum] = l
+}
+
+// sameLeaf returns what is known of a certificate that equals one of the latest, and its SHA-256. Otherwise known is nil.
+func (m *Pool) sameLeaf(der []byte) (sum [32]byte, known *knownLeaf) {
+	if m == nil || len(der) == 0 {
+		return sum, nil
+	}
+	if s := &m.same[der[len(der)-1]%sameLeaves]; bytes.Equal(s.der, der) {
+		return s.sum, s.known
+	}
+	return sum, nil
+}
+
+// storeSame stores a copy of a certificate for sameLeaf, in place of another one with the same lower bits in its last byte, which is one
+// of the signature.
+func (m *Pool) storeSame(der []byte, sum [32]byte, known *knownLeaf) {
+	if m == nil || len(der) == 0 || len(der) > maxSameLeaf {
+		return
+	}
+	s := &m.same[der[len(der)-1]%sameLeaves]
+	s.der, s.sum, s.known = append(s.der[:0], der...), sum, known
 }
 
 // cache returns the fingerprints of earlier hellos, nil if m is nil.

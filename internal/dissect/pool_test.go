@@ -54,3 +54,32 @@ func TestPoolIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestSameLeaf: a certificate is recognized only if all its bytes are those of a stored one, which the caller may overwrite.
+func TestSameLeaf(t *testing.T) {
+	var m Pool
+	der, known := []byte{1, 2, 3, 0x15}, &knownLeaf{subject: "a"}
+	m.storeSame(der, [32]byte{7}, known)
+	if sum, got := m.sameLeaf([]byte{1, 2, 3, 0x15}); got != known || sum != [32]byte{7} {
+		t.Errorf("the stored certificate gives %v and %x", got, sum)
+	}
+	for _, other := range [][]byte{{1, 2, 4, 0x15}, {1, 2, 3, 0x25}, {2, 3, 0x15}, {0x15}, nil} {
+		if _, got := m.sameLeaf(other); got != nil {
+			t.Errorf("%x gives the certificate of %x", other, der)
+		}
+	}
+	copy(der, []byte{9, 9, 9})
+	if _, got := m.sameLeaf(der); got != nil {
+		t.Error("the stored certificate changed with its caller's buffer")
+	}
+
+	long := make([]byte, maxSameLeaf+1)
+	m.storeSame(long, [32]byte{}, known)
+	if _, got := m.sameLeaf(long); got != nil {
+		t.Error("a certificate beyond maxSameLeaf is stored")
+	}
+	m.storeSame([]byte{4, 0x25}, [32]byte{8}, known)
+	if _, got := m.sameLeaf([]byte{1, 2, 3, 0x15}); got != nil {
+		t.Error("two certificates have one place")
+	}
+}

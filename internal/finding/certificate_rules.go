@@ -69,6 +69,9 @@ func expiringWords(j *verdict.Judged) breach {
 	}
 }
 
+// brokenHashes lists the hashes for which collisions were found, as they begin or end the name of a signature algorithm.
+var brokenHashes = [...]struct{ first, last string }{{"MD2-", "-MD2"}, {"MD5-", "-MD5"}, {"SHA1-", "-SHA1"}}
+
 // frailtyOf returns the reason why a certificate is weak, empty if it is not. Its key has a strength of less than 112
 // bits (NIST SP 800-57 part 1, table 2), or its signature uses MD5 or SHA-1, for which collisions were found.
 func frailtyOf(c *verdict.Certificate) string {
@@ -76,8 +79,8 @@ func frailtyOf(c *verdict.Certificate) string {
 	case c.PublicKeyAlgorithm == "RSA" && size < 2048, c.PublicKeyAlgorithm == "ECDSA" && size < 224:
 		return fmt.Sprintf("has an %s key of %d bits", c.PublicKeyAlgorithm, size)
 	}
-	for _, hash := range []string{"MD2", "MD5", "SHA1"} {
-		if strings.HasPrefix(c.SignatureAlgorithm, hash+"-") || strings.HasSuffix(c.SignatureAlgorithm, "-"+hash) {
+	for i := range brokenHashes {
+		if strings.HasPrefix(c.SignatureAlgorithm, brokenHashes[i].first) || strings.HasSuffix(c.SignatureAlgorithm, brokenHashes[i].last) {
 			return "is signed with " + c.SignatureAlgorithm
 		}
 	}

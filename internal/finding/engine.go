@@ -103,6 +103,7 @@ type Engine struct {
 	order           []*edge // the edges, sorted by key
 	foldedEdges     int     // number of aggregate edges in edges
 	liveConnections map[uint64]liveConnection
+	liveByEdge      map[*edge][]uint64 // see liveOn; nil: out of date
 	totals          totals
 	servers         servers
 	severities      [ruleCount]severities
@@ -178,6 +179,7 @@ func (e *Engine) Add(j *verdict.Judged) {
 	}
 
 	delete(e.liveConnections, j.ID)
+	e.liveByEdge = nil
 	if e.cfg.Flows {
 		if key == "" {
 			key = string(e.appendKey(e.key[:0], j))

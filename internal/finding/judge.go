@@ -29,11 +29,25 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 		g.counts.endConnection(t, !known || j.Last >= e.window.start, !known || j.Last >= e.period.from)
 	} else {
 		e.liveConnections[j.ID] = liveConnection{edge: g, traits: t, bytes: j.Source.Bytes + j.Destination.Bytes}
+		e.liveByEdge = nil
 	}
 	e.recordServer(t, j)
 	e.recordGroup(g, j)
 	e.emitPostureIfWorse(g, t, fresh)
 	return g
+}
+
+// liveOn returns the numbers of the live connections of an edge. The first call after a change of liveConnections sorts
+// them all by edge, so that a pass over many edges takes time in proportion to the connections, once.
+func (e *Engine) liveOn(g *edge) []uint64 {
+	if e.liveByEdge == nil {
+		e.liveByEdge = map[*edge][]uint64{}
+		for id, l := range e.liveConnections {
+			on := l.edge.current()
+			e.liveByEdge[on] = append(e.liveByEdge[on], id)
+		}
+	}
+	return e.liveByEdge[g]
 }
 
 // detach removes a connection from the edge on which it was counted. The caller then counts the connection again.

@@ -64,6 +64,7 @@ func (e *Engine) foldIntoOther(g *edge) {
 	e.remove(g)
 	o, _ := e.overflow(g.scope, g.class)
 	o.merge(g)
+	e.liveByEdge = nil
 	e.totals.foldedEdges++
 }
 

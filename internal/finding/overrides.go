@@ -71,8 +71,8 @@ func (e *Engine) applyExpectations(g *edge) {
 // event.reason.
 func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 	f.open = false
-	for id, l := range e.liveConnections {
-		if l.edge.current() == g && l.traits.has(ruleBit+r) {
+	for _, id := range e.liveOn(g) {
+		if l := e.liveConnections[id]; l.traits.has(ruleBit + r) {
 			l.traits &^= 1 << (ruleBit + r)
 			e.liveConnections[id] = l
 			g.counts.live[ruleBit+r]--

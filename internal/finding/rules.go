@@ -3,6 +3,7 @@ package finding
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
@@ -159,22 +160,45 @@ func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 	return rules[r].fires(j)
 }
 
+// brokenRules returns the rules whose conditions a connection fulfills, as bits. Most connections fulfill none.
+func (e *Engine) brokenRules(g *edge, t traits, j *verdict.Judged, downgraded bool) (broken uint64) {
+	session := hasSession(j)
+	for r := range rules {
+		if ofSessions&(1<<r) != 0 && !session {
+			continue
+		}
+		if r == mtlsDowngrade && downgraded || e.applies(g, r, t, j) {
+			broken |= 1 << r
+		}
+	}
+	return broken
+}
+
+// ofSessions has the bits of the rules that only connections with a TLS session break.
+const ofSessions = 1<<tlsVersionWeak | 1<<cipherWeak | 1<<certificateExpired | 1<<certificateExpiring | 1<<certificateWeak |
+	1<<identityMismatch | 1<<keyExchangeDowngrade | 1<<notPostQuantum
+
 // applyRules applies the rules to a connection and emits findings that open or become more severe. It
 // returns t with the bits of the rules that the connection breaks. A connection counts at most once for
 // each rule. Its hit is retracted if a later judgement shows that the connection does not break the rule.
 func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.Judged, x Expect) traits {
-	downgraded := ruled(j) && e.isDowngraded(g, t, was, j)
+	isRuled := ruled(j)
+	downgraded := isRuled && e.isDowngraded(g, t, was, j)
+	var broken uint64
+	if isRuled {
+		broken = e.brokenRules(g, t, j, downgraded)
+	}
 	var covered [ruleCount]int // by the covering rule: the rules that it covers, as bits
-	for r := range rules {
+	for rest := broken | uint64(was.traits>>ruleBit); rest != 0; rest &= rest - 1 {
+		r := bits.TrailingZeros64(rest)
 		bit := ruleBit + r
-		severity := 0
-		if ruled(j) {
-			severity = e.severity(r, x)
-		}
+		severity := e.severity(r, x)
 		before := was.edge == g && was.traits.has(bit)
-		hit := severity > 0 && (r == mtlsDowngrade && downgraded || e.applies(g, r, t, j))
-		if by := e.coveringRule(r, t, x, downgraded); hit && by < ruleCount {
-			hit, covered[by] = false, covered[by]|1<<r
+		hit := severity > 0 && broken&(1<<r) != 0
+		if hit {
+			if by := e.coveringRule(r, t, x, downgraded); by < ruleCount {
+				hit, covered[by] = false, covered[by]|1<<r
+			}
 		}
 		counted := was.edge != nil && was.traits.has(bit)
 		if counted && (!hit || !before) {
@@ -189,7 +213,7 @@ func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.J
 	}
 
 	g.setCovered(&covered)
-	if t.lesser() && ruled(j) {
+	if isRuled && t.lesser() {
 		g.proofOf(partyOf(j), e.now).recordLesser()
 	}
 	return t
@@ -267,14 +291,15 @@ func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Exp
 
 	covered := e.coveredByDowngrade(r, x)
 	var n uint64
-	for id, l := range e.liveConnections {
+	for _, id := range e.liveOn(g) {
 		if n == left {
 			break
 		}
+		l := e.liveConnections[id]
 		if covered && l.traits.has(ruleBit+mtlsDowngrade) {
 			continue
 		}
-		if l.edge.current() == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) {
+		if l.traits.has(trait) && !l.traits.has(ruleBit+r) {
 			l.traits |= 1 << (ruleBit + r)
 			e.liveConnections[id] = l
 			alive[ruleBit+r]++

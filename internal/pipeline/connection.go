@@ -20,7 +20,7 @@ type tracker struct {
 	judge         *verdict.Judge
 	engine        *finding.Engine
 	judged        func(*verdict.Judged) // Config.Judged
-	judgement     verdict.Judged        // the argument of judged
+	judgement     verdict.Judged        // the one in work; here, because one on the stack would be moved to the heap
 	interfaces    []string              // names, by flow.Packet.Interface
 	seed          maphash.Seed
 	defaultFilter bool          // Config.DefaultFilter
@@ -112,22 +112,22 @@ func (t *tracker) Changed(c *flow.Conn) {
 
 // End implements flow.Handler.
 func (t *tracker) End(c *flow.Conn, why flow.EndReason) {
-	var j verdict.Judged
+	j := &t.judgement
 	switch x := c.User.(type) {
 	case *verdict.Conclusion:
-		j = t.judge.JudgeConclusion(c, x, t.interfaceName(c.Interface), true)
+		*j = t.judge.JudgeConclusion(c, x, t.interfaceName(c.Interface), true)
 		t.judge.Release(x)
 	case *connection:
-		j = t.judgeEnd(c, x, why)
+		*j = t.judgeEnd(c, x, why)
 		if x.session.Failed() {
 			t.failed++
 		}
 		t.release(x)
 	default:
-		j = t.judge.Judge(c, nil, t.interfaceName(c.Interface), true)
+		*j = t.judge.Judge(c, nil, t.interfaceName(c.Interface), true)
 	}
 	c.User = nil
-	t.passOn(&j)
+	t.passOn()
 }
 
 // judgeEnd judges a connection with a session for the last time. An evicted connection may continue unseen, so its
@@ -229,15 +229,16 @@ func (t *tracker) update(c *flow.Conn, x *connection) {
 	if !t.judge.Settled(c, x.session) {
 		return
 	}
-	j := t.judge.Judge(c, x.session, t.interfaceName(c.Interface), false)
+	j := &t.judgement
+	*j = t.judge.Judge(c, x.session, t.interfaceName(c.Interface), false)
 	if !j.Settled {
 		return
 	}
-	if now := reportOf(&j); !x.isReported || now != x.report {
+	if now := reportOf(j); !x.isReported || now != x.report {
 		x.isReported, x.report = true, now
-		t.passOn(&j)
+		t.passOn()
 	}
-	if x.session.Complete() && !verdict.ClassMayChange(&j) {
+	if x.session.Complete() && !verdict.ClassMayChange(j) {
 		t.finishSession(c, x)
 	}
 }
@@ -258,18 +259,17 @@ func (t *tracker) finishSession(c *flow.Conn, x *connection) {
 // reportContradiction reports a settled connection again if its packets have contradicted each other.
 func (t *tracker) reportContradiction(c *flow.Conn) {
 	if conclusion, ok := c.User.(*verdict.Conclusion); ok && c.Doubtful() {
-		j := t.judge.JudgeConclusion(c, conclusion, t.interfaceName(c.Interface), false)
-		t.passOn(&j)
+		t.judgement = t.judge.JudgeConclusion(c, conclusion, t.interfaceName(c.Interface), false)
+		t.passOn()
 	}
 }
 
-// passOn passes a judgement to the engine or to Config.Judged.
-func (t *tracker) passOn(j *verdict.Judged) {
+// passOn passes t.judgement to the engine or to Config.Judged.
+func (t *tracker) passOn() {
 	if t.judged == nil {
-		t.engine.Add(j)
+		t.engine.Add(&t.judgement)
 		return
 	}
-	t.judgement = *j
 	t.judged(&t.judgement)
 }
 

@@ -2,9 +2,9 @@ package verdict
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash/maphash"
 	"slices"
 	"strconv"
 
@@ -116,11 +116,13 @@ func (j *Judge) Resume(c *flow.Conn, r *Conclusion, s *dissect.Session) {
 	j.Release(r)
 }
 
-// shared stores equal judgements once, by the digest of their contents.
+// shared stores equal judgements once.
 type shared struct {
-	known      map[[16]byte]*common
-	bytesInUse int // estimate for the judgements that have users
+	known      map[uint64]*common // by a hash of their encodings
+	seed       maphash.Seed       // of that hash; set with known
+	bytesInUse int                // estimate for the judgements that have users
 	scratch    []byte
+	compared   []byte
 	info       TLSInfo // scratch space for Conclude
 	last       *common // the latest result of intern, nil if none
 	text       []byte  // the encoding of the judgement in last
@@ -156,13 +158,15 @@ func (s *shared) intern(k *judgement) *common {
 
 // find returns the judgement equal to k, whose encoding is in scratch. If k is new, it adds a copy of k.
 func (s *shared) find(k *judgement) *common {
-	sum := sha256.Sum256(s.scratch)
-	key := [16]byte(sum[:16])
+	if s.known == nil || len(s.known) >= maxShared {
+		s.known, s.seed = map[uint64]*common{}, maphash.MakeSeed()
+	}
+	key := maphash.Bytes(s.seed, s.scratch)
 	kept := s.known[key]
-	if kept == nil {
-		if s.known == nil || len(s.known) >= maxShared {
-			s.known = map[[16]byte]*common{}
-		}
+	if kept != nil {
+		s.compared = kept.appendTo(s.compared[:0])
+	}
+	if kept == nil || !bytes.Equal(s.compared, s.scratch) {
 		kept = &common{judgement: k.clone(), bytes: conclusionBytes + len(s.scratch)}
 		s.known[key] = kept
 	}

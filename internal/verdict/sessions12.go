@@ -2,7 +2,7 @@ package verdict
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"hash/maphash"
 	"net/netip"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
@@ -27,11 +27,11 @@ type tlsSession struct {
 	at     int64      // time of the full handshake
 	server netip.Addr // the server that issued the ticket or id, as the packets show it
 	zones  [2]flow.Zone
-	conn   uint64  // the connection in which the ticket or id was issued
-	host   [8]byte // hash of the server's port and name (SNI) in that connection
-	expiry int64   // when the ticket expires by the server's statement, 0: unknown
-	both   bool    // the server issued a session id besides the ticket, so it may keep sessions of others by their ids
-	bad    bool    // another handshake issued the same ticket or id, and disagrees
+	conn   uint64 // the connection in which the ticket or id was issued
+	host   uint64 // hash of the server's port and name (SNI) in that connection
+	expiry int64  // when the ticket expires by the server's statement, 0: unknown
+	both   bool   // the server issued a session id besides the ticket, so it may keep sessions of others by their ids
+	bad    bool   // another handshake issued the same ticket or id, and disagrees
 }
 
 // tlsSessions are the remembered TLS sessions of TLS 1.2 and older.
@@ -39,9 +39,12 @@ type tlsSessions struct {
 	known map[tlsSessionKey]tlsSession
 	order []tlsSessionKey // a ring, by age
 	next  int
+	seed  maphash.Seed // of hostOf
 }
 
-func newTLSSessions() tlsSessions { return tlsSessions{known: map[tlsSessionKey]tlsSession{}} }
+func newTLSSessions() tlsSessions {
+	return tlsSessions{known: map[tlsSessionKey]tlsSession{}, seed: maphash.MakeSeed()}
+}
 
 // inherit sets the client authentication of an abbreviated handshake.
 func (s *tlsSessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
@@ -86,14 +89,15 @@ func (s *tlsSessions) acceptsTicket(x *tlsSession, id tlsSessionKey, out *Judged
 	if y, ok := s.known[id]; ok && y.conn == x.conn {
 		return true
 	}
-	return x.host == hostOf(out, t) && (!x.both || t.NewTicket != (tlsmsg.TicketHash{}) && out.Start < x.expiry)
+	return x.host == s.hostOf(out, t) && (!x.both || t.NewTicket != (tlsmsg.TicketHash{}) && out.Start < x.expiry)
 }
 
 // hostOf returns the hash of a server's port and name. Servers may keep their sessions apart by names.
-func hostOf(out *Judged, t *dissect.TLS) (hash [8]byte) {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", out.Destination.Port, t.Hello.ServerName))
-	copy(hash[:], sum[:])
-	return hash
+func (s *tlsSessions) hostOf(out *Judged, t *dissect.TLS) uint64 {
+	return maphash.Comparable(s.seed, struct {
+		port uint16
+		name string
+	}{out.Destination.Port, t.Hello.ServerName})
 }
 
 // remember stores the result of a full handshake under the ticket and session id that the server issues. After a
@@ -110,7 +114,7 @@ func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 		return
 	}
 
-	x := tlsSession{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones, conn: out.ID, host: hostOf(out, t)}
+	x := tlsSession{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones, conn: out.ID, host: s.hostOf(out, t)}
 	if x.both = len(t.Server.SessionID) > 0; h.resumed { // the id is the client's
 		old, ok := s.known[tlsSessionKey(t.Hello.TicketHash)]
 		x.both = !ok || old.both
