@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// writer appends JSON. Each member ends with a comma, which end replaces by a brace or bracket.
+// writer appends JSON. Each member ends with a comma, which enclosed replaces by a brace or bracket.
 type writer struct{ b []byte }
 
 func (w *writer) name(name string) {
@@ -16,35 +16,25 @@ func (w *writer) name(name string) {
 	}
 }
 
-// end closes an object or list that began at offset start, and appends a comma. It removes an empty one, with its name, which
-// began at offset at.
-func (w *writer) end(at, start int, closing byte) {
+// object writes an object, unless members writes nothing.
+func (w *writer) object(name string, members func()) { w.enclosed(name, '{', '}', members) }
+
+// list writes a list, unless items writes nothing. The items have empty names.
+func (w *writer) list(name string, items func()) { w.enclosed(name, '[', ']', items) }
+
+// enclosed writes an object or a list, and a comma. If content writes nothing, neither the name nor the brackets remain.
+func (w *writer) enclosed(name string, opening, closing byte, content func()) {
+	at := len(w.b)
+	w.name(name)
+	w.b = append(w.b, opening)
+	start := len(w.b)
+	content()
 	if len(w.b) == start {
 		w.b = w.b[:at]
 		return
 	}
-	w.b[len(w.b)-1] = closing
+	w.b[len(w.b)-1] = closing // in place of the comma of the last member
 	w.b = append(w.b, ',')
-}
-
-// object writes an object, unless members writes nothing.
-func (w *writer) object(name string, members func()) {
-	at := len(w.b)
-	w.name(name)
-	w.b = append(w.b, '{')
-	start := len(w.b)
-	members()
-	w.end(at, start, '}')
-}
-
-// list writes a list, unless items writes nothing. The items have empty names.
-func (w *writer) list(name string, items func()) {
-	at := len(w.b)
-	w.name(name)
-	w.b = append(w.b, '[')
-	start := len(w.b)
-	items()
-	w.end(at, start, ']')
 }
 
 // text writes a string, unless it is empty.

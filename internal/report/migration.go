@@ -82,14 +82,7 @@ func (t *text) migrationTable(r *migration.Result) {
 	}
 
 	t.buf.WriteByte('\n')
-	if t.Width > 0 {
-		fit(rows, t.Width)
-	}
-
-	widths := measure(rows)
-	for i, cells := range rows {
-		t.migrationRow(cells, widths, i == 0)
-	}
+	t.rows(rows, t.migrationRow)
 }
 
 func (t *text) migrationRow(cells [columns]string, widths [columns]int, head bool) {

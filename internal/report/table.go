@@ -46,13 +46,17 @@ func (t *text) table(g group) {
 		t.buf.WriteByte('\n')
 	}
 
+	t.rows(rows, t.row)
+}
+
+// rows writes a head and the rows after it, with one call of write for each. It shortens cells to fit the width of the terminal.
+func (t *text) rows(rows [][columns]string, write func(cells [columns]string, widths [columns]int, head bool)) {
 	if t.Width > 0 {
 		fit(rows, t.Width)
 	}
-
 	widths := measure(rows)
 	for i, r := range rows {
-		t.row(r, widths, i == 0)
+		write(r, widths, i == 0)
 	}
 }
 
