@@ -65,7 +65,7 @@ func expiringWords(j *verdict.Judged) breach {
 	c, owner := certificateOf(j, expiringAt)
 	return breach{
 		"spoke", versionOf(j.TLS) + " with a certificate near its end",
-		"; " + owner + " certificate expires at " + instant(c.NotAfter) + ", less than a tenth of its lifetime later",
+		"; " + owner + " certificate expires at " + instant(c.NotAfter) + ", with less than a tenth of its lifetime left",
 	}
 }
 

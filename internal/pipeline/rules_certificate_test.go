@@ -54,7 +54,7 @@ func TestCertificateExpiring(t *testing.T) {
 	const id, hour = "certificate-expiring", time.Hour
 	expiring := issued(t, -22*hour, 2*hour)
 	got := judge(t, present(t, tls.VersionTLS12, expiring))
-	got.fires(t, id, 47, "the server's certificate expires at 2026-01-01 14:00:00Z, less than a tenth of its lifetime later.")
+	got.fires(t, id, 47, "the server's certificate expires at 2026-01-01 14:00:00Z, with less than a tenth of its lifetime left.")
 	if of := got.rule("certificate-expired"); of != nil {
 		t.Errorf("findings %q", of)
 	}

@@ -109,7 +109,7 @@ type Coverage struct {
 	Undecoded            map[string]uint64 `json:"undecoded,omitempty"`             // packets that may have carried connections and were not decoded, by IP protocol, EtherType or link type
 	Advice               []string          `json:"advice,omitempty"`                // recommended actions for the uncaptured interfaces and undecoded packets, one sentence for each kind
 	Filter               string            `json:"filter,omitempty"`                // the effective capture filter
-	RulesBlind           []string          `json:"rules_blind,omitempty"`           // rules that had no evidence on this edge in this window
+	RulesBlind           []string          `json:"rules_blind,omitempty"`           // rules that had no evidence on this edge in the period of the record
 	NodeEncryption       string            `json:"node_encryption,omitempty"`       // encryption below the pod, as declared
 	Muted                []string          `json:"muted,omitempty"`                 // rules whose findings are not published
 	Namespace            Namespace         `json:"namespace,omitzero"`
