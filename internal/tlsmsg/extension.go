@@ -15,6 +15,7 @@ const (
 	extMasterSecret        = 23 // extended_master_secret (RFC 7627)
 	extRecordSizeLimit     = 28
 	extSessionTicket       = 35
+	extKeyShareDraft       = 40 // key_share in drafts of TLS 1.3 before draft 23; extended_random in TLS 1.2
 	extPreSharedKey        = 41
 	extEarlyData           = 42
 	extSupportedVersions   = 43

@@ -28,7 +28,8 @@ type ServerHello struct {
 	Retry         bool   // the message is a HelloRetryRequest
 	V2            bool   // the hello is one of SSL 2.0
 
-	ja3s string // empty until computed
+	draftGroup uint16 // group of extKeyShareDraft, 0 if absent
+	ja3s       string // empty until computed
 }
 
 // TLS13 reports whether TLS 1.3, DTLS 1.3 or a draft of TLS 1.3 was negotiated.
@@ -60,6 +61,9 @@ func ParseServerHello(body []byte, over Over) (*ServerHello, bool) {
 	if !s.Empty() && !readExtensions(s, &h.Extensions, h.extension) {
 		return nil, false
 	}
+	if h.Group == 0 && isDraft(h.Version) {
+		h.Group = h.draftGroup
+	}
 	return h, true
 }
 
@@ -72,6 +76,8 @@ func (h *ServerHello) extension(typ uint16, data cryptobyte.String) {
 		}
 	case extKeyShare:
 		data.ReadUint16(&h.Group)
+	case extKeyShareDraft:
+		data.ReadUint16(&h.draftGroup)
 	case extPreSharedKey:
 		h.PSK = true
 		data.ReadUint16(&h.Identity)

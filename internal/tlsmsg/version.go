@@ -13,8 +13,11 @@ const (
 
 // IsTLS13 reports whether a version is TLS 1.3, DTLS 1.3 or a draft of TLS 1.3: 0x7f00 + n, or an experiment of Facebook or Chrome.
 func IsTLS13(v uint16) bool {
-	return v == 0x0304 || v == versionDTLS13 || v>>8 == 0x7f || v>>8 == 0xfb || v>>8 == 0x7e
+	return v == 0x0304 || v == versionDTLS13 || isDraft(v)
 }
+
+// isDraft reports whether a version is a draft of TLS 1.3 or such an experiment.
+func isDraft(v uint16) bool { return v>>8 == 0x7f || v>>8 == 0xfb || v>>8 == 0x7e }
 
 // IsDTLS reports whether a version is one of DTLS.
 func IsDTLS(v uint16) bool {
