@@ -67,23 +67,31 @@ func spokeTLS(j *verdict.Judged) bool {
 	}
 }
 
-// hasSession reports whether a connection was shown to have a TLS session with a known ServerHello.
+// hasSession reports whether a connection was shown to have a TLS session with a known ServerHello. Without proof that the handshake
+// was completed, it may be that one end rejected the other, and that its alert was lost.
 func hasSession(j *verdict.Judged) bool {
-	return (j.Verdict == verdict.TLS || j.Verdict == verdict.MTLS) && j.TLS != nil
+	return (j.Verdict == verdict.TLS || j.Verdict == verdict.MTLS) && j.TLS != nil && j.TLS.Established
+}
+
+// choseVersion reports whether the ends of a connection were shown to use the version of the ServerHello. In SSL 2.0 no outcome of
+// the handshake is known, but a server that does not allow SSL 2.0 sends no such hello.
+func choseVersion(j *verdict.Judged) bool {
+	return hasSession(j) || j.Verdict == verdict.TLS && j.TLS != nil && j.TLS.VersionProtocol == "ssl" && j.TLS.Version == "2.0"
 }
 
 // hasFact reports whether a fact of a connection was seen.
 func hasFact(f fact, j *verdict.Judged) bool {
+	if f == factHello {
+		return choseVersion(j) && j.TLS.Version != ""
+	}
 	if !hasSession(j) {
 		return false
 	}
 	switch f {
-	case factHello:
-		return j.TLS.Version != ""
 	case factCipher:
 		return j.TLS.Cipher != ""
 	case factOutcome:
-		return j.TLS.Established
+		return true
 	case factGroup:
 		return hasKeyExchange(j)
 	case factIdentity:

@@ -174,8 +174,8 @@ func (e *Engine) brokenRules(g *edge, t traits, j *verdict.Judged, downgraded bo
 	return broken
 }
 
-// ofSessions has the bits of the rules that only connections with a TLS session break.
-const ofSessions = 1<<tlsVersionWeak | 1<<cipherWeak | 1<<certificateExpired | 1<<certificateExpiring | 1<<certificateWeak |
+// ofSessions has the bits of the rules that only connections with a TLS session break. (SSL 2.0 breaks tlsVersionWeak without.)
+const ofSessions = 1<<cipherWeak | 1<<certificateExpired | 1<<certificateExpiring | 1<<certificateWeak |
 	1<<identityMismatch | 1<<keyExchangeDowngrade | 1<<notPostQuantum
 
 // applyRules applies the rules to a connection and emits findings that open or become more severe. It

@@ -29,7 +29,7 @@ func versionOf(t *verdict.TLSInfo) string {
 // weakVersion reports whether a session has a version that RFC 6176 (SSL 2.0), RFC 7568 (SSL 3.0) or RFC 8996 (TLS 1.0
 // and 1.1, DTLS 1.0) deprecates. The version is the one that the server chose, not one that the client offered.
 func weakVersion(j *verdict.Judged) bool {
-	return hasSession(j) && (j.TLS.VersionProtocol == "ssl" || j.TLS.Version == "1.0" || j.TLS.Version == "1.1")
+	return choseVersion(j) && (j.TLS.VersionProtocol == "ssl" || j.TLS.Version == "1.0" || j.TLS.Version == "1.1")
 }
 
 func versionWords(j *verdict.Judged) breach {

@@ -90,7 +90,7 @@ func TestDeprecatedVersions(t *testing.T) {
 	} {
 		r := newRig(t, finding.Config{})
 		j := oldTLS(1, noon)
-		j.TLS.VersionProtocol, j.TLS.Version = c.protocol, c.version
+		j.TLS.VersionProtocol, j.TLS.Version, j.TLS.Established = c.protocol, c.version, c.version != "2.0" // the end of a handshake of SSL 2.0 is not read
 		r.e.Add(j)
 		if got := r.of(finding.DatasetFinding)[0].text("message"); !strings.HasSuffix(got, c.want) {
 			t.Errorf("message %q, want the end %q", got, c.want)
