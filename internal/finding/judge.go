@@ -18,7 +18,9 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	if was.edge != nil && was.edge != g {
 		was.edge.profile.forget(j.ID)
 	}
-	g.profile.record(j, g.scope, known)
+	if e.cfg.Posture {
+		g.profile.record(j, g.scope, known)
+	}
 	e.recordMTLSProof(g, t, j, &was)
 
 	e.detach(&was)

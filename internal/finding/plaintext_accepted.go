@@ -31,15 +31,20 @@ func (s servers) isMutual(server netip.AddrPort, now int64) bool {
 	return known && now-at <= serverMemory
 }
 
-// record records that a server spoke mutual TLS.
-func (s servers) record(server netip.AddrPort, now int64) {
-	if _, known := s[server]; !known && len(s) >= maxServers {
+// record records that a server spoke mutual TLS, and reports whether isMutual was false before.
+func (s servers) record(server netip.AddrPort, now int64) bool {
+	at, known := s[server]
+	if known && at == now {
+		return false
+	}
+	if !known && len(s) >= maxServers {
 		all := slices.SortedFunc(maps.Keys(s), func(a, b netip.AddrPort) int { return cmp.Or(cmp.Compare(s[a], s[b]), a.Compare(b)) })
 		for _, silent := range all[:maxServers/4] {
 			delete(s, silent)
 		}
 	}
 	s[server] = now
+	return !known || now-at > serverMemory
 }
 
 // recordServer records the mutual TLS of a connection's server. If that is new, the rule plaintext-accepted is applied to
@@ -49,9 +54,7 @@ func (e *Engine) recordServer(t traits, j *verdict.Judged) {
 		return
 	}
 	server := serverOf(j)
-	was := e.servers.isMutual(server, e.now)
-	e.servers.record(server, e.now)
-	if was {
+	if !e.servers.record(server, e.now) {
 		return
 	}
 

@@ -54,7 +54,7 @@ func proofIn(list *[]proof, who party, now int64) *proof {
 	proofs, oldest := *list, 0
 	for i := range proofs {
 		p := &proofs[i]
-		if p.party == who {
+		if p.port == who.port && p.peer == who.peer && p.party == who { // the first two are compared without a call
 			p.active = now
 			return p
 		}
