@@ -31,7 +31,7 @@ func TestBatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := newReading(readOptions{filter: f}, streams{out: io.Discard})
+		r := newReading(t.Context(), readOptions{filter: f}, streams{out: io.Discard})
 		b := batch{file: c, progress: &progress{}, names: map[device]uint16{}}
 		next, full := uint32(0), 0
 		for b.err == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,12 @@ func (f *flags) parse(args []string, out io.Writer) (rest []string, err error) {
 		}
 		rest, args = append(rest, left[0]), left[1:]
 	}
+}
+
+// given reports whether one of these flags was set.
+func (f *flags) given(names ...string) (some bool) {
+	f.Visit(func(x *flag.Flag) { some = some || slices.Contains(names, x.Name) })
+	return some
 }
 
 // empty returns the name of a flag that was set to a text without any item, or "". Such a text, as an unset variable of a shell gives,

@@ -82,7 +82,7 @@ func allocatedBy(t *testing.T, file io.Reader) int64 {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err = read([]string{"--output=text", name}, streams{in: strings.NewReader(""), out: io.Discard, err: io.Discard})
+	_, err = read(t.Context(), []string{"--output=text", name}, streams{in: strings.NewReader(""), out: io.Discard, err: io.Discard})
 	runtime.ReadMemStats(&after)
 	t.Log(err)
 	return int64(after.TotalAlloc - before.TotalAlloc)

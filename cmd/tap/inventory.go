@@ -55,7 +55,7 @@ func (r *reading) endHash(failed bool) {
 		return
 	}
 	sum := ""
-	if !failed || !r.unbuffered {
+	if !failed || !r.streamed {
 		if _, err := io.Copy(io.Discard, i.hashed); err == nil { // an error was reported already, or does not concern the packets
 			sum = hex.EncodeToString(i.sum.Sum(nil))
 		}

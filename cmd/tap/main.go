@@ -96,7 +96,7 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 	case "topics":
 		err = topics(ctx, args, environ, std)
 	case "read":
-		status, err = read(args, std)
+		status, err = read(ctx, args, std)
 	case "filter":
 		err = printFilter(args, std)
 	case "schema":

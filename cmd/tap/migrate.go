@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -28,7 +29,7 @@ func (l *fileList) Set(v string) error {
 }
 
 // recordFlags are the flags that affect records. A comparison writes no records.
-var recordFlags = []string{"emit", "format", "expect", "window", "redact", "fail-on"}
+var recordFlags = []string{"emit", "format", "expect", "window", "redact", "follow", "fail-on"}
 
 // checkCompare returns an error if the flags of a comparison do not fit together.
 func (o *readOptions) checkCompare(f *flags) (err error) {
@@ -53,12 +54,12 @@ func (o *readOptions) checkCompare(f *flags) (err error) {
 }
 
 // migrate prints the state of each edge before and after a change.
-func migrate(o readOptions, std streams) (status int, err error) {
+func migrate(ctx context.Context, o readOptions, std streams) (status int, err error) {
 	var sides [2]*migration.Side
 	for i, files := range [...]fileList{o.before, o.after} {
 		sides[i] = migration.NewSide()
 		for _, file := range files {
-			if e := gather(o, std, sides[i], file); e != nil {
+			if e := gather(ctx, o, std, sides[i], file); e != nil {
 				err = errors.Join(err, e)
 			}
 		}
@@ -69,7 +70,7 @@ func migrate(o readOptions, std streams) (status int, err error) {
 		return exitFine, err
 	}
 	if o.text {
-		err = errors.Join(err, report.Migration(std.out, &result, report.Options{Width: width(std.out), Color: colored(std.out)}))
+		err = errors.Join(err, report.Migration(std.out, &result, o.layout(std.out)))
 	} else {
 		err = errors.Join(err, report.MigrationJSON(std.out, &result))
 	}
@@ -107,8 +108,8 @@ func oneCluster(flag string, s *migration.Side) error {
 
 // gather adds a file to a side. The file is a capture, or it has records, one JSON object in each line. After an error,
 // the data before the error still counts.
-func gather(o readOptions, std streams, side *migration.Side, name string) error {
-	r := newReading(o, std)
+func gather(ctx context.Context, o readOptions, std streams, side *migration.Side, name string) error {
+	r := newReading(ctx, o, std)
 	r.compared = func(x finding.Record) { r.failed = errors.Join(r.failed, side.Add(x.Value, name)) }
 	err := gatherFrom(r, side, name)
 	if err != nil {
@@ -118,6 +119,9 @@ func gather(o readOptions, std streams, side *migration.Side, name string) error
 }
 
 func gatherFrom(r *reading, side *migration.Side, name string) error {
+	if r.ctx.Err() != nil {
+		return fmt.Errorf("%s: not read: %w", name, errInterrupted)
+	}
 	file, size, err := r.open(name)
 	if err != nil {
 		return err
@@ -128,9 +132,14 @@ func gatherFrom(r *reading, side *migration.Side, name string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if !captured {
-		return side.Read(in, name)
+		err := side.Read(in, name)
+		if r.ctx.Err() != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", name, errInterrupted))
+		}
+		return err
 	}
 
+	r.streamed = size < 0
 	c, err := pcapfile.NewReader(in)
 	if err == nil {
 		err = r.all(c, newProgress(r.std.err, name, size))

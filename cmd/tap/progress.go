@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 )
 
-// progress shows on a terminal how much of a file has been read. It starts after one second.
+// progress shows on a terminal that interprets escapes how much of a file has been read. It starts after one second.
 type progress struct {
 	out   io.Writer // nil: nothing is shown
 	name  string
@@ -24,7 +24,7 @@ const (
 )
 
 func newProgress(out io.Writer, name string, size int64) *progress {
-	if !isTerminal(out) {
+	if !isTerminal(out) || isDumb() {
 		return &progress{}
 	}
 	return &progress{out: out, name: name, size: size, next: time.Now().Add(time.Second)}

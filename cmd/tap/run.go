@@ -42,6 +42,7 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 	if err != nil {
 		return err
 	}
+	ignorePipe()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	ctx, cancel := t.attached(ctx)
@@ -82,10 +83,7 @@ func runHelp() string {
 }
 
 // untilSignal returns a context that the first SIGTERM or SIGINT ends. The second one ends the process at once.
-// From now on, a write to a pipe whose reader is gone no longer kills the process. It fails with EPIPE, which
-// the sink reports.
 func untilSignal(ctx context.Context) (context.Context, func()) {
-	ignorePipe()
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, append(hangUps(), syscall.SIGTERM, os.Interrupt)...)

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ignorePipe makes a write to a pipe without a reader fail with EPIPE, even on standard output (os/signal, "SIGPIPE").
+// ignorePipe makes a write to a pipe without a reader fail with EPIPE, which the sink reports, even on standard output (os/signal,
+// "SIGPIPE").
 func ignorePipe() { signal.Ignore(syscall.SIGPIPE) }
 
 // hangUps returns the signals that report that the terminal is gone. It returns none if the process was started to ignore them, as

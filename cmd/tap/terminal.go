@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/report"
 )
 
 // descriptor is a writer that may be a terminal.
@@ -25,5 +27,19 @@ func width(w io.Writer) int {
 	return 0
 }
 
-// colored reports whether output to w may have colors; see https://no-color.org.
-func colored(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
+// colored reports whether output to w has colors. when is a value of --color. With auto, colors need a terminal that interprets escapes,
+// and an environment without NO_COLOR (https://no-color.org).
+func colored(w io.Writer, when string) bool {
+	if when == "auto" {
+		return isTerminal(w) && os.Getenv("NO_COLOR") == "" && !isDumb()
+	}
+	return when == "always"
+}
+
+// isDumb reports whether terminals interpret no escapes (terminfo(5), "dumb").
+func isDumb() bool { return os.Getenv("TERM") == "dumb" }
+
+// layout returns how a report for out is laid out.
+func (o *readOptions) layout(out io.Writer) report.Options {
+	return report.Options{Width: width(out), Color: colored(out, o.color)}
+}

@@ -22,7 +22,7 @@ func TestNothingButUndecoded(t *testing.T) {
 	}
 	for _, output := range []string{"json", "text"} {
 		var stdout, stderr strings.Builder
-		status, err := read([]string{"--output=" + output, file}, streams{strings.NewReader(""), &stdout, &stderr})
+		status, err := read(t.Context(), []string{"--output=" + output, file}, streams{strings.NewReader(""), &stdout, &stderr})
 		printed := map[string]*strings.Builder{"json": &stderr, "text": &stdout}[output].String()
 		if err != nil || status != exitFine || !strings.Contains(printed, "2 packets") || !strings.Contains(strings.ToLower(printed), "sctp") {
 			t.Errorf("%s: status %d, %v, %q, %q", output, status, err, &stdout, &stderr)

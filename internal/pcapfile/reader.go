@@ -87,7 +87,7 @@ func NewReader(r io.Reader) (c *Reader, err error) {
 }
 
 // Next fills in p except its Interface, and returns the number of the capturing interface in the file. p.Data is valid until the next call.
-// Next returns io.EOF at the end of the file; other errors include the position.
+// Next returns io.EOF at the end of the file; other errors include the position, and match io.ErrUnexpectedEOF if the file ends within a packet.
 func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
 	at := c.position()
 	iface, err = c.source.next(p)
@@ -98,12 +98,20 @@ func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
 			c.skips.link(p.Link)
 		}
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("truncated in packet %d, which starts at byte %d: the file ends at byte %d", c.packets+1, at, c.position())
+		err = truncatedError(fmt.Sprintf("truncated in packet %d, which starts at byte %d: the file ends at byte %d", c.packets+1, at, c.position()))
 	case !errors.Is(err, io.EOF):
 		err = fmt.Errorf("corrupt in packet %d, which starts at byte %d: %w", c.packets+1, at, err)
 	}
 	return iface, err
 }
+
+// truncatedError reports a file that ends within a packet. It matches io.ErrUnexpectedEOF.
+type truncatedError string
+
+func (e truncatedError) Error() string { return string(e) }
+
+// Is reports whether target is io.ErrUnexpectedEOF.
+func (truncatedError) Is(target error) bool { return target == io.ErrUnexpectedEOF }
 
 // NextBuffered does the same as Next if the packet is completely in the buffer, as nearly every packet of a pcap file is. For any other
 // packet it does nothing and returns false. Packets that it returned before remain valid until Next is called. The packet's interface is 0.
