@@ -24,6 +24,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -244,6 +245,7 @@ func (l *listener) end(t *testing.T, file string) (filtered, all []string) {
 	var out [2][]string
 	for i, p := range l.pipelines {
 		p.Flush()
+		schematest.Lines(t, l.records[i])
 		out[i] = facts(t, l.records[i])
 		if i == 1 {
 			l.last = l.records[i]

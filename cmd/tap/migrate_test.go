@@ -21,6 +21,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -138,7 +139,10 @@ func replayRecords(t *testing.T, day int) []byte {
 		}
 		p := pipeline.New(pipeline.Config{Judge: verdict.Config{Local: []netip.Prefix{netip.PrefixFrom(addr, 32)}}, Engine: finding.Config{
 			Tap: id.UID, Identity: id, Window: 10 * time.Minute, Interval: time.Hour, Delay: 3 * time.Minute, Findings: true, Posture: true,
-			Emit: func(r finding.Record) { out.Write(append(r.Value, '\n')) },
+			Emit: func(r finding.Record) {
+				schematest.Check(t, r.Value)
+				out.Write(append(r.Value, '\n'))
+			},
 		}})
 		p.Do(func(l *pipeline.Locked) { l.Engine.Started(start.UnixNano(), finding.SelfTest{}) })
 		for nth, d := range replayed(day) {

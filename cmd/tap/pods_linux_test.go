@@ -23,6 +23,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/exclusive"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 // undropped runs an attempt of a test. If the ring dropped packets because the machine was too busy, the attempt shows nothing and
@@ -255,7 +256,8 @@ func (c *collected) Read(b []byte) (int, error) {
 	return 0, c.err
 }
 
-// line waits for a line of output for which f returns true. It returns all lines up to this line.
+// line waits for a line of output for which f returns true. It returns all lines up to this line, and checks the records
+// among them against the schema.
 func (x *process) line(t *testing.T, f func(line string) bool) []string {
 	t.Helper()
 	var lines []string
@@ -282,10 +284,11 @@ func (x *process) line(t *testing.T, f func(line string) bool) []string {
 	case <-time.After(eventually.Limit):
 		t.Fatalf("the line did not come within %v: %s", eventually.Limit, &x.stderr)
 	}
+	schematest.Lines(t, lines)
 	return lines
 }
 
-// end sends SIGTERM and returns the rest of the output.
+// end sends SIGTERM. It returns the rest of the output, and checks the records in it against the schema.
 func (x *process) end(t *testing.T) []string {
 	t.Helper()
 	if err := x.Process.Signal(syscall.SIGTERM); err != nil {
@@ -298,7 +301,9 @@ func (x *process) end(t *testing.T) []string {
 	if err := x.Wait(); err != nil {
 		t.Errorf("%v: %s", err, &x.stderr)
 	}
-	return strings.SplitAfter(string(rest), "\n")
+	lines := strings.SplitAfter(string(rest), "\n")
+	schematest.Lines(t, lines)
+	return lines
 }
 
 // The tap's program is built once for all tests, into a folder that is removed at the end.

@@ -20,6 +20,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -141,7 +142,10 @@ func (t *tally) add(want, got []string, truncated truncation) {
 func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, defaultCut bool) (out []string, truncated truncation) {
 	t.Helper()
 	p := pipeline.New(pipeline.Config{DefaultFilter: defaultCut, Engine: finding.Config{
-		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
+		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+			schematest.Check(t, r.Value)
+			out = append(out, string(r.Value))
+		},
 	}})
 	for _, packet := range packets {
 		truncated.all++

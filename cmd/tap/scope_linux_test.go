@@ -24,6 +24,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 // In a network namespace, the test binary also runs as a sender of a capture's frames, and as either end of real
@@ -236,7 +237,10 @@ func forgedConversations(t *testing.T) (dropped bool) {
 		})
 	}
 	var flows []string // records of a pipeline that accepts all packets
-	p := pipeline.New(pipeline.Config{Engine: finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { flows = append(flows, string(r.Value)) }}})
+	p := pipeline.New(pipeline.Config{Engine: finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+		schematest.Check(t, r.Value)
+		flows = append(flows, string(r.Value))
+	}}})
 	for _, f := range slices.Concat(between(forged, b.address, a.address, 0), between(resumption, b.address, a.address, 1)) {
 		p.Add(packetOf(f))
 	}

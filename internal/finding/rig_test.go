@@ -1,21 +1,17 @@
 package finding_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
 	"github.com/meshtls-tap/meshtls-tap/internal/credentials"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
-	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
 // rig is an engine whose records are validated as they are emitted.
@@ -81,25 +77,10 @@ func (r *rig) take(x finding.Record) {
 	r.docs = append(r.docs, check(r.t, x))
 }
 
-// check validates a record against the published schema and its strict form, and compares the members of
-// Record with the JSON.
+// check validates a record, and compares the members of Record with the JSON.
 func check(t testing.TB, x finding.Record) doc {
 	t.Helper()
-	if bytes.ContainsAny(x.Value, "\n\r") {
-		t.Errorf("line break in %q", x.Value)
-	}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(x.Value))
-	if err != nil {
-		t.Fatalf("%v in %s", err, x.Value)
-	}
-	open, strict := schemas(t)
-	if err := open.Validate(v); err != nil {
-		t.Errorf("%v in %s", err, x.Value)
-	}
-	if err := strict.Validate(v); err != nil {
-		t.Errorf("strictly: %v in %s", err, x.Value)
-	}
-	d := doc(v.(map[string]any))
+	d := doc(schematest.Check(t, x.Value))
 	when, err := time.Parse(time.RFC3339Nano, d.text("@timestamp"))
 	if err != nil || when.UnixNano() != x.Time || d.text("event.id") != x.ID || d.text("event.dataset") != x.Dataset || x.Key == "" {
 		t.Errorf("record %+v does not fit its content %s", x, x.Value)
@@ -137,58 +118,6 @@ func (r *rig) of(dataset string) []doc {
 
 // forget discards the records that were emitted so far.
 func (r *rig) forget() { r.records, r.docs = nil, nil }
-
-// schemas returns the published schema and a strict form of it. The strict form allows only the fields
-// and values that the schema names, so it rejects misspelled names.
-var schemas = func() func(testing.TB) (open, strict *jsonschema.Schema) {
-	var open, strict *jsonschema.Schema
-	var once sync.Once
-	return func(t testing.TB) (*jsonschema.Schema, *jsonschema.Schema) {
-		once.Do(func() { open, strict = compile(t, false), compile(t, true) })
-		return open, strict
-	}
-}()
-
-func compile(t testing.TB, strict bool) *jsonschema.Schema {
-	t.Helper()
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema.JSON))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strict {
-		tighten(v)
-	}
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	if err := c.AddResource("record.json", v); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("record.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// tighten closes objects and lists of values, in place.
-func tighten(v any) {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return
-	}
-	if m["$comment"] == "open list" {
-		m["enum"] = m["examples"]
-	}
-	properties, _ := m["properties"].(map[string]any)
-	if properties != nil {
-		m["additionalProperties"] = false
-	}
-	for _, p := range properties {
-		tighten(p)
-	}
-	tighten(m["items"])
-	tighten(m["additionalProperties"])
-}
 
 const (
 	second = int64(time.Second)

@@ -9,6 +9,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
@@ -70,7 +71,7 @@ func compilePart(t *testing.T) *jsonschema.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tighten(v)
+	schematest.Tighten(v)
 	loosen(v)
 	c := jsonschema.NewCompiler()
 	if err := c.AddResource("part.json", v); err != nil {

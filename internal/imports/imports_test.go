@@ -76,7 +76,8 @@ var table = map[string]rule{
 	"internal/capturetest":           {}, // for tests; apart from them only the benchmarks and a stand-in for a mesh use it
 	"bench":                          {may: []string{"internal/capturetest", "internal/flow", "internal/pipeline", "internal/verdict", "internal/wire"}},
 	"demo/answer":                    {may: []string{"internal/record"}},
-	"internal/confine":               {}, // this package and the next three are for tests
+	"internal/schematest":            {may: []string{"schema"}}, // this package and the next four are for tests
+	"internal/confine":               {},
 	"internal/eventually":            {},
 	"internal/exclusive":             {},
 	"internal/pcapfilter/kerneltest": {},

@@ -11,6 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 // TestWindowBorder: a connection that closed before the border of two windows counts in the first one only,
@@ -21,6 +22,7 @@ func TestWindowBorder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			p := pipeline.New(pipeline.Config{Engine: finding.Config{Tap: "read", Posture: true, Emit: func(r finding.Record) {
+				schematest.Check(t, r.Value)
 				var x struct {
 					Event   struct{ Action string }
 					Meshtls struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 // halfHello returns a connection whose client sends more than half of a large ClientHello and then nothing
@@ -39,6 +40,7 @@ func TestFloodOfHalfOpenSessions(t *testing.T) {
 	var flows []flowSaid
 	const most, connections = 1 << 20, 3000
 	p := pipeline.New(pipeline.Config{Table: flow.Config{MaxConns: 5000}, MaxPending: most, Engine: finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+		schematest.Check(t, r.Value)
 		var o flowSaid
 		if err := json.Unmarshal(r.Value, &o); err != nil {
 			t.Error(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -174,6 +175,7 @@ func classOf(t *testing.T, frames []capturetest.Frame) (class string, opens, sta
 		Tap: "pod", Identity: finding.Identity{Namespace: "shop", Pod: "web"}, Window: time.Hour, Flows: true, Findings: true,
 		Expect: []finding.Expectation{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Want: finding.ExpectMTLS}, {Prefix: netip.MustParsePrefix("::/0"), Want: finding.ExpectMTLS}},
 		Emit: func(r finding.Record) {
+			schematest.Check(t, r.Value)
 			x := unmarshal(t, r.Value)
 			switch {
 			case r.Dataset == finding.DatasetFlow:

@@ -10,6 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 // TestConcurrentUse: readers of several rings, the clock and readers of counters use a pipeline at the
@@ -22,6 +23,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	flows := 0
 	p := pipeline.New(pipeline.Config{Engine: finding.Config{Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+		schematest.Check(t, r.Value)
 		if r.Dataset == finding.DatasetFlow {
 			flows++
 		}

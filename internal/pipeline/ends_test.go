@@ -15,6 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
@@ -211,7 +212,10 @@ func TestTurnedIsFound(t *testing.T) {
 		packets := packetsOf(joined(talk, []capturetest.Chunk{client(request), server(response), client(request)}), capturetest.Options{NoFIN: true})
 		var open []string
 		p := pipeline.New(pipeline.Config{Judge: verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.2.0.1/32")}}, Engine: finding.Config{
-			Tap: "read", Window: time.Hour, Findings: true, Emit: func(r finding.Record) { open = append(open, string(r.Value)) },
+			Tap: "read", Window: time.Hour, Findings: true, Emit: func(r finding.Record) {
+				schematest.Check(t, r.Value)
+				open = append(open, string(r.Value))
+			},
 		}})
 		for i := range packets {
 			p.Add(packets[i])

@@ -12,6 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -124,6 +125,7 @@ func through(t *testing.T, frames []capturetest.Frame) (flows map[string]telling
 	flows = map[string]telling{}
 	p := pipeline.New(pipeline.Config{Judge: verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32")}}, Engine: finding.Config{
 		Tap: "pod", Identity: finding.Identity{Namespace: "shop", Pod: "web"}, Window: time.Hour, Flows: true, Findings: true, Emit: func(r finding.Record) {
+			schematest.Check(t, r.Value)
 			x := unmarshal(t, r.Value)
 			if x.Event.Dataset == finding.DatasetFlow {
 				flows[x.Destination.IP] = x

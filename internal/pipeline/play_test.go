@@ -10,6 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -34,7 +35,10 @@ func play(p *pipeline.Pipeline, frames ...capturetest.Frame) {
 func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program) (out []string) {
 	t.Helper()
 	p := pipeline.New(pipeline.Config{DefaultFilter: filter != nil, Engine: finding.Config{
-		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
+		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+			schematest.Check(t, r.Value)
+			out = append(out, string(r.Value))
+		},
 	}})
 	for _, packet := range packets {
 		if filter != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -35,6 +36,7 @@ func TestProxiedTLS(t *testing.T) {
 	}, Engine: finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Findings: true, Mesh: "istio_ambient",
 		Emit: func(x finding.Record) {
+			schematest.Check(t, x.Value)
 			var r struct {
 				Meshtls struct{ Class string }
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -42,6 +43,7 @@ func judgeWith(t *testing.T, cfg finding.Config, frames []capturetest.Frame, mut
 	cfg.Tap, cfg.Window, cfg.Findings, cfg.Posture = "read", time.Hour, true, true
 	cfg.Identity.IPs = []netip.Addr{netip.MustParseAddr("10.1.0.7")}
 	cfg.Emit = func(r finding.Record) {
+		schematest.Check(t, r.Value)
 		var x struct {
 			Message string
 			Event   struct {

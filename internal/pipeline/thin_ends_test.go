@@ -9,6 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -56,6 +57,7 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 		var flows []string
 		k.pipeline = pipeline.New(pipeline.Config{DefaultFilter: true, Engine: finding.Config{
 			Tap: "read", Window: time.Hour, Findings: true, Flows: true, Emit: func(r finding.Record) {
+				schematest.Check(t, r.Value)
 				switch value := string(r.Value); {
 				case strings.Contains(value, `"dataset":"meshtls.flow"`):
 					flows = append(flows, value)

@@ -21,6 +21,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -106,7 +107,10 @@ func thinned(t *testing.T, packets []flow.Packet, most int, table flow.Config) (
 	t.Helper()
 	k = &kernel{thinner: pipeline.Thinner{Most: most}, filter: tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})}
 	k.pipeline = pipeline.New(pipeline.Config{Table: table, DefaultFilter: true, Engine: finding.Config{
-		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
+		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+			schematest.Check(t, r.Value)
+			out = append(out, string(r.Value))
+		},
 	}})
 	for _, p := range packets {
 		k.add(t, p)

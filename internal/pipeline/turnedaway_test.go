@@ -12,6 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -105,6 +106,7 @@ func playStrays(t *testing.T, cfg pipeline.Config, steps []stray) (verdicts stri
 		Tap: "pod", Window: time.Hour, Flows: true, Findings: true,
 		Expect: []finding.Expectation{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Want: finding.ExpectMTLS}},
 		Emit: func(r finding.Record) {
+			schematest.Check(t, r.Value)
 			if r.Dataset == finding.DatasetFlow {
 				all = append(all, unmarshal(t, r.Value).Meshtls.Verdict)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 // Offsets of the headers in a frame of these captures: Ethernet, IPv4 and TCP without options.
@@ -118,6 +119,7 @@ type flows struct {
 // config returns the configuration of an engine whose flow records are read.
 func (f *flows) config() finding.Config {
 	return finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+		schematest.Check(f.t, r.Value)
 		var record struct {
 			Event   struct{ Dataset string }
 			MeshTLS struct {
