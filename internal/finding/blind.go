@@ -118,7 +118,7 @@ func (e *Engine) reportBlind() {
 // endBlind withdraws the open finding: a tap that was told to stop is not blind.
 func (e *Engine) endBlind(why string) {
 	if len(e.blind.names) > 0 {
-		e.blindRecord(kindEvent, stateWithdrawn, why, fmt.Sprintf("The capture in %s ended (%s) before %s was captured again.", e.podName(), why, strings.Join(e.blind.names, ", ")))
+		e.blindRecord(kindEvent, stateWithdrawn, why, fmt.Sprintf("The capture in %s ended (%s) before the tap captured %s again.", e.podName(), why, strings.Join(e.blind.names, ", ")))
 	}
 	e.blind = blindness{}
 }

@@ -312,11 +312,19 @@ func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Exp
 	}
 }
 
-// protocolNames maps network.protocol to the usual spelling.
+// protocolNames maps network.protocol to the usual spelling, if it is another one.
 var protocolNames = map[string]string{
-	"http": "HTTP", "http2": "HTTP/2", "grpc": "gRPC", "websocket": "WebSocket", "postgresql": "PostgreSQL", "mysql": "MySQL", "redis": "Redis",
-	"kafka": "Kafka", "mongodb": "MongoDB", "amqp": "AMQP", "nats": "NATS", "mqtt": "MQTT", "smtp": "SMTP", "imap": "IMAP", "pop3": "POP3",
-	"ftp": "FTP", "ldap": "LDAP", "dns": "DNS", "xmpp": "XMPP", "irc": "IRC", "socks": "SOCKS", "ssh": "SSH", "tls": "TLS", "quic": "QUIC", "dtls": "DTLS",
+	"acap": "ACAP", "aerospike": "Aerospike", "ajp13": "AJP13", "amqp": "AMQP", "bgp": "BGP", "bolt": "Bolt", "cassandra": "Cassandra", "ceph": "Ceph",
+	"clickhouse": "ClickHouse", "dcerpc": "DCE/RPC", "dhcp": "DHCP", "diameter": "Diameter", "dicom": "DICOM", "dns": "DNS", "drda": "DRDA", "dtls": "DTLS",
+	"dubbo": "Dubbo", "elasticsearch": "Elasticsearch", "erlang": "Erlang distribution", "fix": "FIX", "ftp": "FTP", "gearman": "Gearman", "giop": "GIOP",
+	"git": "Git", "grpc": "gRPC", "hadoop": "Hadoop RPC", "hbase": "HBase RPC", "hl7": "HL7", "http": "HTTP", "http2": "HTTP/2", "iec104": "IEC 104",
+	"imap": "IMAP", "irc": "IRC", "iso8583": "ISO 8583", "jdwp": "JDWP", "kafka": "Kafka", "kerberos": "Kerberos", "ldap": "LDAP", "lmtp": "LMTP",
+	"memcached": "Memcached", "mongodb": "MongoDB", "mqtt": "MQTT", "mysql": "MySQL", "nats": "NATS", "nbd": "NBD", "nntp": "NNTP", "ntp": "NTP",
+	"oncrpc": "ONC RPC", "openwire": "OpenWire", "pop3": "POP3", "postgresql": "PostgreSQL", "proxy_protocol": "PROXY protocol", "pulsar": "Pulsar",
+	"quic": "QUIC", "radius": "RADIUS", "rdp": "RDP", "redis": "Redis", "rfb": "RFB", "rmi": "RMI", "rtsp": "RTSP", "sieve": "ManageSieve", "sip": "SIP",
+	"smb": "SMB", "smpp": "SMPP", "smtp": "SMTP", "snmp": "SNMP", "socks4": "SOCKS4", "socks5": "SOCKS5", "ssh": "SSH", "statsd": "StatsD", "stomp": "STOMP",
+	"syslog": "Syslog", "tarantool": "Tarantool", "tds": "TDS", "telnet": "Telnet", "thrift": "Thrift", "tls": "TLS", "tns": "TNS", "websocket": "WebSocket",
+	"xmpp": "XMPP", "zabbix": "Zabbix", "zmtp": "ZMTP", "zookeeper": "ZooKeeper",
 }
 
 // ProtocolName returns the usual spelling of a network.protocol.

@@ -142,7 +142,7 @@ func word(code string) string {
 		return w
 	}
 	if protocol, ok := strings.CutSuffix(code, "_message"); ok {
-		return "a " + finding.ProtocolName(clean(protocol)) + " message was seen in plaintext"
+		return "a message of " + finding.ProtocolName(clean(protocol)) + " was seen in plaintext"
 	}
 	if protocol, ok := strings.CutSuffix(code, "_banner"); ok {
 		return "the banner of " + finding.ProtocolName(clean(protocol)) + ", which encrypts, was seen"

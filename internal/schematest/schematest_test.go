@@ -1,12 +1,16 @@
 package schematest_test
 
 import (
+	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
+	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
 // failures is a test that counts its failures instead of failing.
@@ -44,6 +48,48 @@ func TestFaultsAreFound(t *testing.T) {
 		schematest.Check(f, []byte(changed))
 		if changed == record || f.n == 0 {
 			t.Errorf("%s for %s: not found", c[1], c[0])
+		}
+	}
+}
+
+// TestAlgorithms: the schema names each algorithm that crypto/x509 finds in a certificate.
+func TestAlgorithms(t *testing.T) {
+	var want, keys []string
+	for a := x509.MD5WithRSA; a <= x509.PureEd25519; a++ {
+		want = append(want, a.String())
+	}
+	for a := x509.RSA; a <= x509.Ed25519; a++ {
+		keys = append(keys, a.String())
+	}
+	type names struct{ Examples []string }
+	type member struct {
+		Properties struct {
+			X509 struct {
+				Properties struct {
+					Signature names `json:"signature_algorithm"`
+					Key       names `json:"public_key_algorithm"`
+				}
+			}
+		}
+	}
+	var s struct {
+		Properties struct {
+			TLS struct {
+				Properties struct{ Client, Server member }
+			}
+		}
+	}
+	if err := json.Unmarshal(schema.JSON, &s); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []member{s.Properties.TLS.Properties.Client, s.Properties.TLS.Properties.Server} {
+		x := m.Properties.X509.Properties
+		for _, list := range [][2][]string{{x.Signature.Examples, want}, {x.Key.Examples, keys}} {
+			slices.Sort(list[0])
+			slices.Sort(list[1])
+			if !slices.Equal(list[0], list[1]) {
+				t.Errorf("the schema has %q, crypto/x509 %q", list[0], list[1])
+			}
 		}
 	}
 }
