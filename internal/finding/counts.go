@@ -159,12 +159,13 @@ func traitsOf(j *verdict.Judged) traits {
 	return t
 }
 
-// notMutual reports whether a TLS connection was shown not to be mutual. It returns false if the
-// server may have refused the connection because the client sent no certificate: perhaps no session
-// existed.
+// notMutual reports whether a TLS connection was shown not to be mutual. It returns false if the server may have refused the
+// connection because the client sent no certificate: perhaps no session existed. A server that requests none does not refuse for that.
 func notMutual(j *verdict.Judged) bool {
 	switch j.TLS.ClientAuth {
-	case verdict.AuthDeclined, verdict.AuthNotRequested:
+	case verdict.AuthDeclined:
+		return j.TLS.Established && !slices.Contains(j.Reasons, "refused_or_closed")
+	case verdict.AuthNotRequested:
 		return !slices.Contains(j.Reasons, "refused_or_closed")
 	}
 	return false

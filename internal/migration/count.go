@@ -32,8 +32,8 @@ func countOf(r *record.Record, n uint64) (c Counts) {
 		*mutualOf(r, &c) = n
 	case "tls":
 		switch {
-		case slices.Contains(m.Reasons, "refused_or_closed"):
-			c.Unclear = n
+		case slices.Contains(m.Reasons, "refused_or_closed"), m.TLS.ClientAuth == "declined" && m.TLS.Outcome == "incomplete":
+			c.Unclear = n // the server may have refused it
 		case m.TLS.ClientAuth == "declined" || m.TLS.ClientAuth == "not_requested":
 			c.TLS = n
 		default:

@@ -42,6 +42,10 @@ func TestCompare(t *testing.T) {
 			first(sidecar), both(call(web2, "10.96.0.9", 80, "cart.shop", "plaintext", "")), []string{"web.shop > cart.shop:8080 lost service other_port"},
 		},
 		"fell back to TLS": {first(sidecar), both(call(web2, cart2, 8080, "cart", "tls", "")), []string{"web.shop > cart.shop:8080 lost name"}},
+		"TLS without a certificate, which the server may have refused": {
+			first(sidecar), both(withFields(call(web2, cart2, 8080, "cart", "tls", ""), map[string]any{"meshtls.tls.outcome": "incomplete"})),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen name not_judged"},
+		},
 		"SSH in its place": {first(sidecar), both(call(web2, cart2, 8080, "cart", "encrypted", "")), []string{"web.shop > cart.shop:8080 lost name"}},
 		"HBONE and plaintext": {
 			first(sidecar), both(hbone, call(web2, "10.96.0.9", 80, "cart.shop", "plaintext", "")), []string{"web.shop > cart.shop:8080 lost service mixed other_port"},

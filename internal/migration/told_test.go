@@ -105,6 +105,12 @@ func call(ip, to string, port int, name, verdict, mesh string) told {
 	return told{dataset: flows, pod: "web", ip: ip, dir: "egress", from: ip, to: to, port: port, name: name, verdict: verdict, mesh: mesh}
 }
 
+// withFields returns a record with further members, by their paths.
+func withFields(x told, fields map[string]any) told {
+	x.with = fields
+	return x
+}
+
 // served returns a connection that the tap of cart saw.
 func served(ip, from string, port int, verdict, mesh string) told {
 	return told{dataset: flows, pod: "cart", ip: ip, dir: "ingress", from: from, to: ip, port: port, verdict: verdict, mesh: mesh}
