@@ -79,6 +79,8 @@ func TestBadValues(t *testing.T) {
 		{`{"tap.window": "1d"}`, "webhook"},
 		{`{"tap.postureInterval": "9s"}`, "webhook"},
 		{`{"tap.postureInterval": "1d"}`, "webhook"},
+		{`{"tap.format": "cef"}`, "tap"},
+		{`{"tap.format": ""}`, ""}, // the tap would use the default
 		{`{"tap.announcements": 0}`, "tap"},
 		{`{"tap.severities": {"plaintext-edge": 50}}`, "tap"},
 		{`{"tap.severities": {"plaintext": 21}}`, "tap"},
@@ -222,6 +224,7 @@ func TestGoodValues(t *testing.T) {
 		`{"tap.window": "1h30m"}`,
 		`{"tap.window": "10s"}`,
 		`{"tap.postureInterval": "10m"}`,
+		`{"tap.format": "ocsf"}`,
 		`{"tap.announcements": 100, "tap.severities": {"tls-version-weak": 0, "plaintext-edge": 99, "mtls-downgrade": 99}}`,
 		`{"tap.spool": "1Mi"}`,
 		`{"tap.runAsUser": 1000650000, "kafka": {"brokers": ["kafka:9093"], "sasl": {"mechanism": "oauthbearer", "token": {"audience": "kafka", "expirationSeconds": 10000000}}}}`,
