@@ -22,7 +22,7 @@ type orders struct {
 	on       bool                  // enabled: true
 	hasUntil bool                  // the key until has a valid value; an empty value means that there is no end
 	until    time.Time             // zero: no end
-	mute     []string              // rules, in addition to TAP_MUTE
+	mute     []finding.Mute        // in addition to TAP_MUTE
 	expect   []finding.Expectation // expectations, which apply after TAP_EXPECT
 }
 
@@ -31,7 +31,7 @@ type orders struct {
 var orderKeys = []string{"enabled", "until", "mute", "expect"}
 
 // configMap reads orders from a mounted ConfigMap. Orders stop, mute or configure a fleet without a restart. A value that is invalid
-// or not allowed is ignored, and logged once. A missing folder is the same as no orders.
+// or not allowed is ignored, and logged once. Of an invalid list of mutes, the valid ones apply. A missing folder is the same as no orders.
 type configMap struct {
 	dir    string
 	allow  []string // the keys that are allowed, of orderKeys
@@ -98,7 +98,10 @@ func (c *configMap) read() orders {
 	})
 
 	c.key("mute", func(v string) (err error) {
-		o.mute, err = parseRules(v)
+		o.mute, err = finding.ParseMutes(v)
+		for i := range o.mute {
+			o.mute[i].Namespace = true
+		}
 		return err
 	})
 
@@ -206,15 +209,4 @@ func brief(value string) string {
 		return value[:min(len(value), most)] + "..."
 	}
 	return value
-}
-
-// parseRules parses a list of rule ids.
-func parseRules(list string) ([]string, error) {
-	rules := split(list)
-	for _, r := range rules {
-		if !slices.Contains(finding.Rules(), r) {
-			return nil, fmt.Errorf("%q: expected rules, of %s", r, strings.Join(finding.Rules(), ", "))
-		}
-	}
-	return rules, nil
 }

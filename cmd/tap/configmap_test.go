@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 // /readyz.
 func TestOrders(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	const narrow = "rule=plaintext-edge,peer=10.0.0.0/8,until=2026-12-31,reason=a, b"
 	for name, test := range map[string]struct {
 		files   map[string]string
 		until   time.Time // TAP_UNTIL
@@ -39,7 +39,10 @@ func TestOrders(t *testing.T) {
 		"not to be extended":     {files: map[string]string{"until": "2026-01-01T14:00:00Z"}, until: now, allow: "enabled", reason: "until", problem: "not allowed"},
 		"misspelled":             {files: map[string]string{"enable": "false", "..data": "", "Mute": ""}, problem: "Mute, enable: expected keys, of enabled, until, mute, expect"},
 		"muted":                  {files: map[string]string{"mute": "plaintext-edge, tls-not-mutual"}, mute: "plaintext-edge tls-not-mutual"},
-		"unknown rule":           {files: map[string]string{"mute": "all"}, problem: `mute=all: "all": expected rules, of plaintext-edge`},
+		"muted in part":          {files: map[string]string{"mute": narrow + "\nrule=plaintext-edge,port=x,until=2026-12-31,reason=x\n"}, mute: narrow, problem: "mute 2: port=x: expected a port from 1 to 65535"},
+		"narrowly muted":         {files: map[string]string{"mute": narrow + "\n"}, mute: narrow},
+		"narrow, not allowed":    {files: map[string]string{"mute": narrow}, allow: "enabled,until,expect", problem: "mute=" + narrow + ": not allowed by TAP_CONFIG_ALLOW"},
+		"unknown rule":           {files: map[string]string{"mute": "all"}, problem: `mute=all: mute 1: "all": expected rules, of plaintext-edge`},
 		"invalid expectation":    {files: map[string]string{"expect": "10.0.0.0/8"}, problem: "expect=10.0.0.0/8: "},
 		"too large":              {files: map[string]string{"mute": strings.Repeat("x", maxOrder+1)}, problem: "mute=: 65537 bytes, expected 65536 at most"},
 		"not allowed":            {files: map[string]string{"mute": "plaintext-edge"}, allow: "enabled,until", problem: "mute=plaintext-edge: not allowed by TAP_CONFIG_ALLOW"},
@@ -65,7 +68,14 @@ func TestOrders(t *testing.T) {
 			if reason := new(ending).update(&o, test.until, time.Time{}, now); reason != test.reason {
 				t.Errorf("reason %q, want %q", reason, test.reason)
 			}
-			if mute := strings.Join(o.mute, " "); mute != test.mute {
+			var muted []string
+			for _, m := range o.mute {
+				muted = append(muted, m.String())
+				if !m.Namespace {
+					t.Errorf("%s is not from the namespace", m.String())
+				}
+			}
+			if mute := strings.Join(muted, " "); mute != test.mute {
 				t.Errorf("mute %q, want %q", mute, test.mute)
 			}
 			logged := strings.ReplaceAll(log.String(), `\"`, `"`)
@@ -83,7 +93,7 @@ func TestOrders(t *testing.T) {
 func TestOrdersWithoutFolder(t *testing.T) {
 	var log bytes.Buffer
 	c := configMap{dir: filepath.Join(t.TempDir(), "none"), log: slog.New(slog.NewTextHandler(&log, nil))}
-	if o := c.read(); o.off || !o.until.IsZero() || !slices.Equal(o.mute, nil) || log.Len() > 0 {
+	if o := c.read(); o.off || !o.until.IsZero() || o.mute != nil || log.Len() > 0 {
 		t.Errorf("%+v, log %s", o, &log)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
@@ -17,6 +18,10 @@ func (s *settings) doubts(vars map[string]string) (out []string) {
 	}
 	if s.SpoolMax < leastSpool {
 		out = append(out, fmt.Sprintf("TAP_SPOOL_MAX=%d: less than 1Mi, which is used instead", s.SpoolMax))
+	}
+
+	if s.redact == finding.RedactStrict && slices.ContainsFunc(s.mute, func(m finding.Mute) bool { return m.SelectsNames() }) {
+		out = append(out, "TAP_MUTE: no effect for peers by name, because TAP_REDACT is strict")
 	}
 
 	idle := map[string][]string{} // variables without effect, by the reason

@@ -56,7 +56,7 @@ func until(t *testing.T, program string, end time.Time) (captured bool) {
 }
 
 // TestOrdersOfConfigMap: the ConfigMap turns a running tap off and on again without a restart. It also mutes a
-// rule.
+// finding.
 func TestOrdersOfConfigMap(t *testing.T) {
 	t.Parallel()
 	undropped(t, ordersOfConfigMap)
@@ -74,7 +74,7 @@ func ordersOfConfigMap(t *testing.T) (dropped bool) {
 	tap := a.start(t, []string{"TAP_CONFIG_DIR=" + dir, "TAP_CONFIG_ALLOW=enabled,mute", "POD_IPS=" + a.address, "TAP_EMIT=findings,flows"}, buildTap(t), "run")
 	a.ready(t)
 	b.serve(t, "MESHTLS_PROXY=application", "")
-	order("mute", "plaintext-edge")
+	order("mute", "rule=plaintext-edge,peer="+b.address+",port=8080,until=2099-12-31,reason=the test speaks plaintext\n")
 	order("enabled", "false")
 	eventually.True(t, "idle", func() bool {
 		status, body := a.get(t, "/readyz")
@@ -99,7 +99,7 @@ func ordersOfConfigMap(t *testing.T) (dropped bool) {
 		case "meshtls.tap":
 			actions, reasons = append(actions, r.at("event.action")), append(reasons, r.at("event.reason"))
 		case "meshtls.finding":
-			t.Errorf("a finding of a muted rule: %v", r)
+			t.Errorf("a muted finding: %v", r)
 		case "meshtls.flow":
 			if r.at("destination.port") == "8080" {
 				flows++

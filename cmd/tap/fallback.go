@@ -37,7 +37,9 @@ func fallBack(environ []string) (settings, error) {
 		}
 	}
 
+	mute := s.mute
 	s, bad = parseEnvironment(usable)
+	s.mute = mute // the valid mutes of an invalid list apply
 	for _, u := range invalid {
 		s.addInvalid(u)
 	}
@@ -54,6 +56,8 @@ func (s *settings) addInvalid(u *variables.Unusable) {
 	case tls, u.Name == "TAP_SINK":
 		s.noSink = u.Error()
 		result = "nothing is published"
+	case u.Name == "TAP_MUTE" && len(s.mute) > 0:
+		result = "the other mutes apply"
 	case replacement(u.Name) != "":
 		result = replacement(u.Name) + " is used instead"
 	}

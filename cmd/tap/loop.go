@@ -62,18 +62,19 @@ const ordersEvery = 5 * time.Second
 func (t *tap) readOrders() {
 	o := t.configMap.read()
 	t.pipeline.Do(func(p *pipeline.Locked) { t.apply(p.Engine, o) })
+	t.logMutes(time.Now())
 }
 
 // apply applies changes of the orders. The caller holds the pipeline's lock.
 func (t *tap) apply(engine *finding.Engine, o orders) {
-	if mute := slices.Concat(t.mute, o.mute); !slices.Equal(mute, t.muted) {
-		engine.Mute(mute)
-		t.muted = mute
+	if mutes := slices.Concat(t.mute, o.mute); !sameMutes(mutes, t.muted) {
+		engine.Mute(mutes)
+		t.muted = mutes
 	}
 	if !slices.Equal(o.expect, t.orders.expect) {
 		engine.Expect(slices.Concat(t.expect, o.expect)) // the first match applies, so the platform's expectations have precedence
 	}
-	engine.Namespace(o.mute, o.expect)
+	engine.Namespace(o.expect)
 	t.orders = o
 
 	if ignored := t.configMap.ignored(); !slices.Equal(ignored, t.ignored) {

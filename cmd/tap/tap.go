@@ -54,7 +54,8 @@ type tap struct {
 	configMap configMap
 	orders    orders                 // used only by the goroutine of run
 	ending    ending                 // used only by the goroutine of run
-	muted     []string               // rules that the engine mutes
+	muted     []finding.Mute         // the mutes of the engine; used only by the goroutine of run
+	noted     map[string]bool        // remarks about mutes that were logged; used only by the goroutine of run
 	ignored   []string               // orders that are ignored, one line each; guarded by the pipeline's lock
 	idling    atomic.Pointer[string] // why the tap should not capture; nil while it should
 	tested    atomic.Pointer[testResult]

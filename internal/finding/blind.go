@@ -123,6 +123,25 @@ func (e *Engine) endBlind(why string) {
 	e.blind = blindness{}
 }
 
+// blindIsMuted reports whether the rule is muted.
+func (e *Engine) blindIsMuted() bool { return len(e.mutes.active[blindRule]) > 0 }
+
+// applyBlindMute withdraws the open finding if the rule is now muted, and publishes it as open if it no longer is; was reports
+// whether the rule was muted before.
+func (e *Engine) applyBlindMute(was bool) {
+	muted := e.blindIsMuted()
+	switch {
+	case len(e.blind.names) == 0 || muted == was:
+	case muted:
+		active := e.mutes.active[blindRule]
+		e.mutes.active[blindRule] = nil // the withdrawal is published
+		e.blindRecord(kindEvent, stateWithdrawn, whyMuted, fmt.Sprintf("That the tap in %s does not capture on %s is no longer reported: the rule is muted.", e.podName(), strings.Join(e.blind.names, ", ")))
+		e.mutes.active[blindRule] = active
+	default:
+		e.emitBlind(kindAlert, stateOpen, e.uncaptured(e.interfaces()))
+	}
+}
+
 // emitBlind emits the finding in a state. kind is the record's event.kind; dark holds the interfaces that
 // are not captured.
 func (e *Engine) emitBlind(kind, state string, dark []InterfaceState) {
@@ -160,7 +179,7 @@ func (e *Engine) podName() string {
 // blindRecord emits a record of the finding. kind is its event.kind.
 func (e *Engine) blindRecord(kind, state, reason, message string) {
 	e.blind.reported = e.window.start
-	if e.isSuppressed(tapBlind.id) {
+	if !e.cfg.Findings || e.blindIsMuted() {
 		return
 	}
 

@@ -60,7 +60,10 @@ func (f *openFinding) isUnpublished() bool { return f.folded && !f.announced }
 // announce emits a finding that opens or becomes more severe, or that was folded. If the budget is spent, it
 // folds the finding, of which n hits are new.
 func (e *Engine) announce(g *edge, r int, f *openFinding, n uint64) {
-	if !e.isSuppressed(rules[r].id) && !e.spendFinding(r, &f.last) {
+	switch {
+	case f.muted:
+		return
+	case e.cfg.Findings && !e.spendFinding(r, &f.last):
 		e.foldFinding(g, r, f, n)
 		return
 	}
@@ -70,7 +73,7 @@ func (e *Engine) announce(g *edge, r int, f *openFinding, n uint64) {
 		state = stateOngoing
 	}
 	kind := e.kindOf(g, r, f)
-	f.announced, f.folded, f.yielded = true, false, r == plaintextEdge && e.yieldsToCredentials(f)
+	f.announced, f.folded, f.inFold, f.yielded = true, false, 0, r == plaintextEdge && e.yieldsToCredentials(f)
 	e.emitFinding(g, r, f, kind, state, e.now, e.coverageUntil(e.now))
 }
 
@@ -112,6 +115,7 @@ func (e *Engine) foldFinding(g *edge, r int, f *openFinding, n uint64) {
 	}
 
 	f.reported = e.window.start
+	f.inFold += n
 	o.count += n
 	o.pending += n
 	o.lastSeen = e.now
@@ -173,18 +177,6 @@ func (e *Engine) reportFolds(end int64, whole bool) (emitted int) {
 		}
 	}
 	return emitted
-}
-
-// muteFolds withdraws the folds of muted rules, and ends the folding of their findings.
-func (e *Engine) muteFolds(muted func(r int) bool) {
-	e.eachOpenFinding(func(_ *edge, r int, f *openFinding) { f.folded = f.folded && !muted(r) })
-	for r := range e.folds {
-		if o := &e.folds[r]; o.open && muted(r) {
-			o.open, o.why = false, whyMuted
-			e.emitFold(r, kindEvent, stateWithdrawn, e.now)
-			o.why = ""
-		}
-	}
 }
 
 // emitFold emits a record of the fold of rule r.

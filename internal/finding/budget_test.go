@@ -114,7 +114,7 @@ func TestFold(t *testing.T) {
 		r.e.Add(peer(5+n, 20+n, noon+21*minute))
 	}
 	step("alert open peer-5 x1", "alert open peer-6 x1", "alert open folded edges 1 x1")
-	r.e.Mute([]string{"plaintext-edge"})
+	r.e.Mute(mutes(r.t, "plaintext-edge"))
 	step("event withdrawn peer-0 x1", "event withdrawn peer-1 x1", "event withdrawn peer-3 x3", "event withdrawn peer-5 x1", "event withdrawn peer-6 x1", "event withdrawn folded edges 1 x1")
 	r.e.Tick(noon + 30*minute)
 	r.e.Mute(nil)

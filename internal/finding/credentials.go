@@ -25,14 +25,14 @@ func credentialTraits(j *verdict.Judged) traits {
 // yieldsToCredentials reports whether the finding of credentials-in-clear of the same connection alerts instead of f, a
 // finding about its plaintext. The less severe of the two does not alert, and if both are equal, f.
 func (e *Engine) yieldsToCredentials(f *openFinding) bool {
-	return f.last.Credentials != 0 && !e.isSuppressed(rules[credentialsInClear].id) && e.severity(credentialsInClear, f.expect) >= f.severity
+	return f.last.Credentials != 0 && e.cfg.Findings && e.muteOf(credentialsInClear, &f.last) == nil && e.severity(credentialsInClear, f.expect) >= f.severity
 }
 
 // alertPlaintext announces the open findings of plaintext-edge that have not alerted because of credentials-in-clear,
-// after that rule was muted.
+// after findings of that rule were muted.
 func (e *Engine) alertPlaintext() {
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
-		if r == plaintextEdge && f.yielded {
+		if r == plaintextEdge && f.yielded && !f.muted && !e.yieldsToCredentials(f) {
 			e.announce(g, r, f, 0)
 		}
 	})

@@ -4,7 +4,7 @@
 // Order of use:
 //
 //   - [New] makes an [Engine]. Only Config.Emit must be set.
-//   - [Engine.Mute], [Engine.Expect] and [Engine.Namespace] replace the muted rules and the expectations, before the first connection or at any
+//   - [Engine.Mute], [Engine.Expect] and [Engine.Namespace] replace the mutes and the expectations, before the first connection or at any
 //     later time.
 //   - [Engine.Started] publishes the start of the tap. A capture file needs no such record. `tap check` publishes [Engine.Checked] instead, and nothing
 //     else.

@@ -10,24 +10,24 @@ import (
 // them, so that one cause raises one alert.
 var lesserRules = [...]int{plaintextEdge, tlsNotMutual, plaintextAccepted, credentialsInClear}
 
-// covers reports whether a connection that breaks rule r needs no finding of another rule that it also breaks.
-// Rule r must not be muted, or less severe: neither a mute nor TAP_SEVERITY hides what the other rule reports.
-func (e *Engine) covers(r, lesser int, x Expect) bool {
-	return !slices.Contains(e.overrides.muted, rules[r].id) && e.severity(r, x) >= e.severity(lesser, x)
+// covers reports whether a connection j that breaks rule r needs no finding of another rule that it also breaks. Rule r
+// must not be muted for j, or less severe: neither a mute nor TAP_SEVERITY hides what the other rule reports.
+func (e *Engine) covers(r, lesser int, x Expect, j *verdict.Judged) bool {
+	return e.muteOf(r, j) == nil && e.severity(r, x) >= e.severity(lesser, x)
 }
 
-// coveredByDowngrade reports whether connections that break mtlsDowngrade have no finding of rule r as well.
-func (e *Engine) coveredByDowngrade(r int, x Expect) bool {
-	return slices.Contains(lesserRules[:], r) && e.covers(mtlsDowngrade, r, x)
+// coveredByDowngrade reports whether a connection j that breaks mtlsDowngrade has no finding of rule r as well.
+func (e *Engine) coveredByDowngrade(r int, x Expect, j *verdict.Judged) bool {
+	return slices.Contains(lesserRules[:], r) && e.covers(mtlsDowngrade, r, x, j)
 }
 
-// coveringRule returns the rule whose finding counts a connection with traits t instead of rule r. It returns
+// coveringRule returns the rule whose finding counts a connection j with traits t instead of rule r. It returns
 // ruleCount if there is no such rule. t has the bits of the rules before r that the connection breaks.
-func (e *Engine) coveringRule(r int, t traits, x Expect, downgraded bool) int {
+func (e *Engine) coveringRule(r int, t traits, x Expect, j *verdict.Judged, downgraded bool) int {
 	switch {
-	case downgraded && e.coveredByDowngrade(r, x):
+	case downgraded && e.coveredByDowngrade(r, x, j):
 		return mtlsDowngrade
-	case r == notPostQuantum && t.has(ruleBit+keyExchangeDowngrade) && e.covers(keyExchangeDowngrade, r, x):
+	case r == notPostQuantum && t.has(ruleBit+keyExchangeDowngrade) && e.covers(keyExchangeDowngrade, r, x, j):
 		return keyExchangeDowngrade
 	default:
 		return ruleCount
@@ -53,7 +53,7 @@ func (e *Engine) hasAlerted(g *edge, r int, f *openFinding) bool {
 // alertedAbout reports whether the edge has an open finding of rule r that has alerted, and is as severe as f.
 func (e *Engine) alertedAbout(g *edge, r int, f *openFinding) bool {
 	o := g.findings[r]
-	return o != nil && o.open && !o.yielded && o.severity >= f.severity && !e.isSuppressed(rules[r].id)
+	return o != nil && o.open && !o.yielded && o.severity >= f.severity && !o.muted && e.cfg.Findings
 }
 
 // isDowngraded reports whether a connection with traits t on edge g breaks mtlsDowngrade. A connection that
@@ -101,7 +101,7 @@ func (g *edge) setCovered(by *[ruleCount]int) {
 // accepts.
 func (e *Engine) isDowngradeOpen(g *edge, x Expect) bool {
 	f := g.findings[mtlsDowngrade]
-	return f != nil && f.open && e.covers(mtlsDowngrade, plaintextAccepted, x)
+	return f != nil && f.open && !f.muted && e.covers(mtlsDowngrade, plaintextAccepted, x, &f.last)
 }
 
 // covered returns the rule.id of each rule that the connections of a finding break without a finding of it.
@@ -115,11 +115,11 @@ func (f *openFinding) covered() []string {
 	return ids
 }
 
-// uncoverDowngrades applies lesserRules to the live connections of open findings of mtlsDowngrade, after
-// mtlsDowngrade was muted.
+// uncoverDowngrades applies lesserRules to the live connections of muted findings of mtlsDowngrade, after some were
+// muted.
 func (e *Engine) uncoverDowngrades() {
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
-		if r != mtlsDowngrade || !ruled(&f.last) {
+		if r != mtlsDowngrade || !f.muted || !ruled(&f.last) {
 			return
 		}
 		x := e.policy.expectationOf(&f.last)

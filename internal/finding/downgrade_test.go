@@ -55,7 +55,7 @@ func TestOneCauseOneFinding(t *testing.T) {
 			for i, s := range c.steps {
 				now += 10 * second
 				if r.e.Tick(now); s.add == nil {
-					r.e.Mute(s.mute)
+					r.e.Mute(mutes(t, strings.Join(s.mute, ",")))
 					continue
 				}
 				r.e.Add(s.add(uint64(i+1), now))
@@ -108,7 +108,7 @@ func TestPlaintextAcceptedAlertsOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := newRig(t, finding.Config{Expect: expects(t, "0.0.0.0/0=mtls"), Severities: severities})
-			r.e.Mute(c.mute)
+			r.e.Mute(mutes(t, strings.Join(c.mute, ",")))
 			first := living(mutual(1, noon))
 			first.Direction, first.Destination.Port, first.PeerName, first.Mesh = verdict.DirectionIngress, 8080, "", ""
 			if c.downgrade {

@@ -28,6 +28,7 @@ type edge struct {
 	counts   counts
 	profile  profile // of the connections since the posture interval began
 	findings [ruleCount]*openFinding
+	muted    uint32                    // rules of the findings that were muted in the posture interval, as bits
 	latest   [verdicts]*verdict.Judged // the latest connection of each verdict
 
 	firstProof, lastProof int64  // when mutual TLS was first and last proven; 0: never

@@ -109,6 +109,7 @@ type Engine struct {
 	severities      [ruleCount]severities
 	blind           blindness
 	overrides       overrides
+	mutes           mutes
 	folds           [ruleCount]fold
 
 	capture   []byte // see Capture
@@ -210,9 +211,13 @@ func (e *Engine) tick(now int64) {
 
 	e.now = now
 	e.closeWindows()
+	e.endMutes()
 	e.pollInterfaces()
 	e.heartbeat()
 	e.due = min(e.window.end, e.period.end)
+	if e.mutes.nextEnd != 0 {
+		e.due = min(e.due, e.mutes.nextEnd)
+	}
 	if len(e.delayed) > 0 {
 		e.due = min(e.due, e.delayedUntil)
 	}
@@ -253,4 +258,5 @@ func (e *Engine) startFirstWindow(at int64) {
 	if e.nextHeartbeat == 0 {
 		e.nextHeartbeat = e.now + int64(e.cfg.Heartbeat)
 	}
+	e.endMutes()
 }

@@ -100,7 +100,7 @@ func TestLifecycles(t *testing.T) {
 			now += int64(random.IntN(12)) * second
 			switch random.IntN(40) {
 			case 0:
-				r.e.Mute([][]string{nil, {"plaintext-edge"}, {"mtls-downgrade"}, {"plaintext-edge", "tls-not-mutual"}}[random.IntN(4)])
+				r.e.Mute(mutes(t, randomMutes[random.IntN(len(randomMutes))]))
 			case 1:
 				r.e.Expect(expects(t, []string{"", "10.0.0.0/8=mtls", "10.0.0.0/8=tls", "10.0.0.0/8=any"}[random.IntN(4)]))
 			}
@@ -121,6 +121,14 @@ func TestLifecycles(t *testing.T) {
 		r.e.Flush(now + minute)
 		checkLifecycles(t, r)
 	}
+}
+
+// randomMutes are lists of mutes, some of which end while the test runs.
+var randomMutes = []string{
+	"", "plaintext-edge", "mtls-downgrade", "plaintext-edge,tls-not-mutual", "rule=plaintext-edge,port=80,until=2026-12-31,reason=x",
+	"rule=plaintext-edge,peer=peer-3,until=2026-12-31,reason=x;rule=plaintext-edge,peer=10.1.1.0/25,until=2026-12-31,reason=x",
+	"rule=mtls-downgrade,peer=10.2.0.0/16,until=2026-12-31,reason=x;credentials-in-clear",
+	"rule=plaintext-edge,until=2025-12-31,reason=ended;rule=tls-not-mutual,peer=10.2.2.2,peer=10.1.1.1,port=443,until=2026-12-31,reason=x",
 }
 
 // checkLifecycles checks the order of the states of each finding.

@@ -133,8 +133,10 @@ func TestGoldenPosture(t *testing.T) {
 	unknown := talk(3, noon+3*minute, verdict.Unknown, "", 9000)
 	unknown.Reasons, unknown.Direction = []string{"unrecognized_data"}, verdict.DirectionIngress
 	r.e.Add(unknown)
-	r.e.Mute([]string{"tls-not-mutual"})
-	r.e.Namespace([]string{"tls-not-mutual"}, []finding.Expectation{{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Port: 5432, Want: finding.ExpectTLS}})
+	muted := mutes(t, "tls-not-mutual;rule=mtls-downgrade,peer=10.2.0.0/16,port=443,until=2026-12-31,reason=the cache is moved to another mesh")
+	muted[0].Namespace = true
+	r.e.Mute(muted)
+	r.e.Namespace([]finding.Expectation{{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Port: 5432, Want: finding.ExpectTLS}})
 	inside := plain(4, noon+4*minute)
 	inside.Scope, inside.Direction, inside.Interface = verdict.ScopePod, verdict.DirectionInternal, "lo"
 	r.e.Add(inside)
@@ -160,6 +162,10 @@ func TestGoldenTap(t *testing.T) {
 			return []finding.InterfaceState{eth0, {Name: "lo", Captured: true, Since: noon, Packets: 7, Dropped: 1}}
 		},
 	})
+	muted := mutes(t, `rule=plaintext-edge,peer=10.0.0.0/8,peer=cache.shop,port=6379,port=6380,class=metrics,until=2026-12-31,reason=the cache has no TLS yet
+		rule=cipher-weak,until=2026-11-27,reason=two old printers, replaced on Friday; rule=tls-version-weak,until=2025-12-31,reason=SHOP-7; handshake-failed`)
+	muted[1].Namespace = true
+	r.e.Mute(muted)
 	r.e.Started(noon, finding.SelfTest{Interfaces: []string{"eth0", "lo"}, Checks: []finding.Check{
 		{Name: "capture_eth0", OK: true}, {Name: "self_test", OK: true, Detail: "passed in 20 ms: mtls with a client certificate, tls without"}, {Name: "sink", Detail: "connection refused: see TAP_KAFKA_BROKERS"},
 	}, Gap: &finding.Gap{Network: noon - second, Captured: noon - second/4, Connections: 2}})

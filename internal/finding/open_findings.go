@@ -17,7 +17,7 @@ const (
 	stateOngoing  = "ongoing"  // further hits since the last record
 	stateResolved = "resolved" // a whole window had judged connections and no hit
 	// stateWithdrawn: the edge no longer breaks the rule because the expectation changed, or the
-	// rule was muted, or the tap stopped.
+	// finding was muted, or the tap stopped.
 	stateWithdrawn = "withdrawn"
 )
 
@@ -40,7 +40,12 @@ type openFinding struct {
 	yielded   bool            // of plaintext-edge: credentials-in-clear alerted instead, see yieldsToCredentials
 	folded    bool            // the fold of its rule counts it, because the budget was spent
 	carried   uint64          // of edge-unjudged: connections that it has counted and that go on in the next window
+	inFold    uint64          // hits that the fold counts
 	covers    [ruleCount]bool // rules that its connections also break, which have no finding for them
+
+	muted      bool    // a mute selects each of its connections; it is not published
+	places     []place // the places of its connections, by which mutes select them
+	morePlaces bool    // it has or may have connections at further places
 }
 
 // ongoingPerWindow is the largest number of ongoing findings that the end of a window emits. It
@@ -63,8 +68,9 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 	f.lastSeen = e.now
 	f.total += n
 	if !f.open {
-		*f = openFinding{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: f.last, covers: f.covers, group: e.groupID(r, j)}
+		*f = openFinding{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: f.last, covers: f.covers, group: e.groupID(r, j), muted: true}
 	}
+	shown := e.addPlace(g, r, f, j, n)
 
 	f.count += n
 	f.pending += n
@@ -73,8 +79,11 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 		f.severity, f.expect = severity, x
 	}
 
-	if worse || f.folded {
+	switch {
+	case worse || f.folded:
 		e.announce(g, r, f, n)
+	case shown:
+		e.announce(g, r, f, f.count)
 	}
 }
 
@@ -87,6 +96,9 @@ func (e *Engine) retractHit(g *edge, r int) {
 	f.pending = min(f.pending, f.count)
 	ends := f.open && f.count == 0
 	f.open = f.open && !ends
+	if ends && f.muted {
+		g.muted &^= 1 << r
+	}
 	if f.folded {
 		e.retractFolded(r, ends)
 	}
@@ -123,6 +135,8 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 				if !f.isUnpublished() {
 					e.emitFinding(g, r, f, kindEvent, stateResolved, end, cover)
 				}
+			case f.muted:
+				f.pending = 0
 			case f.folded:
 				f.pending = 0 // the fold counts its hits
 			case f.pending > 0 || (lives || f.carried > 0) && f.reported < e.window.start && whole:
@@ -147,7 +161,7 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 // emitFinding emits a record of finding f, of rule r on edge g, in the given state. kind is its event.kind.
 func (e *Engine) emitFinding(g *edge, r int, f *openFinding, kind, state string, at int64, cover span) {
 	f.pending, f.reported = 0, e.window.start
-	if e.isSuppressed(rules[r].id) {
+	if !e.cfg.Findings || f.muted {
 		return
 	}
 	h := header{
@@ -207,7 +221,7 @@ func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *s
 	how := breachOf(r, f)
 	switch {
 	case state == stateWithdrawn && f.why == whyMuted:
-		return fmt.Sprintf("%s from %s to %s is no longer reported: the rule is muted.", upperFirst(how.what), from, where)
+		return fmt.Sprintf("%s from %s to %s is no longer reported: %s.", upperFirst(how.what), from, where, e.mutedWords(r, f))
 	case state == stateWithdrawn:
 		return fmt.Sprintf("%s from %s to %s no longer breaks the rule, because the expectation changed: %s.", upperFirst(how.what), from, where, f.expect.words())
 	case state == stateResolved && f.count == 0:

@@ -125,6 +125,7 @@ func (g *edge) merge(o *edge) {
 	g.profile.merge(&o.profile)
 	g.expect = stricter(g.expect, o.expect)
 	g.active = max(g.active, o.active)
+	g.muted |= o.muted
 	for r, f := range o.findings {
 		if f != nil {
 			g.findings[r] = g.findings[r].mergedWith(f)
@@ -154,6 +155,8 @@ func (f *openFinding) mergedWith(o *openFinding) *openFinding {
 	}
 	if o.open {
 		f.announced, f.folded = f.announced || o.announced, f.folded && o.folded
+		f.inFold += o.inFold
+		f.addPlacesOf(o)
 		f.firstSeen = min(f.firstSeen, o.firstSeen)
 		f.count += o.count
 		f.pending += o.pending

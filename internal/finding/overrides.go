@@ -1,9 +1,6 @@
 package finding
 
-import (
-	"slices"
-	"strconv"
-)
+import "strconv"
 
 // Reasons for a withdrawal, event.reason.
 const (
@@ -13,8 +10,6 @@ const (
 
 // overrides holds settings that were changed after New.
 type overrides struct {
-	muted  []string // muted rules
-	mute   []string // muted rules that the namespace chose
 	expect []string // the namespace's expectations
 }
 
@@ -86,44 +81,14 @@ func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 	f.why = ""
 }
 
-// Mute replaces the list of muted rules. Findings of muted rules are counted but not published.
-// Muting a rule withdraws its open findings. Unmuting the rule publishes them again as open.
-func (e *Engine) Mute(rules []string) {
-	was := e.overrides.muted
-	muted := func(r int) bool { return slices.Contains(rules, ruleID(r)) && !slices.Contains(was, ruleID(r)) }
-	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
-		if muted(r) && !f.isUnpublished() {
-			f.why = whyMuted
-			e.emitFinding(g, r, f, kindEvent, stateWithdrawn, e.now, e.coverageUntil(e.now))
-			f.why = ""
-		}
-	})
-	e.muteFolds(muted)
-	e.overrides.muted = rules
-	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
-		if id := ruleID(r); slices.Contains(was, id) && !slices.Contains(rules, id) {
-			f.announced = false
-			e.announce(g, r, f, f.count)
-		}
-	})
-	if muted(mtlsDowngrade) {
-		e.uncoverDowngrades()
-	}
-	if muted(credentialsInClear) {
-		e.alertPlaintext()
-	}
-}
-
-// Namespace sets the muted rules and the expectations that the tapped namespace chose, as opposed
-// to the platform. Every record with a coverage publishes them in meshtls.coverage.namespace.
-func (e *Engine) Namespace(mute []string, expect []Expectation) {
-	e.overrides.mute, e.overrides.expect = mute, nil
+// Namespace sets the expectations that the tapped namespace chose, as opposed to the platform. Every record with a coverage
+// publishes them, and the rules of the mutes that the namespace chose, in meshtls.coverage.namespace.
+func (e *Engine) Namespace(expect []Expectation) {
+	e.overrides.expect = nil
 	for _, x := range expect {
 		e.overrides.expect = append(e.overrides.expect, x.String())
 	}
 }
-
-func ruleID(r int) string { return rules[r].id }
 
 // eachOpenFinding calls do for every open finding.
 func (e *Engine) eachOpenFinding(do func(g *edge, r int, f *openFinding)) {
@@ -134,9 +99,4 @@ func (e *Engine) eachOpenFinding(do func(g *edge, r int, f *openFinding)) {
 			}
 		}
 	}
-}
-
-// isSuppressed reports whether findings of a rule are not published.
-func (e *Engine) isSuppressed(rule string) bool {
-	return !e.cfg.Findings || slices.Contains(e.overrides.muted, rule)
 }

@@ -18,6 +18,16 @@ func expects(t *testing.T, list string) []finding.Expectation {
 	return x
 }
 
+// mutes parses a list of mutes.
+func mutes(t testing.TB, list string) []finding.Mute {
+	t.Helper()
+	m, err := finding.ParseMutes(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // TestWithdrawn: a changed expectation resolves no finding. If an edge no longer breaks the rule, its finding is
 // withdrawn with the reason. If the edge breaks the rule again, the finding opens again.
 func TestWithdrawn(t *testing.T) {
@@ -84,8 +94,10 @@ func TestMute(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon)
 	r.e.Add(plain(1, noon+second))
-	r.e.Mute([]string{"plaintext-edge"})
-	r.e.Namespace([]string{"plaintext-edge"}, expects(t, "10.9.0.0/16:80=any,[fd00::/8]:80=tls"))
+	muted := mutes(t, "plaintext-edge")
+	muted[0].Namespace = true
+	r.e.Mute(muted)
+	r.e.Namespace(expects(t, "10.9.0.0/16:80=any,[fd00::/8]:80=tls"))
 	r.e.Add(plain(2, noon+30*second))
 	r.e.Tick(noon + 10*minute)
 	for _, d := range r.of(finding.DatasetPosture) {
@@ -99,7 +111,7 @@ func TestMute(t *testing.T) {
 		}
 	}
 	r.e.Mute(nil)
-	r.e.Namespace(nil, nil)
+	r.e.Namespace(nil)
 	r.e.Tick(noon + 20*minute)
 	var states []string
 	for _, d := range r.of(finding.DatasetFinding) {

@@ -77,6 +77,7 @@ func (e *Engine) closePeriod(end int64, total Coverage) {
 		}
 		g.counts.periodEnded, g.counts.periodBytes = [traitCount]uint64{}, [verdicts]uint64{}
 		g.profile.reset()
+		g.muted = g.openMuted()
 	}
 }
 

@@ -2,6 +2,7 @@ package finding
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
@@ -52,7 +53,7 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span, n tally)
 
 	m.Edge, m.Coverage = g.postureEdge(n), e.coverageOf(s, e.blindRules(n))
 	g.setProfile(r)
-	m.Edge.HelloRetries = n.connections(retryBit)
+	m.Edge.HelloRetries, m.Edge.MutedFindings = n.connections(retryBit), uint64(bits.OnesCount32(g.muted))
 	iface := ""
 	if j := g.latest[v]; j != nil && !g.folded {
 		iface = j.Interface

@@ -196,7 +196,7 @@ func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.J
 		before := was.edge == g && was.traits.has(bit)
 		hit := severity > 0 && broken&(1<<r) != 0
 		if hit {
-			if by := e.coveringRule(r, t, x, downgraded); by < ruleCount {
+			if by := e.coveringRule(r, t, x, j, downgraded); by < ruleCount {
 				hit, covered[by] = false, covered[by]|1<<r
 			}
 		}
@@ -289,7 +289,10 @@ func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Exp
 		return
 	}
 
-	covered := e.coveredByDowngrade(r, x)
+	covered := e.coveredByDowngrade(r, x, j)
+	if f := g.findings[mtlsDowngrade]; f != nil && f.muted {
+		covered = false
+	}
 	var n uint64
 	for _, id := range e.liveOn(g) {
 		if n == left {

@@ -115,7 +115,7 @@ func TestAlerts(t *testing.T) {
 	r.e.Add(plain(3, noon+3*minute))
 	r.e.Tick(noon + 10*minute)
 	step("event ongoing 47")
-	r.e.Mute([]string{"plaintext-edge"})
+	r.e.Mute(mutes(r.t, "plaintext-edge"))
 	step("event withdrawn 0")
 	r.e.Mute(nil)
 	step("alert open 47")

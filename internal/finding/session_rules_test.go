@@ -38,7 +38,7 @@ func TestSessionRulesEnd(t *testing.T) {
 	r.e.Add(better)
 	r.e.Tick(noon + 20*minute)
 	r.e.Add(oldTLS(3, noon+21*minute))
-	r.e.Mute([]string{"tls-version-weak"})
+	r.e.Mute(mutes(r.t, "tls-version-weak"))
 	equal(t, r.findings(), []string{
 		"tls-version-weak open 21 x1", "tls-version-weak resolved 0 x1", "tls-version-weak open 21 x1", "tls-version-weak withdrawn 0 x1",
 	})

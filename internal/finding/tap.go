@@ -75,7 +75,7 @@ func (e *Engine) heartbeat() {
 }
 
 // tapTypes maps event.action to event.type.
-var tapTypes = map[string][]string{"check": {"info"}, "started": {"start"}, "heartbeat": {"info"}, "degraded": {"change"}, "recovered": {"change"}, "stopped": {"end"}}
+var tapTypes = map[string][]string{"check": {"info"}, "started": {"start"}, "heartbeat": {"info"}, "degraded": {"change"}, "recovered": {"change"}, "stopped": {"end"}, muteEnded: {"change"}}
 
 // emitTap emits a record of the tap itself. The coverage in the record covers the whole run.
 func (e *Engine) emitTap(now int64, action, reason string, t *SelfTest) {
@@ -83,11 +83,14 @@ func (e *Engine) emitTap(now int64, action, reason string, t *SelfTest) {
 }
 
 // emitTapOf emits a record of the tap itself, or of one interface if iface is set. The degraded and
-// recovered records of one interface have the same key, so each replaces the one before.
+// recovered records of one interface have the same key, so each replaces the one before. Each mute has a key of its own.
 func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest) {
 	kept := action
-	if iface != "" {
+	switch {
+	case iface != "":
 		kept = "degraded|" + iface
+	case action == muteEnded:
+		kept = action + "|" + digestOf(reason)
 	}
 
 	e.now = max(e.now, now)
@@ -101,7 +104,7 @@ func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest)
 
 	m := &e.startRecord(&h).Meshtls
 	m.Tap, m.Coverage = e.tapState(), e.coverageOf(&s, nil)
-	m.Tap.Counters = total.Counters
+	m.Tap.Counters, m.Tap.Mutes = total.Counters, e.muteRecords()
 	if t != nil {
 		t.set(m.Tap)
 	}

@@ -109,7 +109,7 @@ func (e *Engine) coverageOf(s *span, blind []string) *record.Coverage {
 	out := &record.Coverage{
 		Window: record.Window{Start: record.Time(s.from), End: record.Time(s.to)}, Since: record.Time(s.Since),
 		Filter: e.cfg.Filter, RulesBlind: blind, NodeEncryption: e.cfg.NodeEncryption,
-		Muted: e.overrides.muted, Namespace: record.Namespace{Mute: e.overrides.mute, Expect: e.overrides.expect},
+		Muted: e.mutedRules(), Namespace: record.Namespace{Mute: e.namespaceMutes(), Expect: e.overrides.expect},
 	}
 	if s.known {
 		out.Watched = &record.Watched{Packets: s.Packets, Dropped: s.Dropped, Evicted: s.Evicted, CutShort: s.CutShort, Older: s.Older}

@@ -188,7 +188,7 @@ func classOf(t *testing.T, frames []capturetest.Frame) (class string, opens, sta
 			}
 		},
 	}})
-	p.Do(func(l *pipeline.Locked) { l.Engine.Mute([]string{inClear}) }) // the login has a finding of plaintext-edge as well
+	p.Do(func(l *pipeline.Locked) { l.Engine.Mute(mutes(t, inClear)) }) // the login has a finding of plaintext-edge as well
 	play(p, frames...)
 	p.Flush()
 	return class, opens, stand

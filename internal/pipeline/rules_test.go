@@ -74,11 +74,21 @@ func judgeWith(t *testing.T, cfg finding.Config, frames []capturetest.Frame, mut
 		}
 	}
 	p := pipeline.New(pipeline.Config{Engine: cfg, Judge: verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32")}}})
-	p.Do(func(l *pipeline.Locked) { l.Engine.Mute(muted) })
+	p.Do(func(l *pipeline.Locked) { l.Engine.Mute(mutes(t, strings.Join(muted, ","))) })
 	play(p, frames...)
 	p.Flush()
 	p.Do(func(l *pipeline.Locked) { l.Engine.Flush(l.Latest()) })
 	return out
+}
+
+// mutes parses a list of mutes.
+func mutes(t *testing.T, list string) []finding.Mute {
+	t.Helper()
+	m, err := finding.ParseMutes(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // rule returns the findings of one rule.

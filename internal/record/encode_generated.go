@@ -603,6 +603,9 @@ func (x *Edge) appendMembers(b []byte) []byte {
 	if x.PeerAddresses != 0 {
 		b = append(strconv.AppendUint(append(b, `"peer_addresses":`...), uint64(x.PeerAddresses), 10), ',')
 	}
+	if x.MutedFindings != 0 {
+		b = append(strconv.AppendUint(append(b, `"muted_findings":`...), uint64(x.MutedFindings), 10), ',')
+	}
 	return b
 }
 
@@ -700,8 +703,38 @@ func (x *Tap) appendMembers(b []byte) []byte {
 	if x.Gap != nil {
 		b = closed(x.Gap.appendMembers(append(b, `"gap":{`...)))
 	}
+	if len(x.Mutes) != 0 {
+		b = append(appendList(append(b, `"mutes":`...), x.Mutes, func(b []byte, x Mute) []byte { return object(b, x.appendMembers) }), ',')
+	}
 	if len(x.Counters) != 0 {
 		b = append(appendMap(append(b, `"counters":`...), x.Counters, func(b []byte, x uint64) []byte { return strconv.AppendUint(b, uint64(x), 10) }), ',')
+	}
+	return b
+}
+
+func (x *Mute) appendMembers(b []byte) []byte {
+	b = append(appendQuoted(append(b, `"rule":`...), x.Rule), ',')
+	if len(x.Peers) != 0 {
+		b = append(appendList(append(b, `"peers":`...), x.Peers, appendQuoted), ',')
+	}
+	if len(x.Ports) != 0 {
+		b = append(appendList(append(b, `"ports":`...), x.Ports, func(b []byte, x uint16) []byte { return strconv.AppendUint(b, uint64(x), 10) }), ',')
+	}
+	if len(x.Classes) != 0 {
+		b = append(appendList(append(b, `"classes":`...), x.Classes, appendQuoted), ',')
+	}
+	if x.Until != "" {
+		b = append(appendQuoted(append(b, `"until":`...), x.Until), ',')
+	}
+	if x.Reason != "" {
+		b = append(appendQuoted(append(b, `"reason":`...), x.Reason), ',')
+	}
+	b = append(strconv.AppendUint(append(b, `"findings":`...), uint64(x.Findings), 10), ',')
+	if x.EndsSoon {
+		b = append(strconv.AppendBool(append(b, `"ends_soon":`...), x.EndsSoon), ',')
+	}
+	if x.Namespace {
+		b = append(strconv.AppendBool(append(b, `"namespace":`...), x.Namespace), ',')
 	}
 	return b
 }
@@ -797,5 +830,5 @@ func (x *Finding) isZero() bool {
 }
 
 func (x *Edge) isZero() bool {
-	return x.Key == "" && x.From == "" && x.To == "" && x.Port == 0 && !x.Folded && x.Connections == nil && x.Bytes == nil && x.FirstProof == 0 && x.LastProof == 0 && x.AcceptedPlaintext == nil && len(x.Sample) == 0 && len(x.Protocols) == 0 && len(x.TLSVersions) == 0 && len(x.Ciphers) == 0 && len(x.Groups) == 0 && x.HelloRetries == 0 && x.PeerAddresses == 0
+	return x.Key == "" && x.From == "" && x.To == "" && x.Port == 0 && !x.Folded && x.Connections == nil && x.Bytes == nil && x.FirstProof == 0 && x.LastProof == 0 && x.AcceptedPlaintext == nil && len(x.Sample) == 0 && len(x.Protocols) == 0 && len(x.TLSVersions) == 0 && len(x.Ciphers) == 0 && len(x.Groups) == 0 && x.HelloRetries == 0 && x.PeerAddresses == 0 && x.MutedFindings == 0
 }

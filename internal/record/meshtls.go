@@ -85,6 +85,8 @@ type Edge struct {
 	Groups        []string `json:"groups,omitempty"`         // groups of the key exchange, as IANA names them
 	HelloRetries  uint64   `json:"hello_retries,omitempty"`  // connections in the counts above whose server asked for a second ClientHello; 0: none was seen
 	PeerAddresses uint64   `json:"peer_addresses,omitempty"` // number of the peer's addresses, where it has more than Related.IP; 8 means 8 or more
+
+	MutedFindings uint64 `json:"muted_findings,omitempty"` // findings of the edge that were muted in the posture interval
 }
 
 // ByVerdict holds a count for each verdict.
@@ -111,7 +113,7 @@ type Coverage struct {
 	Filter               string            `json:"filter,omitempty"`                // the effective capture filter
 	RulesBlind           []string          `json:"rules_blind,omitempty"`           // rules that had no evidence on this edge in the period of the record
 	NodeEncryption       string            `json:"node_encryption,omitempty"`       // encryption below the pod, as declared
-	Muted                []string          `json:"muted,omitempty"`                 // rules whose findings are not published
+	Muted                []string          `json:"muted,omitempty"`                 // rules of which no finding is published
 	Namespace            Namespace         `json:"namespace,omitzero"`
 }
 
@@ -149,7 +151,21 @@ type Tap struct {
 	Interfaces       []string          `json:"interfaces,omitempty"` // captured interfaces; only action "started" has this and the next two
 	Checks           map[string]Check  `json:"checks,omitempty"`     // results of the checks at the start, by name
 	Gap              *Gap              `json:"gap,omitempty"`
+	Mutes            []Mute            `json:"mutes,omitempty"`    // the mutes that have not ended; not in findings
 	Counters         map[string]uint64 `json:"counters,omitempty"` // counts since the start of the tap
+}
+
+// Mute is a mute of findings. Absent lists select everything.
+type Mute struct {
+	Rule      string   `json:"rule"`
+	Peers     []string `json:"peers,omitempty"`     // addresses, CIDRs and names of peers
+	Ports     []uint16 `json:"ports,omitempty"`     // ports of the server
+	Classes   []string `json:"classes,omitempty"`   // values of Meshtls.ClassClaimed
+	Until     string   `json:"until,omitempty"`     // the last day, as a date in UTC; empty: the mute has no end
+	Reason    string   `json:"reason,omitempty"`    // empty: none was given
+	Findings  uint64   `json:"findings"`            // open findings that it hides now
+	EndsSoon  bool     `json:"ends_soon,omitempty"` // it ends within 7 days
+	Namespace bool     `json:"namespace,omitempty"` // the tapped namespace chose it, not the platform
 }
 
 // Interface is the state of the capture on one interface. Counters are since the start.

@@ -75,6 +75,11 @@ func (j *Judge) claimedClass(o *Judged) string {
 	return ""
 }
 
+// ClaimedClasses returns the values that Judged.Claimed can have, apart from "".
+func ClaimedClasses() []string {
+	return []string{classTap, classDNS, classKubernetesAPI, classMeshControl, classMetrics, classProbe, classNode}
+}
+
 // ClassMayChange reports whether o would lose its class if later requests differ. Its later bytes must then be read.
 func ClassMayChange(o *Judged) bool {
 	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)

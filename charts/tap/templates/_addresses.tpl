@@ -59,6 +59,18 @@
 {{- end }}
 {{- end }}
 
+{{/* tap.checkMute MUTE fails unless the tap accepts an item of tap.mute (finding.ParseMutes). The schema checks the rest. */}}
+{{- define "tap.checkMute" -}}
+{{- $where := printf "tap.mute: the mute of %s: " .rule }}
+{{- if ne (toDate "2006-01-02" .until | date "2006-01-02") .until }}{{ fail (printf "%suntil %s: expected a date such as 2026-12-31" $where .until) }}{{ end }}
+{{- if or (gt (len .reason) 200) (not (regexMatch "^ *[^;\\p{C}\\p{Z}]([^;\\p{C}\\p{Z}]| )*$" .reason)) }}{{ fail (printf "%sreason: expected printable text of 200 bytes at most, without a semicolon" $where) }}{{ end }}
+{{- if and (eq .rule "tap-blind") (or .peers .ports .classes) }}{{ fail (printf "%sexpected no peers, ports or classes: its findings are about a tap" $where) }}{{ end }}
+{{- range .peers }}
+{{- $name := regexMatch "^(spiffe://[a-zA-Z0-9._/-]+|[a-zA-Z0-9._-]+)$" . }}
+{{- if and (not (and $name (not (regexMatch "^[0-9.]+$" .)))) (ne (include "tap.prefix" .) "network") }}{{ fail (printf "%speers: %s: expected an address, a CIDR such as 10.0.0.0/8, a host name or a SPIFFE ID" $where .) }}{{ end }}
+{{- end }}
+{{- end }}
+
 {{/* tap.checkExpect (list WHERE ITEM) fails unless ITEM is CIDR[:PORT]=mtls|tls|any, as inject.checkExpect does. */}}
 {{- define "tap.checkExpect" -}}
 {{- $where := index . 0 }}{{ $item := trim (index . 1) }}

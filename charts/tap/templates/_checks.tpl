@@ -108,6 +108,7 @@ Checks that values.schema.json cannot express: combinations of values, and value
 {{- include "tap.checkWindow" (list "tap.window" $tap.window) }}
 {{- include "tap.checkWindow" (list "tap.postureInterval" $tap.postureInterval) }}
 {{- range $tap.expect }}{{ include "tap.checkExpect" (list "tap.expect" .) }}{{ end }}
+{{- range $tap.mute }}{{ include "tap.checkMute" . }}{{ end }}
 {{- range $tap.clusterCIDRs }}
 {{- if not (include "tap.prefix" .) }}{{ fail (printf "tap.clusterCIDRs: %s: expected an address or a CIDR such as 10.0.0.0/8" .) }}{{ end }}
 {{- end }}

@@ -39,7 +39,7 @@ TAP_LOG_LEVEL: {one: '(?i:debug|info|warn|error)([+-][0-9]{1,4})?', expected: 'd
 TAP_MEMORY: { {{- $bytes -}} }
 TAP_MESH: {one: osm|istio|istio_ambient|linkerd|consul|kuma, expected: 'osm, istio, istio_ambient, linkerd, consul or kuma'}
 TAP_METRICS_PORTS: {one: 'none|[ ,]*({{ $port }} *(,[ ,]*|$))*', expected: 'a list of ports, or none'}
-TAP_MUTE: {each: '{{ $rules }}|tap-blind', expected: a list of rules}
+TAP_MUTE: {bare: '{{ $rules }}|tap-blind', port: '{{ $port }}', expected: 'mutes as rule=RULE,until=YYYY-MM-DD,reason=TEXT, with semicolons between them'}
 TAP_NODE_ENCRYPTION: {}
 TAP_POSTURE_INTERVAL: {}
 TAP_PROBE_PORTS: {each: '({{ $port }}|none)(/.*)?', expected: 'a list of PORT[/PATH]'}
@@ -61,6 +61,12 @@ TAP_WINDOW: {}
 {{- else if eq $name "TAP_FILTER" }}{{ include "tap.checkFilter" (list $where $value) }}
 {{- else if has $name (list "TAP_WINDOW" "TAP_POSTURE_INTERVAL") }}{{ include "tap.checkWindow" (list $where $value) }}
 {{- else if eq $name "TAP_EXPECT" }}{{ range splitList "," $value }}{{ if trim . }}{{ include "tap.checkExpect" (list $where .) }}{{ end }}{{ end }}
+{{- else if eq $name "TAP_MUTE" }}
+{{- $field := printf "rule *= *(%s)|until *= *20[0-9]{2}-[0-9]{2}-[0-9]{2}|peer *= *[a-zA-Z0-9._:/-]+|port *= *%s|class *= *(tap|dns|kubernetes_api|mesh_control|metrics|probe|node)" $form.bare $form.port }}
+{{- range splitList ";" (replace "\n" ";" $value) }}
+{{- $keyed := and (regexMatch (printf "^[ ,]*((%s) *, *)+reason *= *[^ ].*$" $field) .) (regexMatch "rule *=.*reason" .) (regexMatch "until *=.*reason" .) }}
+{{- if not (or $keyed (regexMatch (printf "^[ ,]*((%s) *(,[ ,]*|$))*$" $form.bare) .)) }}{{ fail (printf "%s=%s: expected %s" $where $value $form.expected) }}{{ end }}
+{{- end }}
 {{- else if eq $name "TAP_CLUSTER_CIDRS" }}
 {{- range splitList "," $value }}{{ if and (trim .) (not (include "tap.prefix" (trim .))) }}{{ fail (printf "%s: %s: expected an address or a CIDR such as 10.0.0.0/8" $where .) }}{{ end }}{{ end }}
 {{- else if $form.one }}

@@ -125,6 +125,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- join "," $list }}
 {{- end }}
 
+{{/* tap.mute MUTES: the value of TAP_MUTE. */}}
+{{- define "tap.mute" -}}
+{{- $list := list }}
+{{- range . }}
+{{- $fields := list (printf "rule=%s" .rule) }}
+{{- range .peers }}{{ $fields = append $fields (printf "peer=%s" .) }}{{ end }}
+{{- range .ports }}{{ $fields = append $fields (printf "port=%d" (int64 .)) }}{{ end }}
+{{- range .classes }}{{ $fields = append $fields (printf "class=%s" .) }}{{ end }}
+{{- $list = append $list (join "," (concat $fields (list (printf "until=%s" .until) (printf "reason=%s" .reason)))) }}
+{{- end }}
+{{- join ";" $list }}
+{{- end }}
+
 {{/* Whether the ValidatingAdmissionPolicy is rendered. It needs Kubernetes 1.30. */}}
 {{- define "tap.policy" -}}
 {{- if and .Values.webhook.policy (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}true{{ end }}
