@@ -14,6 +14,7 @@ const (
 	factOutcome                 // how the handshake ended
 	factIdentity                // the names in both the client hello and the certificate of the server
 	factGroup                   // how the keys were agreed
+	factFallback                // the same, and the client hello, by which the key exchanges of a client are compared
 	factAnswer                  // the server's response to plaintext
 	factCredentials             // the part of plaintext that is searched for credentials
 	factCount
@@ -94,6 +95,8 @@ func hasFact(f fact, j *verdict.Judged) bool {
 		return true
 	case factGroup:
 		return hasKeyExchange(j)
+	case factFallback:
+		return hasComparableKeyExchange(j)
 	case factIdentity:
 		return hasIdentities(j)
 	case factCertificate:

@@ -37,23 +37,38 @@ func keyDowngradeWords(j *verdict.Judged) breach {
 	return breach{"spoke", keyExchangeOf(j.TLS), ", which used a post-quantum group before"}
 }
 
+// hasComparableKeyExchange reports whether a key exchange can be compared with earlier ones of the same client: the ClientHello
+// was seen.
+func hasComparableKeyExchange(j *verdict.Judged) bool {
+	return hasKeyExchange(j) && j.TLS.ClientShape != ""
+}
+
+// clientOf returns the party of a TLS session for the comparison of key exchanges: several TLS libraries may share an address,
+// such as programs in a pod, and a name in a certificate. Another library is another party.
+func clientOf(j *verdict.Judged) party {
+	p := partyOf(j)
+	p.shape = j.TLS.ClientShape
+	return p
+}
+
 // fellBack reports whether a connection fell back from a post-quantum group: a party all of whose connections on the
-// edge had used one, either always or in a whole window since the last fallback, began a connection without.
+// edge had used one, either always or in a whole window since the last fallback, began a connection without. The party
+// includes the client's fingerprint.
 func (e *Engine) fellBack(g *edge, j *verdict.Judged) bool {
-	if !classical(j) {
+	if !classical(j) || !hasComparableKeyExchange(j) {
 		return false
 	}
-	f, p := g.findings[keyExchangeDowngrade], proofIn(&g.groups, partyOf(j), e.now)
+	f, p := g.findings[keyExchangeDowngrade], proofIn(&g.groups, clientOf(j), e.now)
 	return p.isDowngrade(j.Start) || f != nil && f.open && p.first != 0 && j.Start >= p.first
 }
 
 // recordGroup records whether a connection used a post-quantum group, after the rules were applied to it.
 func (e *Engine) recordGroup(g *edge, j *verdict.Judged) {
 	switch {
-	case !ruled(j) || !hasKeyExchange(j):
+	case !ruled(j) || !hasComparableKeyExchange(j):
 	case classical(j):
-		proofIn(&g.groups, partyOf(j), e.now).recordLesser()
+		proofIn(&g.groups, clientOf(j), e.now).recordLesser()
 	default:
-		proofIn(&g.groups, partyOf(j), e.now).recordMTLS(j.Start)
+		proofIn(&g.groups, clientOf(j), e.now).recordMTLS(j.Start)
 	}
 }

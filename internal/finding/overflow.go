@@ -71,17 +71,20 @@ func (e *Engine) foldIntoOther(g *edge) {
 // restoreProof moves what is known of a connection's party from the aggregate edge to g, the party's own new edge.
 func (e *Engine) restoreProof(g *edge, j *verdict.Judged) {
 	if o := e.edges[overflowKey(j.Scope, j.Class)]; o != nil {
-		moveProof(&o.proofs, &g.proofs, partyOf(j))
-		moveProof(&o.groups, &g.groups, partyOf(j))
+		moveProofs(&o.proofs, &g.proofs, partyOf(j))
+		moveProofs(&o.groups, &g.groups, partyOf(j))
 	}
 }
 
-// moveProof moves the proof of a party from one list to another.
-func moveProof(from, to *[]proof, who party) {
-	if i := slices.IndexFunc(*from, func(p proof) bool { return p.party == who }); i >= 0 {
-		*to = append(*to, (*from)[i])
-		*from = slices.Delete(*from, i, i+1)
-	}
+// moveProofs moves the proofs of a party, with each of its clients, from one list to another.
+func moveProofs(from, to *[]proof, who party) {
+	*from = slices.DeleteFunc(*from, func(p proof) bool {
+		moves := p.isOf(who)
+		if moves {
+			*to = append(*to, p)
+		}
+		return moves
+	})
 }
 
 // rank returns the retention rank of the worst connection that the edge has had. It returns 0 if no rule

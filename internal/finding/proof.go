@@ -15,6 +15,13 @@ type party struct {
 	client   netip.Addr // set if it is unknown which end is local
 	port     uint16     // port of the server
 	identity string     // set instead of the addresses
+	shape    string     // fingerprint of the client, only where key exchanges are compared (see clientOf)
+}
+
+// isOf reports whether p is the other party, or a client of it.
+func (p party) isOf(other party) bool {
+	p.shape = ""
+	return p == other
 }
 
 func partyOf(j *verdict.Judged) party {
@@ -41,7 +48,7 @@ type proof struct {
 	active         int64
 }
 
-// maxProofs is the largest number of parties that an edge remembers, such as the replicas of a server. Each takes about 120 bytes.
+// maxProofs is the largest number of parties that an edge remembers, such as the replicas of a server. Each takes about 140 bytes.
 // Beyond this bound, the party that has been silent longest is forgotten, and its downgrade goes
 // undetected.
 const maxProofs = 64

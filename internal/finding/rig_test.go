@@ -167,7 +167,7 @@ func tlsTalk(id uint64, start int64, v verdict.Verdict, auth string) *verdict.Ju
 	j.TLS = &verdict.TLSInfo{
 		Version: "1.3", VersionProtocol: "tls", Cipher: "TLS_AES_128_GCM_SHA256", Curve: "x25519", KeyShare: "x25519", Established: v != verdict.Failed,
 		ServerName: "httpbin.shop.svc.cluster.local", JA3: "0123456789abcdef0123456789abcdef", JA3S: "fedcba9876543210fedcba9876543210",
-		JA4: "t13d1516h2_8daaf6152771_b0da82dd1658", SupportedCiphers: []string{"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"},
+		JA4: "t13d1516h2_8daaf6152771_b0da82dd1658", ClientShape: "3f1c9a60be27", SupportedCiphers: []string{"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"},
 		ALPNOffered: []string{"istio", "h2"}, ClientAuth: auth, ClientAuthBasis: basis, ClientAuthRequested: requested,
 		Outcome: verdict.OutcomeEstablished, SessionHash: "00112233445566778899aabbccddeeff",
 	}

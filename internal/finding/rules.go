@@ -111,7 +111,7 @@ var rules = [ruleCount]rule{
 	},
 	keyExchangeDowngrade: {
 		id: "key-exchange-downgrade", name: "A peer fell back from a post-quantum key exchange", hits: severities{mtls: 47, tls: 47, undeclared: 21},
-		needs: factGroup, words: keyDowngradeWords,
+		needs: factFallback, words: keyDowngradeWords,
 	},
 	notPostQuantum: { // off; see Severities
 		id: "key-exchange-not-post-quantum", name: "A key exchange without a post-quantum algorithm",

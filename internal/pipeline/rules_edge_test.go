@@ -116,9 +116,16 @@ func TestEdgeUnjudged(t *testing.T) {
 // agreeOn records TLS in which the server accepts one group only.
 func agreeOn(t *testing.T, group tls.CurveID) *capturetest.Conversation {
 	t.Helper()
+	return offerAndAgreeOn(t, &tls.Config{}, group) //nolint:gosec // the wire is what is judged
+}
+
+// offerAndAgreeOn is agreeOn with a client of a configuration.
+func offerAndAgreeOn(t *testing.T, client *tls.Config, group tls.CurveID) *capturetest.Conversation {
+	t.Helper()
+	client.InsecureSkipVerify, client.ServerName = true, "cart"
 	cert := workload(t)
 	talk, err := capturetest.Record(
-		capturetest.HTTPClient(&tls.Config{InsecureSkipVerify: true, ServerName: "cart"}, 10), //nolint:gosec // the wire is what is judged
+		capturetest.HTTPClient(client, 10),
 		capturetest.HTTPServer(&tls.Config{Certificates: []tls.Certificate{cert}, CurvePreferences: []tls.CurveID{group}}, 10))
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +162,23 @@ func TestKeyExchangeDowngrade(t *testing.T) {
 	got := judge(t, then(nth(0, hybrid), nth(1, hybrid), nth(2, classical), nth(3, classical)))
 	got.fires(t, id, 47, "with the group x25519 to cart (10.1.0.20) port 443, which used a post-quantum group before")
 
+	// The client no longer offers a hybrid group, and is otherwise the same.
+	silent := offerAndAgreeOn(t, &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}}, tls.X25519) //nolint:gosec // the wire is what is judged
+	got = judge(t, then(nth(0, hybrid), nth(1, silent)))
+	got.fires(t, id, 47, "with the group x25519 to cart")
+
+	// Another TLS library, with other cipher suites or another application protocol, at the same address. That it is always classical
+	// is no fallback. Its own fallback is one.
+	library := func(group tls.CurveID) *capturetest.Conversation {
+		return offerAndAgreeOn(t, &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}}, group)
+	}
+	got = judge(t, then(nth(0, hybrid), nth(1, library(tls.X25519MLKEM768)), nth(2, library(tls.X25519))))
+	got.fires(t, id, 47, "with the group x25519 to cart")
+
 	for name, near := range map[string][]capturetest.Frame{
+		"another TLS library": then(nth(0, hybrid), nth(1, library(tls.X25519)), nth(2, hybrid), nth(3, library(tls.X25519))),
+		"clients at one address": then(
+			at(0, hybrid, "10.1.0.9:40000", "10.1.0.7:443"), at(1, library(tls.X25519), "10.1.0.9:40001", "10.1.0.7:443")),
 		"always classical":     then(nth(0, classical), nth(1, classical)),
 		"always hybrid":        then(nth(0, hybrid), nth(1, hybrid)),
 		"upgraded":             then(nth(0, classical), nth(1, hybrid)),
@@ -171,6 +194,8 @@ func TestKeyExchangeDowngrade(t *testing.T) {
 
 	fellBack := judge(t, then(nth(0, hybrid), withoutFirst(t, true, nth(1, classical))))
 	fellBack.silent(t, id, false) // the other connection still is evidence
+	strangers := judge(t, then(withoutFirst(t, false, nth(0, hybrid)), withoutFirst(t, false, nth(1, classical))))
+	strangers.silent(t, id, true) // without their hellos, the clients cannot be compared
 	lost := judge(t, then(withoutFirst(t, true, nth(0, hybrid)), withoutFirst(t, true, nth(1, classical))))
 	lost.silent(t, id, true)
 }

@@ -198,7 +198,7 @@ func (k *judgement) appendTo(b []byte) []byte {
 }
 
 func (x *TLSInfo) appendTo(b []byte) []byte {
-	b = appendStrings(b, x.Version, x.VersionProtocol, x.Cipher, x.Curve, x.NextProtocol, x.ServerName, x.JA3, x.JA3S, x.JA4,
+	b = appendStrings(b, x.Version, x.VersionProtocol, x.Cipher, x.Curve, x.NextProtocol, x.ServerName, x.JA3, x.JA3S, x.JA4, x.ClientShape,
 		x.ClientAuth, x.ClientAuthBasis, x.ClientAuthRequested, x.Outcome, x.Alert, x.KeyShare, x.UpgradedFrom, x.SessionHash, x.ClientKeyHint)
 	b = appendBools(b, x.Misnamed, x.ALPNLeftOut, x.Resumed, x.Established, x.HelloRetry, x.EarlyData, x.ECHOffered, x.SentByTap)
 	b = appendNumbers(b, int64(x.ClientChainBytes), x.ClientAuthAge)

@@ -293,7 +293,7 @@ func (x *TLSInfo) offer(hello *tlsmsg.ClientHello, transport byte) {
 	if unnamed := func(name string) bool { return !tlsmsg.IsProtocolName(name) }; slices.ContainsFunc(hello.ALPN, unnamed) {
 		x.ALPNOffered, x.ALPNLeftOut = slices.DeleteFunc(slices.Clone(hello.ALPN), unnamed), true
 	}
-	x.JA3, x.JA4 = hello.JA3(), hello.JA4(transport)
+	x.JA3, x.JA4, x.ClientShape = hello.JA3(), hello.JA4(transport), hello.Shape()
 	x.EarlyData, x.ECHOffered = hello.EarlyData(), hello.ECH()
 }
 

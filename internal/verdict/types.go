@@ -117,6 +117,7 @@ type TLSInfo struct {
 	Misnamed                 bool         // the client sent a server name that is not a host name
 	ALPNLeftOut              bool         // an ALPN name of either end is left out because it is invalid (tlsmsg.IsProtocolName)
 	JA3, JA3S, JA4           string       // fingerprints; JA3 and JA3S as lower-case hex
+	ClientShape              string       // fingerprint of the client that is the same for its resumptions (tlsmsg.ClientHello.Shape); not published
 	SupportedCiphers         []string     // IANA names of the suites that the client offers
 	Client, Server           *Certificate // nil if none was seen
 
