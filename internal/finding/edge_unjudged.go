@@ -36,7 +36,7 @@ func (e *Engine) reportUnjudged() {
 
 func unjudgedWords(j *verdict.Judged) breach {
 	cause := adviceFor(j)
-	return breach{"sent", "data that could not be judged", ", and no other connection of this edge was judged; " + cause.why + ": " + cause.advice}
+	return breach{"sent", "unjudged data", ", and no other connection of this edge was judged; " + cause.why + ": " + cause.advice}
 }
 
 // cause is why a connection has no verdict, and what to do about it.

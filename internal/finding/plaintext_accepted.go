@@ -73,5 +73,5 @@ func (e *Engine) recordServer(t traits, j *verdict.Judged) {
 }
 
 func acceptedWords(j *verdict.Judged) breach {
-	return breach{"spoke", describe(j), ", which accepted it although it also speaks mutual TLS"}
+	return breach{"spoke", describe(j), ", which answered it although it also speaks mutual TLS"}
 }

@@ -59,7 +59,7 @@ func TestFoldOfOtherRules(t *testing.T) {
 		"In the latest, 10.1.1.2 spoke TLS 1.0 to 10.2.2.3 port 443.": func(id uint64) *verdict.Judged {
 			return oldTLS(id, noon+int64(id)*second)
 		},
-		"In the latest, 10.1.1.2 sent data that could not be judged to 10.2.2.3 port 9000.": func(id uint64) *verdict.Judged {
+		"In the latest, 10.1.1.2 sent unjudged data to 10.2.2.3 port 9000.": func(id uint64) *verdict.Judged {
 			return talk(id, noon+int64(id)*second, verdict.Unknown, "", 9000)
 		},
 	} {

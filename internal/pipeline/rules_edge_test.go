@@ -53,7 +53,7 @@ func TestPlaintextAccepted(t *testing.T) {
 
 	first := at(0, mutual[0], meshed, server)
 	got := judge(t, slices.Concat(first, at(1, plain, other, server)))
-	got.fires(t, id, 47, "10.1.0.30 spoke HTTP in plaintext to 10.1.0.7 port 8080, which accepted it although it also speaks mutual TLS.")
+	got.fires(t, id, 47, "10.1.0.30 spoke HTTP in plaintext to 10.1.0.7 port 8080, which answered it although it also speaks mutual TLS.")
 	reversed := judge(t, slices.Concat(at(0, plain, other, server), at(1, mutual[0], meshed, server)))
 	reversed.fires(t, id, 47, "10.1.0.30 spoke HTTP in plaintext")
 
