@@ -65,6 +65,7 @@ var except = map[string]string{
 // forTests are packages that exist for tests.
 var forTests = map[string]bool{
 	"internal/capturetest": true, "internal/confine": true, "internal/eventually": true, "internal/exclusive": true, "internal/pcapfilter/kerneltest": true,
+	"internal/schematest": true,
 }
 
 // A checked package is a package of this module with its types.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/ownsockets"
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
 // The tap's environment variables, as errors and reasons name them.
@@ -145,6 +146,9 @@ func (c *KafkaConfig) check() error {
 	}
 	for _, b := range c.Brokers {
 		if !validBroker(b) {
+			if all := strings.Join(c.Brokers, ","); strings.Contains(all, "@") { // b may be a part of a password with a comma
+				b = variables.WithoutLogin(all)
+			}
 			return invalid(settingBrokers, b, "host:port, such as kafka.example.org:9092 or [2001:db8::1]:9092")
 		}
 	}
@@ -203,7 +207,7 @@ func (c *KafkaConfig) checkSASL() error {
 
 func validBroker(address string) bool {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || strings.ContainsAny(host, "/, ") {
+	if err != nil || host == "" || strings.ContainsAny(host, "/, @") {
 		return false
 	}
 	n, err := strconv.ParseUint(port, 10, 16)

@@ -15,6 +15,8 @@ func TestKafkaConfigErrors(t *testing.T) {
 		{"no brokers", func(c *KafkaConfig) { c.Brokers = nil }, `TAP_KAFKA_BROKERS: "": expected a list of host:port`},
 		{"no port", func(c *KafkaConfig) { c.Brokers = []string{"kafka"} }, `TAP_KAFKA_BROKERS: "kafka": expected host:port`},
 		{"a URL", func(c *KafkaConfig) { c.Brokers = []string{"kafka://a:9092"} }, `"kafka://a:9092"`},
+		{"a password", func(c *KafkaConfig) { c.Brokers = []string{"a:9092", "sasl://tap:pass", "wo@rd@b:9092"} }, `TAP_KAFKA_BROKERS: "...@b:9092": expected host:port`},
+		{"a name", func(c *KafkaConfig) { c.Brokers = []string{"tap@b:9092"} }, `TAP_KAFKA_BROKERS: "...@b:9092": expected host:port`},
 		{"port 0", func(c *KafkaConfig) { c.Brokers = []string{"a:0"} }, `"a:0"`},
 		{"port name", func(c *KafkaConfig) { c.Brokers = []string{"a:kafka"} }, `"a:kafka"`},
 		{"bare IPv6", func(c *KafkaConfig) { c.Brokers = []string{"2001:db8::1"} }, `"2001:db8::1"`},

@@ -21,7 +21,17 @@ type Unusable struct {
 	Expected    error // describes what was expected
 }
 
-func (u *Unusable) Error() string { return fmt.Sprintf("%s=%s: %v", u.Name, u.Value, u.Expected) }
+func (u *Unusable) Error() string {
+	return fmt.Sprintf("%s=%s: %v", u.Name, WithoutLogin(u.Value), u.Expected)
+}
+
+// WithoutLogin returns a value as messages may show it: without the user and the password of a URL (RFC 3986, section 3.2.1).
+func WithoutLogin(value string) string {
+	if at := strings.LastIndexByte(value, '@'); at >= 0 {
+		return "..." + value[at:]
+	}
+	return value
+}
 
 // Unwrap returns u.Expected.
 func (u *Unusable) Unwrap() error { return u.Expected }

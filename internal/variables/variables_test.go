@@ -26,6 +26,7 @@ func TestParse(t *testing.T) {
 		{nil, "", 3 * time.Second},
 		{map[string]string{"WAIT": "5s", "CHECK": "true", "NAMES": "a,b", "OTHER": "x"}, "", 5 * time.Second},
 		{map[string]string{"WAIT": "soon"}, "WAIT=soon: expected a duration such as 3s", 0},
+		{map[string]string{"WAIT": "kafka://tap:p@ss,word@kafka:9092"}, "WAIT=...@kafka:9092: expected a duration such as 3s", 0},
 		{map[string]string{"WAIT": "4s", "CHECK": "perhaps"}, "CHECK=perhaps: expected true or false", 4 * time.Second},
 		{map[string]string{"WAIT": "soon", "CHECK": "perhaps"}, "WAIT=soon: expected a duration such as 3s\nCHECK=perhaps: expected true or false", 0},
 	} {
