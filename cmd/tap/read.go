@@ -87,6 +87,9 @@ type reading struct {
 	inventory inventory
 }
 
+// maxEdges bounds the edges of a run, each of which takes about 4 KB. The connections of further edges are counted together.
+const maxEdges = 1 << 16
+
 // writeBuffer is the size of the output buffer in bytes.
 const writeBuffer = 64 << 10
 
@@ -102,7 +105,7 @@ func newReading(ctx context.Context, o readOptions, std streams) *reading {
 		Judge:    verdict.Config{Local: o.local, Cluster: o.ranges},
 		Coverage: r.addCoverage,
 		Engine: finding.Config{
-			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Announcements: -1, Window: o.window, Expect: o.expect, Severities: o.severities, Cluster: o.ranges, Redact: o.redact,
+			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, MaxEdges: maxEdges, Announcements: -1, Window: o.window, Expect: o.expect, Severities: o.severities, Cluster: o.ranges, Redact: o.redact,
 			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]] || len(o.before) > 0 || o.cbom,
 			Emit: r.emit, Encode: encode, Reuse: true, Filter: o.filter.String(),
 		},

@@ -73,6 +73,7 @@ func (e *Engine) announce(g *edge, r int, f *openFinding, n uint64) {
 		state = stateOngoing
 	}
 	kind := e.kindOf(g, r, f)
+	e.addAnnounced(g, r, f)
 	f.announced, f.folded, f.inFold, f.yielded = true, false, 0, r == plaintextEdge && e.yieldsToCredentials(f)
 	e.emitFinding(g, r, f, kind, state, e.now, e.coverageUntil(e.now))
 }
@@ -88,7 +89,7 @@ func (e *Engine) kindOf(g *edge, r int, f *openFinding) string {
 	if e.hasAlerted(g, r, f) {
 		return kindEvent
 	}
-	for _, other := range e.order {
+	for _, other := range e.announcedEdges(r, f.group) {
 		o := other.findings[r]
 		if o == nil || o == f || !o.open || !o.announced || o.folded || o.group != f.group || o.severity < f.severity {
 			continue
@@ -98,6 +99,38 @@ func (e *Engine) kindOf(g *edge, r int, f *openFinding) string {
 		}
 	}
 	return kindAlert
+}
+
+// groupKey identifies the findings of one rule in one group (meshtls.finding.group_id).
+type groupKey struct {
+	rule  int
+	group string
+}
+
+// announcedEdges returns every edge with a finding of a rule in a group that has a record of its own. Some of the returned edges may no
+// longer have one. The index saves a search of all edges for each finding, which takes minutes for a capture with some 10,000 edges.
+// It is built again once a window has ended or an edge was removed, which bounds it.
+func (e *Engine) announcedEdges(r int, group string) []*edge {
+	if e.announced == nil {
+		e.announced = map[groupKey][]*edge{}
+		for _, g := range e.order {
+			for r, f := range g.findings {
+				if f != nil && f.announced {
+					k := groupKey{r, f.group}
+					e.announced[k] = append(e.announced[k], g)
+				}
+			}
+		}
+	}
+	return e.announced[groupKey{r, group}]
+}
+
+// addAnnounced adds to the index an edge whose finding is about to have a record of its own.
+func (e *Engine) addAnnounced(g *edge, r int, f *openFinding) {
+	if e.announced != nil && !f.announced {
+		k := groupKey{r, f.group}
+		e.announced[k] = append(e.announced[k], g)
+	}
 }
 
 // foldFinding adds n hits of a finding on edge g to the fold of rule r.

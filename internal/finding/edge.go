@@ -246,6 +246,7 @@ func (e *Engine) remove(g *edge) {
 	at, _ := slices.BinarySearchFunc(e.order, g, byKey)
 	e.order = slices.Delete(e.order, at, at+1)
 	delete(e.edges, g.key)
+	e.announced = nil
 }
 
 func (g *edge) evictsBefore(o *edge) bool {

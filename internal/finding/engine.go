@@ -103,7 +103,8 @@ type Engine struct {
 	order           []*edge // the edges, sorted by key
 	foldedEdges     int     // number of aggregate edges in edges
 	liveConnections map[uint64]liveConnection
-	liveByEdge      map[*edge][]uint64 // see liveOn; nil: out of date
+	liveByEdge      map[*edge][]uint64   // see liveOn; nil: out of date
+	announced       map[groupKey][]*edge // see announcedEdges; nil: out of date
 	totals          totals
 	servers         servers
 	severities      [ruleCount]severities

@@ -59,6 +59,7 @@ func (e *Engine) closeWindow(end int64, ended bool) {
 	for _, g := range e.order {
 		g.startWindow()
 	}
+	e.announced = nil
 }
 
 // span is a period of time with its coverage.

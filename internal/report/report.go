@@ -84,23 +84,44 @@ func (t *text) summary(groups []group) {
 		case len(g.edges) == 0:
 			t.wrap("", "No edges: no connection with payload was seen.")
 		case g.title == "":
-			t.wrap("", fmt.Sprintf("%s: %s", plural(uint64(len(g.edges)), "edge"), tally(g.edges)))
+			t.wrap("", tally(g.edges))
 		default:
-			t.wrap("", fmt.Sprintf("%s (%s): %s: %s", g.title, g.note, plural(uint64(len(g.edges)), "edge"), tally(g.edges)))
+			t.wrap("", fmt.Sprintf("%s (%s): %s", g.title, g.note, tally(g.edges)))
 		}
 	}
 }
 
-// tally returns the numbers of edges by verdict, the best first, such as "1 mutual TLS, 1
-// plaintext".
+// tally returns the numbers of edges by verdict, the best first, such as "2 edges: 1 mutual TLS, 1 plaintext". Aggregate edges are no
+// edges: it adds the numbers of their connections.
 func tally(edges []finding.Edge) string {
-	order := []string{"mutual TLS", "TLS", "encrypted", "partly plaintext", "plaintext", "failed", "unjudged"}
-	n := map[string]uint64{}
+	single, together := map[string]uint64{}, map[string]uint64{} // edges, and connections of aggregate edges
+	var singles, connections uint64
 	for i := range edges {
-		n[edgeVerdict(&edges[i])]++
+		e := &edges[i]
+		if !e.Folded {
+			singles++
+			single[edgeVerdict(e)]++
+			continue
+		}
+		for _, s := range e.Seen {
+			connections += s.Connections
+			together[verdictLabel(s.Verdict)] += s.Connections
+		}
 	}
+	out := plural(singles, "edge")
+	if singles > 0 {
+		out += ": " + byVerdict(single)
+	}
+	if connections > 0 {
+		out += fmt.Sprintf("; %s of further edges, which are counted together: %s", plural(connections, "connection"), byVerdict(together))
+	}
+	return out
+}
+
+// byVerdict formats numbers by the words for verdicts, the best first.
+func byVerdict(n map[string]uint64) string {
 	var parts []string
-	for _, name := range order {
+	for _, name := range []string{"mutual TLS", "TLS", "encrypted", "partly plaintext", "plaintext", "failed", "unjudged"} {
 		if n[name] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n[name], name))
 		}
