@@ -53,6 +53,10 @@ type Config struct {
 	Unfold   bool   // do not fold edges within the pod, of probes and of DNS: for a capture that a person reads
 	Filter   string // the effective capture filter, published in meshtls.coverage
 
+	// Evidence, if set, is called for each alert about a connection, before its record is encoded. It returns the evidence that
+	// was stored for the alert; the zero value if there is none. It must not call the Engine, nor retain its argument.
+	Evidence func(*Alert) record.Evidence
+
 	Now        func() time.Time        // the time for event.created; nil: packet time
 	Emit       func(Record)            // called synchronously, in order; must not call the Engine
 	Encode     Encoder                 // the format of Record.Value; nil: the record's own, that of the Elastic Common Schema
@@ -82,6 +86,12 @@ type Coverage struct {
 	// Counters holds other published counters by name, such as those of the sink. The names consist
 	// of lower-case letters, digits and _. Only the tap's own records contain them.
 	Counters map[string]uint64
+}
+
+// An Alert is a finding that a person should look at.
+type Alert struct {
+	ID, Rule, Message string // event.id, rule.id and message of its record
+	Connection        *verdict.Judged
 }
 
 // Engine turns judged connections into records. It is not safe for concurrent use.

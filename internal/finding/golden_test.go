@@ -7,11 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/credentials"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -96,7 +98,10 @@ func only(r *rig, dataset string) []finding.Record {
 
 // TestGoldenFinding: the findings of three rules, two of them from the first hit to the end, are as in the golden file.
 func TestGoldenFinding(t *testing.T) {
-	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", Coverage: covered(12, 1)})
+	stored := func(*finding.Alert) record.Evidence {
+		return record.Evidence{Name: "20260101T120100.000000000Z-plaintext-edge-0123456789ab.meshtls.pcapng", SHA256: strings.Repeat("0123456789abcdef", 4), Length: 2180}
+	}
+	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", Coverage: covered(12, 1), Evidence: stored})
 	r.e.Tick(noon)
 	r.e.Add(plain(1, noon+minute))
 	r.e.Add(oneWay(2, noon+2*minute))

@@ -37,6 +37,9 @@ type Config struct {
 	// Loopback reports whether the two faces of redirected connections are paired on an interface. Nil: they are never
 	// paired.
 	Loopback func(iface uint16) bool
+	// Observe is called for each packet of a connection, before the packet has any effect on the connection. It must not
+	// retain the packet or d, nor call the table. Nil: it is not called.
+	Observe func(c *Conn, p *Packet, d *Decoded)
 }
 
 func (c Config) defaults() Config {

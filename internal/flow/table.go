@@ -99,6 +99,9 @@ func (t *Table) Add(p *Packet) {
 		c = nil
 	}
 
+	if t.cfg.Observe != nil && c != nil && d.Flags&wire.FlagSYN == 0 {
+		t.cfg.Observe(c, p, d)
+	}
 	if c != nil && t.addFast(c, d, p.Time) {
 		return
 	}
@@ -124,8 +127,12 @@ func (t *Table) Add(p *Packet) {
 		}
 	}
 
-	if c == nil {
+	opened := c == nil
+	if opened {
 		c = t.open(*k, d, p.Time)
+	}
+	if t.cfg.Observe != nil && (opened || d.Flags&wire.FlagSYN != 0) { // a SYN may have started another connection
+		t.cfg.Observe(c, p, d)
 	}
 	t.addPacket(c, c.sender(d), d, p.Time, false)
 }

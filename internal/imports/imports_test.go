@@ -60,7 +60,7 @@ var table = map[string]rule{
 	"internal/pipeline":   {may: []string{"internal/dissect", "internal/finding", "internal/flow", "internal/tapfilter", "internal/verdict", "internal/wire"}},
 	"internal/live":       {may: []string{"internal/afpacket", "internal/finding", "internal/flow", "internal/pcapfilter", "internal/pipeline", "internal/tapfilter", "internal/wire"}},
 	"internal/selftest":   {may: []string{"internal/flow", "internal/live", "internal/pcapfilter", "internal/pipeline", "internal/tapfilter", "internal/verdict"}},
-	"internal/evidence":   {may: []string{"internal/finding", "internal/flow"}, planned: true},
+	"internal/evidence":   {may: []string{"internal/flow", "internal/protocols", "internal/wire"}},
 	"internal/migration":  {may: []string{"internal/record"}, pure: true},
 	"internal/report":     {may: []string{"internal/finding", "internal/migration", "internal/record"}},
 	"internal/sink":       {may: []string{"internal/buffer", "internal/ownsockets", "internal/variables"}},

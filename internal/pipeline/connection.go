@@ -20,6 +20,7 @@ type tracker struct {
 	judge         *verdict.Judge
 	engine        *finding.Engine
 	judged        func(*verdict.Judged) // Config.Judged
+	ended         func(uint64)          // Config.Ended
 	judgement     verdict.Judged        // the one in work; here, because one on the stack would be moved to the heap
 	interfaces    []string              // names, by flow.Packet.Interface
 	seed          maphash.Seed
@@ -128,6 +129,9 @@ func (t *tracker) End(c *flow.Conn, why flow.EndReason) {
 	}
 	c.User = nil
 	t.passOn()
+	if t.ended != nil {
+		t.ended(c.ID)
+	}
 }
 
 // judgeEnd judges a connection with a session for the last time. An evicted connection may continue unseen, so its

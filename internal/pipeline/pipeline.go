@@ -22,6 +22,9 @@ type Config struct {
 	// made. Judged must not retain the pointer.
 	Judged func(*verdict.Judged)
 
+	// Ended, if set, is called after the last judgement of a connection, with its number (flow.Conn.ID).
+	Ended func(id uint64)
+
 	// DefaultFilter is true if only tapfilter.Default may have truncated the packets.
 	DefaultFilter bool
 
@@ -99,7 +102,7 @@ func New(cfg Config) *Pipeline {
 	l.Judge = verdict.New(cfg.Judge)
 	l.table = flow.NewTable(l.tableConfig(), &l.tracker)
 	l.tracker = tracker{
-		table: l.table, judge: l.Judge, engine: l.Engine, judged: cfg.Judged, seed: maphash.MakeSeed(), defaultFilter: cfg.DefaultFilter,
+		table: l.table, judge: l.Judge, engine: l.Engine, judged: cfg.Judged, ended: cfg.Ended, seed: maphash.MakeSeed(), defaultFilter: cfg.DefaultFilter,
 	}
 
 	setDefault(&l.cfg.MaxPending, defaultPending)

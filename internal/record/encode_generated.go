@@ -479,6 +479,9 @@ func (x *Meshtls) appendMembers(b []byte) []byte {
 	if !x.Finding.isZero() {
 		b = closed(x.Finding.appendMembers(append(b, `"finding":{`...)))
 	}
+	if !x.Evidence.isZero() {
+		b = closed(x.Evidence.appendMembers(append(b, `"evidence":{`...)))
+	}
 	if !x.Edge.isZero() {
 		b = closed(x.Edge.appendMembers(append(b, `"edge":{`...)))
 	}
@@ -550,6 +553,13 @@ func (x *Finding) appendMembers(b []byte) []byte {
 	if x.FoldedEdges != 0 {
 		b = append(strconv.AppendUint(append(b, `"folded_edges":`...), uint64(x.FoldedEdges), 10), ',')
 	}
+	return b
+}
+
+func (x *Evidence) appendMembers(b []byte) []byte {
+	b = append(appendQuoted(append(b, `"name":`...), x.Name), ',')
+	b = append(appendQuoted(append(b, `"sha256":`...), x.SHA256), ',')
+	b = append(strconv.AppendUint(append(b, `"length":`...), uint64(x.Length), 10), ',')
 	return b
 }
 
@@ -827,6 +837,10 @@ func (x *Auth) isZero() bool {
 
 func (x *Finding) isZero() bool {
 	return x.GroupID == "" && x.State == "" && x.Count == 0 && x.FirstSeen == 0 && x.FoldedEdges == 0
+}
+
+func (x *Evidence) isZero() bool {
+	return x.Name == "" && x.SHA256 == "" && x.Length == 0
 }
 
 func (x *Edge) isZero() bool {

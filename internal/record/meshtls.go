@@ -21,6 +21,7 @@ type Meshtls struct {
 	TLS          Auth     `json:"tls,omitzero"`
 
 	Finding  Finding   `json:"finding,omitzero"`   // in findings
+	Evidence Evidence  `json:"evidence,omitzero"`  // in findings for which a capture was stored
 	Edge     Edge      `json:"edge,omitzero"`      // in findings and postures
 	Tap      *Tap      `json:"tap,omitempty"`      // in the tap's own records, and in findings about the tap
 	Coverage *Coverage `json:"coverage,omitempty"` // in all records but flows
@@ -60,6 +61,13 @@ type Finding struct {
 	Count       uint64 `json:"count"`                  // connections that broke the rule since the finding opened (of tap-blind: interfaces); 0 retracts the finding
 	FirstSeen   Time   `json:"first_seen"`             // start of the first of those connections
 	FoldedEdges uint64 `json:"folded_edges,omitempty"` // edges that the finding counts together, because too many findings opened in a window; 0 in other findings
+}
+
+// Evidence is meshtls.evidence: the pcapng file with the packets of a finding's connection.
+type Evidence struct {
+	Name   string `json:"name"`   // name of the file in the tap's folder for evidence
+	SHA256 string `json:"sha256"` // of the file, in lower-case hexadecimal
+	Length uint64 `json:"length"` // of the file, in bytes
 }
 
 // Edge is meshtls.edge: direction, local workload, peer and server port. The members from Connections on
