@@ -57,6 +57,8 @@ func (s *settings) idleReason(name string) string {
 		return "TAP_KAFKA_SASL_MECHANISM is not set"
 	case name == "TAP_SPOOL_MAX" && s.SpoolDir == "":
 		return "TAP_SPOOL_DIR is not set"
+	case strings.HasPrefix(name, "TAP_EVIDENCE_"):
+		return s.noEvidence()
 	}
 	return ""
 }

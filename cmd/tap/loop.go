@@ -25,6 +25,7 @@ func (t *tap) run(ctx context.Context) error {
 	}
 	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.destination(), "older_connections", t.live.Older(), "memory_limit", memoryLimit(t.limits.Group))
 
+	t.evidence.start()
 	stopServer := t.serve(ctx)
 	t.readOrders()
 	for ctx.Err() == nil {
@@ -37,6 +38,7 @@ func (t *tap) run(ctx context.Context) error {
 
 	t.live.Close()
 	err := t.flush()
+	t.evidence.close()
 	stopServer()
 	return err
 }

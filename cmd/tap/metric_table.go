@@ -80,6 +80,13 @@ var metricTable = []metric{
 	{"meshtls_tap_sink_dropped_records_total", counter, "dataset", "Records that were dropped, by event.dataset."},
 	{"meshtls_tap_sink_drop_reasons_total", counter, "reason", "The same records by reason: queue_full, spool_full, spool_damaged, too_large, closed, bad_dataset, bad_time or rejected."},
 
+	{"meshtls_tap_evidence_files", gauge, "", "Files of evidence in TAP_EVIDENCE_DIR."},
+	{"meshtls_tap_evidence_packet_bytes", gauge, "", "Memory of the packets that are stored for evidence, in bytes."},
+	{"meshtls_tap_max_evidence_packet_bytes", gauge, "", "Limit of evidence_packet_bytes; 0 if no evidence is stored."},
+	{"meshtls_tap_evidence_written_total", counter, "", "Files of evidence that were written."},
+	{"meshtls_tap_evidence_failed_total", counter, "", "Files of evidence that could not be written. Their findings name them nevertheless."},
+	{"meshtls_tap_evidence_dropped_total", counter, "", "Files of evidence that were not written because too many waited for the disk. Their findings name none."},
+
 	{"go_goroutines", gauge, "", "Goroutines."},
 	{"go_memstats_heap_inuse_bytes", gauge, "", "Memory of the heap in use, in bytes."},
 	{"go_memstats_sys_bytes", gauge, "", "Memory that the Go runtime obtained from the system, in bytes."},

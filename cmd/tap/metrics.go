@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/evidence"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/limits"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
@@ -21,6 +22,7 @@ func (t *tap) metrics(w io.Writer) {
 	t.ringMetrics(e)
 	t.tableMetrics(e)
 	t.sinkMetrics(e)
+	t.evidenceMetrics(e)
 	processMetrics(e)
 }
 
@@ -146,6 +148,23 @@ func (t *tap) sinkMetrics(e *exposition) {
 	e.counters("meshtls_tap_sink_delivered_records_total", s.Delivered)
 	e.counters("meshtls_tap_sink_dropped_records_total", s.Dropped)
 	e.counters("meshtls_tap_sink_drop_reasons_total", s.Reasons)
+}
+
+func (t *tap) evidenceMetrics(e *exposition) {
+	var s evidence.StoreStats
+	used := 0
+	if t.evidence != nil {
+		t.pipeline.Do(func(*pipeline.Locked) { used = t.evidence.recorder.BytesInUse() })
+		if t.evidence.store != nil {
+			s = t.evidence.store.Stats()
+		}
+	}
+	e.gauge("meshtls_tap_evidence_files", float64(s.Files))
+	e.gauge("meshtls_tap_evidence_packet_bytes", float64(used))
+	e.gauge("meshtls_tap_max_evidence_packet_bytes", float64(t.limits.Evidence))
+	e.counter("meshtls_tap_evidence_written_total", s.Written)
+	e.counter("meshtls_tap_evidence_failed_total", s.Failed)
+	e.counter("meshtls_tap_evidence_dropped_total", s.Dropped)
 }
 
 func oneIf(b bool) float64 {

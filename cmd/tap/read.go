@@ -46,6 +46,7 @@ func read(ctx context.Context, args []string, std streams) (status int, err erro
 
 	summary := r.finish()
 	r.flush()
+	err = errors.Join(err, r.evidence.result())
 	switch {
 	case err != nil && r.packets == 0 && (o.text || o.cbom): // a file that could not be read has no report
 	case o.cbom:
@@ -85,6 +86,7 @@ type reading struct {
 	identity  captureIdentity
 	compared  func(finding.Record) // called with each flow record, which is then not written; nil: records are written
 	inventory inventory
+	evidence  *readEvidence
 }
 
 // maxEdges bounds the edges of a run, each of which takes about 4 KB. The connections of further edges are counted together.
@@ -100,7 +102,7 @@ func newReading(ctx context.Context, o readOptions, std streams) *reading {
 	if o.cbom {
 		encode = r.collectInventory()
 	}
-	r.pipeline = pipeline.New(pipeline.Config{
+	cfg := pipeline.Config{
 		Loopback: []string{"lo", "lo0"},
 		Judge:    verdict.Config{Local: o.local, Cluster: o.ranges},
 		Coverage: r.addCoverage,
@@ -109,7 +111,9 @@ func newReading(ctx context.Context, o readOptions, std streams) *reading {
 			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]] || len(o.before) > 0 || o.cbom,
 			Emit: r.emit, Encode: encode, Reuse: true, Filter: o.filter.String(),
 		},
-	})
+	}
+	r.storeEvidence(&cfg)
+	r.pipeline = pipeline.New(cfg)
 	return r
 }
 

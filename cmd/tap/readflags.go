@@ -46,6 +46,8 @@ Flags:
   --severity=RULE=N,...    severities of rules: 21, 47, 73, 99; 0 turns a rule off
   --redact=default         strict, default or none; none shows paths and user agents
   --follow                 at the end of the file, wait for more packets until Ctrl-C, like tail -f
+  --evidence=DIR           write the packets of each alert's connection to a pcapng file in this folder:
+                           headers, TLS handshakes and masked lines; at most 1000 files of 256 KiB
   --fail-on=RULE|SEVERITY  exit 3 if a finding has this rule.id, or at least this severity (0-100);
                            exit 4 if no connection was judged, so that an empty capture never passes
   --before=FILE            a capture or records from before a change
@@ -75,6 +77,8 @@ type readOptions struct {
 	follow bool
 	redact finding.Redact
 
+	evidence string // folder for evidence; empty: none
+
 	severities finding.Severities
 	rule       string // --fail-on
 	fail       int    // --fail-on, -1: none
@@ -96,6 +100,7 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	filter := f.String("filter", "", "")
 	redact := f.String("redact", "default", "")
 	failOn := f.String("fail-on", "", "")
+	f.StringVar(&o.evidence, "evidence", "", "")
 	f.Var(&o.before, "before", "")
 	f.Var(&o.after, "after", "")
 	f.BoolVar(&o.follow, "follow", false, "")
@@ -148,6 +153,9 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	}
 	if o.redact, err = parseRedact(*redact); err != nil {
 		return o, f.wrong("--redact=%s: %v", *redact, err)
+	}
+	if o.evidence != "" && o.redact == finding.RedactStrict {
+		return o, f.wrong("--evidence does not go with --redact=strict, because TLS handshakes contain names")
 	}
 	if o.rule, o.fail, err = parseFailOn(*failOn); err != nil {
 		return o, f.wrong("--fail-on=%s: %v", *failOn, err)

@@ -66,7 +66,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": status, "cut": cut, "zip": zip,
+			"status": status, "cut": cut, "zip": zip, "glob": glob,
 		},
 	})
 }
@@ -123,4 +123,16 @@ func TestHelpNamesEverySetting(t *testing.T) {
 			t.Errorf("%s is missing", name)
 		}
 	}
+}
+
+// glob copies the only file whose name matches a pattern.
+func glob(ts *testscript.TestScript, _ bool, args []string) {
+	names, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(names) != 1 {
+		ts.Fatalf("%s: %q", args[0], names)
+	}
+	b, err := os.ReadFile(names[0])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b, 0o600))
 }

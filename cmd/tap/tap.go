@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
+	"github.com/meshtls-tap/meshtls-tap/internal/evidence"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/limits"
@@ -49,6 +50,7 @@ type tap struct {
 	pipeline  *pipeline.Pipeline
 	live      *live.Capture
 	limits    limits.Limits
+	evidence  *evidenceOf
 	started   time.Time
 
 	configMap configMap
@@ -73,6 +75,10 @@ func newTap(s settings, std streams) (*tap, error) {
 		interfaces = live.MaxInterfaces
 	}
 	t.limits = limits.For(s.budget(limits.ControlGroup(os.DirFS("/"))), interfaces)
+	if s.noEvidence() == "" {
+		t.limits.ReserveEvidence()
+		t.evidence = &evidenceOf{tap: t, recorder: evidence.NewRecorder(t.limits.Evidence)}
+	}
 	tcp, other := t.limits.Rings()
 	t.live = live.New(live.Config{ // the publisher is created later, because it may open connections
 		Interfaces: s.Interfaces, All: all, Filter: t.captureFilter, Thin: s.Thin, TCPRing: tcp, OtherRing: other,
@@ -100,7 +106,7 @@ func (t *tap) captureFilter(c pcapfilter.Config) (pcapfilter.Program, error) {
 
 func (t *tap) pipelineConfig() pipeline.Config {
 	l := &t.limits
-	return pipeline.Config{
+	cfg := pipeline.Config{
 		Table: flow.Config{
 			MaxConns: l.Connections, MaxBuffered: l.Reorder, MaxRecent: l.Recent, Group: t.live.Receives,
 			Forwarded: func() bool { return t.Forwarded || t.live.AddressesUnknown() },
@@ -110,6 +116,10 @@ func (t *tap) pipelineConfig() pipeline.Config {
 		MaxPending: l.Pending, MaxConclusions: l.Conclusions, MaxOwnInitials: limits.OwnInitials, MaxOtherInitials: limits.OtherInitials,
 		Coverage: t.addCoverage, OnPanic: t.panicked,
 	}
+	if e := t.evidence; e != nil {
+		cfg.Table.Observe, cfg.Ended, cfg.Engine.Evidence = e.recorder.Observe, e.recorder.Forget, e.add
+	}
+	return cfg
 }
 
 // judgeConfig returns the facts that the tap knows about its surroundings: addresses, nodes, cluster ranges,

@@ -55,7 +55,7 @@ type Config struct {
 
 	// Evidence, if set, is called for each alert about a connection, before its record is encoded. It returns the evidence that
 	// was stored for the alert; the zero value if there is none. It must not call the Engine, nor retain its argument.
-	Evidence func(*Alert) record.Evidence
+	Evidence func(*Alert) Evidence
 
 	Now        func() time.Time        // the time for event.created; nil: packet time
 	Emit       func(Record)            // called synchronously, in order; must not call the Engine
@@ -93,6 +93,9 @@ type Alert struct {
 	ID, Rule, Message string // event.id, rule.id and message of its record
 	Connection        *verdict.Judged
 }
+
+// Evidence describes the file with the packets of a finding's connection.
+type Evidence = record.Evidence
 
 // Engine turns judged connections into records. It is not safe for concurrent use.
 type Engine struct {

@@ -15,6 +15,7 @@ type Limits struct {
 	Conclusions int   // bytes of the conclusions of settled sessions
 	Reorder     int   // bytes in out-of-order buffers
 	Recent      int   // bytes that are stored to be compared with retransmissions
+	Evidence    int   // bytes of packets that are stored for evidence; 0 before ReserveEvidence
 	Heap        int64 // heap size from which the garbage collector runs more often (GOMEMLIMIT), bytes
 	Growth      int   // growth of the heap between two collections (GOGC), percent
 }
@@ -62,6 +63,14 @@ func For(group int64, interfaces int) Limits {
 	left := m/2 - fixedBytes - int64(l.Pending+l.Conclusions+l.Reorder+l.Recent)
 	l.Connections = int(min(max(left/connectionBytes, leastConnections), mostConnections))
 	return l
+}
+
+// ReserveEvidence sets Evidence. The table has fewer connections then. Files that wait to be written, and the one that is being encoded, use as
+// much memory again.
+func (l *Limits) ReserveEvidence() {
+	const least, most = 256 << 10, 4 << 20
+	l.Evidence = int(min(max(l.Heap/48, least), most)) // a sixty-fourth of the control group's limit
+	l.Connections = max(l.Connections-2*l.Evidence/connectionBytes, leastConnections)
 }
 
 // Rings divides the ring of an interface into two rings, in bytes. TCP gets most of it. A flood of datagrams fills

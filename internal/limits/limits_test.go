@@ -47,6 +47,23 @@ func TestLimitsFit(t *testing.T) {
 	}
 }
 
+// TestReserveEvidence: the packets for evidence use a sixty-fourth of the memory, within bounds. The table is smaller, so that the sum stays the
+// same.
+func TestReserveEvidence(t *testing.T) {
+	const mi = 1 << 20
+	for _, c := range []struct{ group, evidence int64 }{{0, 2 * mi}, {128 * mi, 2 * mi}, {8 * mi, 256 << 10}, {4096 * mi, 4 * mi}} {
+		before := For(c.group, 2)
+		l := before
+		l.ReserveEvidence()
+		if before.Evidence != 0 || l.Evidence != int(c.evidence) {
+			t.Errorf("%d: %d bytes, want %d", c.group, l.Evidence, c.evidence)
+		}
+		if less := (before.Connections - l.Connections) * connectionBytes; less < l.Evidence*2-connectionBytes && l.Connections > leastConnections || l.Connections < leastConnections {
+			t.Errorf("%d: %d connections, and %d before", c.group, l.Connections, before.Connections)
+		}
+	}
+}
+
 func TestMemoryLimit(t *testing.T) {
 	const (
 		v2     = "30 23 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw,nsdelegate\n"
