@@ -31,7 +31,7 @@ type environment struct {
 	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption between nodes, which the tap cannot see, such as wireguard"`
 	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish: findings, posture, flows"`
 	Format     string        `env:"TAP_FORMAT" envDefault:"ecs" about:"format of records: ecs (Elastic Common Schema 9.x), or ocsf (Open Cybersecurity Schema Framework 1.6)"`
-	Mute       string        `env:"TAP_MUTE" about:"findings that are counted but not published: rule=RULE,peer=CIDR or NAME,port=PORT,class=CLASS,until=YYYY-MM-DD,reason=TEXT;... until the end of that day in UTC. peer, port and class may be left out or occur several times; the reason comes last"`
+	Mute       string        `env:"TAP_MUTE" about:"findings that are counted but not published: rule=RULE,peer=CIDR or NAME,port=PORT,class=CLASS,until=YYYY-MM-DD,reason=TEXT;... A mute ends with the day in until (UTC). peer, port and class may be left out or occur several times; the reason comes last"`
 	Severity   string        `env:"TAP_SEVERITY" about:"severities of rules, in place of the usual ones: RULE=SEVERITY,... with 21, 47, 73 or 99; 0 turns a rule off"`
 	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time after which open findings are published again or resolved, and improved edges are published; 1s or more, and 10s or more where the webhook adds the tap"`
 	Interval   time.Duration `env:"TAP_POSTURE_INTERVAL" envDefault:"1h" expected:"a duration such as 1h" about:"the time that one snapshot of an edge covers; its changes are published at once; the same limits as TAP_WINDOW"`
