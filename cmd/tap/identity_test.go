@@ -15,6 +15,7 @@ import (
 	"github.com/google/gopacket/pcapgo"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 // recordIDs reads a capture from standard input and returns its records by event.id.
@@ -30,6 +31,7 @@ func recordIDs(t *testing.T, file []byte, chunks bool) map[string]string {
 	}
 	out := map[string]string{}
 	for line := range bytes.Lines(stdout.Bytes()) {
+		schematest.Lines(t, []string{string(line)})
 		var x struct{ Event struct{ ID string } }
 		if err := json.Unmarshal(line, &x); err != nil {
 			t.Fatal(err)

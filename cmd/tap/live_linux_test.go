@@ -16,6 +16,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 // In a network namespace, the test binary also runs as the two ends of the traffic.
@@ -160,6 +161,7 @@ func liveAgreesWithRead(t *testing.T) (dropped bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	schematest.Lines(t, strings.SplitAfter(string(out), "\n"))
 	compare(t, between(lines), between(strings.SplitAfter(string(out), "\n")))
 	return false
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 // TestScopeOfCaptures: a connection in a capture has scope pod only if its link header, its interface's name or its addresses show
@@ -51,6 +52,7 @@ func TestScopeOfCaptures(t *testing.T) {
 			if status := command(context.Background(), args, nil, streams{strings.NewReader(""), &out, &log}); status != exitFine {
 				t.Fatalf("status %d: %s", status, &log)
 			}
+			schematest.Lines(t, []string{out.String()})
 			var r struct {
 				Meshtls struct{ Scope, Verdict string }
 			}

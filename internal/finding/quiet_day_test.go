@@ -19,13 +19,17 @@ func sessionHash(id uint64) string {
 // quietDay runs an engine through 24 hours of packet time and returns the bytes of its records by dataset.
 // The pod starts in the middle of a window and has 50 edges with mutual TLS and the aggregate edges of the
 // pod, DNS and probes. Each has a connection every minute.
-func quietDay(cfg finding.Config) (bytes, records map[string]int) {
+func quietDay(t *testing.T, cfg finding.Config) (bytes, records map[string]int) {
+	t.Helper()
 	bytes, records = map[string]int{}, map[string]int{}
 	cfg.Tap, cfg.Identity, cfg.Mesh, cfg.Findings, cfg.Posture, cfg.Heartbeat = pod.UID, pod, "istio", true, true, 5*time.Minute
 	cfg.Coverage, cfg.Reuse = covered(1000, 0), true
 	cfg.Emit = func(r finding.Record) {
 		bytes[r.Dataset] += len(r.Value) + 1
 		records[r.Dataset]++
+		if cfg.Interval == time.Hour {
+			check(t, r)
+		}
 	}
 	e := finding.New(cfg)
 	start := noon + 4*minute + 14*second
@@ -68,7 +72,7 @@ func TestQuietDay(t *testing.T) {
 		{"each ten minutes", 10 * time.Minute, 130}, // more than before by the sample of session hashes, rules_blind and the names of TLS parameters
 		{"each hour", time.Hour, 25},
 	} {
-		bytes, records := quietDay(finding.Config{Interval: c.interval, Delay: 3 * time.Minute})
+		bytes, records := quietDay(t, finding.Config{Interval: c.interval, Delay: 3 * time.Minute})
 		all := 0
 		for _, n := range bytes {
 			all += n

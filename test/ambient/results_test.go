@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 )
 
 var update = flag.Bool("update", false, "rewrite the lab's tables, captures and their truth")
@@ -121,6 +123,7 @@ func resultsOf(t *testing.T, name string, lines []string) map[tuple]tapResult {
 	findings := map[string][]string{}
 	out := map[tuple]tapResult{}
 	var flows []record
+	schematest.Lines(t, lines)
 	for _, line := range lines {
 		var r record
 		if err := json.Unmarshal([]byte(line), &r); err != nil {

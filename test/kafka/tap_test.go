@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
@@ -218,6 +219,7 @@ func (x *liveTap) seen(b *kafkatest.Broker) (connections, duplicates int) {
 		if fmt.Sprint(v.Destination.Port) != trafficPort {
 			continue
 		}
+		schematest.Check(x.t, []byte(r.Value))
 		if ids[v.Event.ID] {
 			duplicates++
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/exclusive"
+	"github.com/meshtls-tap/meshtls-tap/internal/schematest"
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
@@ -245,12 +246,14 @@ func (p *pod) start(t *testing.T, env ...string) {
 	}, &p.stderr)
 }
 
-// stop ends the pod's tap and returns its records. The tap reads its rings to the end first.
+// stop ends the pod's tap and returns its records, checked against the schema. The tap reads its rings to the end first.
 func (p *pod) stop(t *testing.T) []string {
 	t.Helper()
 	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	if err := p.cmd.Wait(); err != nil {
 		t.Errorf("the tap of %s: %v: %s", p.name, err, &p.stderr)
 	}
-	return strings.Split(strings.TrimSpace(p.out.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(p.out.String()), "\n")
+	schematest.Lines(t, lines)
+	return lines
 }
