@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Scores a tap on captures with known truth. They are not part of the repository, but in a folder beside it.
 #   tools/corpus.sh TAP FOLDER     FOLDER has corpus/score.py and tls13/score.py
-# Fails if the score is below CORPUS_FLOOR (corpus), if a client's authentication is judged wrong (tls13), or if a set of attacks
-# (cases, stacks, review/redteam) has a harmful verdict or a score below its floor.
+# Fails if the score is below CORPUS_FLOOR (corpus), if a client's authentication is judged wrong (tls13), if a set of attacks
+# (cases, stacks, review/redteam) has a harmful verdict or a score below its floor, or if a rule fires where it must not, or does not where
+# it must (test/rules). With tshark, it also derives again where rules must fire, and fails if that differs from test/rules/expected.tsv.
 set -euo pipefail
 tap=$1 folder=$2
 if [ ! -e "$folder/corpus/score.py" ]; then
@@ -39,3 +40,11 @@ scored() {
 scored cases 0.95 python3 "$folder/cases/score.py" "$tap"
 scored stacks 0.97 python3 "$folder/stacks/score.py" "$tap" --loss
 scored evasions 0.9 python3 "$folder/review/redteam/evade_score.py" "$tap"
+
+rules=$(dirname "$0")/../test/rules
+python3 "$rules/score.py" "$tap" "$folder"
+if command -v tshark >/dev/null; then
+	python3 "$rules/truth.py" "$folder" | diff "$rules/expected.tsv" - || { echo "corpus: test/rules/expected.tsv is not what tshark and the truth files show: see test/rules/README.md"; exit 1; }
+else
+	echo "corpus: test/rules/expected.tsv is not derived again: tshark is missing"
+fi

@@ -1,5 +1,5 @@
 """Reads a capture with tshark: its connections, and what each of them says in plaintext."""
-import gzip, json, os, struct, subprocess, tempfile
+import json, subprocess
 
 LAYERS = 'frame eth vxlan dcerpc ip ipv6 icmp icmpv6 tcp udp tls dtls quic http http2 ftp smtp imap pop ldap pgsql mysql mqtt telnet resp socks tds xmpp dns mdns'
 
@@ -149,73 +149,3 @@ def read(path, options=()):
         if transport == 'tcp' and 'tcp.payload' in head:
             connection.events.append((side, 'payload', {'bytes': bytes.fromhex(head['tcp.payload'].replace(':', ''))}, sent, when))
     return list(table.values())
-
-
-def add(checksum, old, new):
-    """The checksum of RFC 1071 after the bytes OLD were replaced by NEW (RFC 1624)."""
-    total = ~checksum & 0xffff
-    for at in range(0, len(old), 2):
-        total += (~int.from_bytes(old[at:at + 2], 'big') & 0xffff) + int.from_bytes(new[at:at + 2], 'big')
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
-
-
-def off_loopback(raw):
-    """Returns the pcap file RAW without link-layer headers, and with the two ends of each TCP and UDP connection over loopback at 10.99.0.1
-    and 10.99.0.2, or fd99::1 and fd99::2, so that the rules apply to it; None if it has no such connection. The first sender of a pair of
-    ports gets the first address."""
-    if raw[:4] not in (b'\xd4\xc3\xb2\xa1', b'\x4d\x3c\xb2\xa1', b'\xa1\xb2\xc3\xd4', b'\xa1\xb2\x3c\x4d'):
-        return None
-    order = '<' if raw[0] in (0xd4, 0x4d) else '>'
-    link, = struct.unpack(order + 'I', raw[20:24])
-    skip = {0: 4, 1: 14, 12: 0, 101: 0, 113: 16, 276: 20}.get(link)
-    out, at, changed, senders = bytearray(raw[:20] + struct.pack(order + 'I', 101)), 24, False, {}
-    while skip is not None and at + 16 <= len(raw):
-        seconds, part, size, full = struct.unpack(order + 'IIII', raw[at:at + 16])
-        packet = bytearray(raw[at + 16 + skip:at + 16 + size])
-        at += 16 + size
-        changed |= readdress(packet, senders)
-        out += struct.pack(order + 'IIII', seconds, part, len(packet), max(full - skip, len(packet))) + packet
-    return bytes(out) if changed else None
-
-
-def readdress(packet, senders):
-    """Replaces the addresses of an IP packet over loopback. Reports whether it is one. SENDERS has the first port of each pair of ports."""
-    if len(packet) < 40:
-        return False
-    if packet[0] >> 4 == 4 and packet[12] == 127 and packet[16] == 127:
-        protocol, body, width, base = packet[9], (packet[0] & 15) * 4, 4, 12
-        pair = (bytes([10, 99, 0, 1]), bytes([10, 99, 0, 2]))
-    elif packet[0] >> 4 == 6 and packet[8:24] == packet[24:40] == bytes(15) + b'\1':
-        protocol, body, width, base = packet[6], 40, 16, 8
-        pair = (b'\xfd\x99' + bytes(13) + b'\1', b'\xfd\x99' + bytes(13) + b'\2')
-    else:
-        return False
-    if protocol not in (6, 17) or body + 18 > len(packet):
-        return False
-    ports = bytes(packet[body:body + 2]), bytes(packet[body + 2:body + 4])
-    forward = senders.setdefault(frozenset(ports), ports[0]) == ports[0]
-    old, new = bytes(packet[base:base + 2 * width]), pair[0] + pair[1] if forward else pair[1] + pair[0]
-    packet[base:base + 2 * width] = new
-    checks = [body + (16 if protocol == 6 else 6)] + ([10] if width == 4 else [])
-    for check in checks:
-        packet[check:check + 2] = add(int.from_bytes(packet[check:check + 2], 'big'), old, new).to_bytes(2, 'big')
-    return True
-
-
-def plain_file(path, folder):
-    """Returns (path of the capture without gzip, path of its variant off loopback or None), the files in FOLDER."""
-    raw = gzip.open(path).read() if path.endswith('.gz') else open(path, 'rb').read()
-    name = os.path.basename(path).removesuffix('.gz')
-    if path.endswith('.gz'):
-        path = os.path.join(folder, name)
-        with open(path, 'wb') as f:
-            f.write(raw)
-    moved = off_loopback(raw)
-    if moved is None:
-        return path, None
-    other = os.path.join(folder, 'moved-' + name)
-    with open(other, 'wb') as f:
-        f.write(moved)
-    return path, other

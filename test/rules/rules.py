@@ -1,0 +1,206 @@
+"""Which rules connections must and may break: docs/rules/*.md and schema/README.md ("The rules") applied to what session.py reads."""
+import hashlib, re
+import session
+
+RULES = ('plaintext-edge', 'tls-not-mutual', 'mtls-downgrade', 'tls-version-weak', 'cipher-weak', 'certificate-expired', 'certificate-expiring',
+         'certificate-weak', 'handshake-failed', 'plaintext-accepted', 'credentials-in-clear', 'identity-mismatch', 'edge-unjudged',
+         'key-exchange-downgrade', 'key-exchange-not-post-quantum', 'tap-blind')
+
+
+class Truth:
+    """What is known of one connection: verdicts that are possible, and the client's authentication."""
+
+    def __init__(self, connection):
+        self.connection, self.handshake = connection, session.Handshake(connection)
+        self.verdicts, self.auth, self.why = set(), None, ''
+        self.continued = False
+        self.rules = {}     # rule: ('must' | 'may', reason). What is absent must not fire
+
+    def must(self, rule, why):
+        self.rules[rule] = ('must', why)
+
+    def may(self, rule, why):
+        self.rules[rule] = ('may', why)
+
+
+def on_wire(connection):
+    a, b = connection.client[0], connection.server[0]
+    return a != b and not connection.loopback and not any(x.startswith('127.') or x == '::1' for x in (a, b))
+
+
+def apply_rules(truths):
+    for t in truths:
+        if on_wire(t.connection) and t.verdicts and not is_dns(t.connection):
+            connection_rules(t)
+    history_rules([t for t in truths if on_wire(t.connection) and not is_dns(t.connection)])
+
+
+def is_dns(c):
+    """Class dns: DNS and nothing else from both ends at its port."""
+    return 'dns' in c.protocols and 53 in (c.client[1], c.server[1])
+
+
+def add(t, rule, sure, why):
+    (t.must if sure else t.may)(rule, why if sure else f'{why}; {t.why}')
+
+
+def connection_rules(t):
+    """The rules that one connection breaks whatever others did."""
+    c, h = t.connection, t.handshake
+    if 'plaintext' in t.verdicts:
+        add(t, 'plaintext-edge', t.verdicts == {'plaintext'}, 'plaintext')
+    if 'failed' in t.verdicts:
+        add(t, 'handshake-failed', t.verdicts == {'failed'}, 'failed')
+    kinds, maybe = session.credentials(c)
+    if kinds:
+        t.must('credentials-in-clear', ' '.join(sorted(kinds)))
+    elif maybe:
+        t.may('credentials-in-clear', 'beyond what is searched: ' + ' '.join(sorted(maybe)))
+    if not t.verdicts & {'tls', 'mtls'}:
+        return
+    sure = t.verdicts <= {'tls', 'mtls'}
+    for rule, why in tls_facts(t):
+        add(t, rule, sure and not why.startswith('?'), why)
+    if 'tls' in t.verdicts and t.auth in ('declined', 'not_requested'):
+        add(t, 'tls-not-mutual', sure, t.auth)
+    elif 'tls' in t.verdicts and t.auth in (None, 'unproven'):
+        t.may('tls-not-mutual', 'the packets do not show whether the client has a certificate')
+
+
+def tls_facts(t):
+    """Yields (rule, reason) for each rule about a TLS session whose condition the handshake fulfills; a reason that begins with ? is not certain."""
+    c, h = t.connection, t.handshake
+    if h.server_hello is not None:
+        # SSL 2.0, SSL 3.0, TLS 1.0 and 1.1, DTLS 1.0 (0x0100 is OpenSSL's older number of it)
+        if h.version in (0x0002, 0x0200, 0x0300, 0x0301, 0x0302, 0xfeff, 0x0100):
+            yield 'tls-version-weak', f'version {h.version:#06x}'
+        name = session.names('tls.handshake.ciphersuite').get(h.cipher, '')
+        if re.search(r'_EXPORT|_anon_|RC4|RC2|DES|IDEA', name):
+            yield 'cipher-weak', name
+        if not h.late:
+            yield 'key-exchange-not-post-quantum', f'version {h.version:#06x}'
+        elif h.group is not None and h.group not in session.POST_QUANTUM:
+            yield 'key-exchange-not-post-quantum', f'group {h.group}'
+    for side, certificate in h.certificates.items():
+        who = 'client' if side == h.side else 'server'
+        if not certificate.parsed:
+            for rule in ('certificate-expired', 'certificate-expiring', 'certificate-weak', 'identity-mismatch'):
+                yield rule, f'?tshark does not parse the certificate of the {who}'
+            continue
+        left, life = certificate.end - c.start, certificate.end - certificate.begin
+        if max(c.times) - min(c.times) > 86400:
+            yield 'certificate-expired', '?the times of the packets of this connection are a day or more apart'
+        elif left < 0:
+            yield 'certificate-expired', f'{who}: {-left / 86400:.1f} days ago'
+        elif left < life / 10:
+            yield 'certificate-expiring', f'{who}: {left / 86400:.1f} of {life / 86400:.0f} days left'
+        if certificate.weakness():
+            yield 'certificate-weak', f'{who}: {certificate.weakness()}'
+        if who == 'server' and h.name and not h.encrypted_hello and 0 < len(certificate.names + certificate.uris) <= 64:
+            if not any(fits(h.name, n) for n in certificate.names):
+                if not any(spiffe_fits(h.name, u) for u in certificate.uris):
+                    yield 'identity-mismatch', f'asked for {h.name}, certificate of {(certificate.names + certificate.uris)[0]}'
+
+
+def fits(asked, name):
+    asked, name = asked.lower().rstrip('.'), name.lower().rstrip('.')
+    if name.startswith('*.'):
+        return '.' in asked and asked.split('.', 1)[1] == name[2:]
+    parts = name.split('.')
+    if len(parts) == 4 and parts[2:] == ['cluster', 'local'] and in_namespace(asked, parts[1]):
+        return True
+    return asked == name
+
+
+def in_namespace(asked, namespace):
+    labels = re.split(r'[._]', asked)
+    return namespace in labels[1:] or not ('svc' in labels or len(labels) > 1)
+
+
+def spiffe_fits(asked, uri):
+    match = re.search(r'^spiffe://[^/]+.*/ns/([^/]+)', uri)
+    return bool(match) and in_namespace(asked, match[1])
+
+
+def name_of(t):
+    """The name by which an edge knows its peer: SNI or Host. Without one it is the address."""
+    hosts = [session.first(m, f) for _, k, m, *_ in t.connection.events if k in ('http', 'http2') for f in ('http.host', 'http2.headers.authority')]
+    name = t.handshake.name or next((h for h in hosts if h), None) or ''
+    return '' if re.fullmatch(r'[0-9.]*|.*[:\]].*', name) else name.lower()
+
+
+def history_rules(truths):
+    """The rules that compare connections: downgrades, accepted plaintext, unjudged edges."""
+    edges = {}
+    for t in truths:
+        if t.verdicts:
+            edges.setdefault((edge_of(t.connection), name_of(t)), []).append(t)
+    for group in edges.values():
+        downgrades(sorted(group, key=lambda t: t.connection.start))
+        for window in {window_of(t) for t in group}:
+            unjudged([t for t in group if window_of(t) == window])
+    for t in truths:
+        accepted(t, [p for p in truths if p is not t and 'mtls' in p.verdicts and p.connection.server == t.connection.server])
+
+
+def window_of(t):
+    """The window of TAP_WINDOW (10 minutes) in which a connection began."""
+    return int(t.connection.start) // 600
+
+
+def unjudged(group):
+    """Ten connections of an edge or more in one window, and none that was judged."""
+    if len(group) >= 10 and all('unknown' in t.verdicts for t in group):
+        for t in group:
+            add(t, 'edge-unjudged', all(g.verdicts == {'unknown'} for g in group), 'ten connections or more of no known protocol')
+
+
+def accepted(t, proofs):
+    """Plaintext that a server answered, which spoke mutual TLS at most an hour before, or later in the same window."""
+    answer = next((session.first(m, 'http.response.code') for _, k, m, *_ in t.connection.events if k == 'http' and session.first(m, 'http.response.code')), None)
+    near = [p for p in proofs if 0 <= t.connection.start - p.connection.start <= 3600 or window_of(p) == window_of(t)]
+    if 'plaintext' in t.verdicts and near and t.connection.bytes[1 - t.connection.role] and answer != '400' and 'mtls-downgrade' not in t.rules:
+        add(t, 'plaintext-accepted', t.verdicts == {'plaintext'} and any(p.verdicts == {'mtls'} for p in near), 'the server spoke mutual TLS too')
+
+
+def downgraded(t, why):
+    """One cause raises one alert: the other rules about plaintext do not fire."""
+    t.must('mtls-downgrade', why)
+    for rule in ('plaintext-edge', 'tls-not-mutual', 'plaintext-accepted', 'credentials-in-clear'):
+        t.rules.pop(rule, None)
+
+
+def downgrades(group):
+    """GROUP: the connections of one edge with one peer, by their starts."""
+    proven = maybe = mixed = fallen = False
+    hybrid = classical = fell = False
+    for t in group:
+        h = t.handshake
+        if t.continued:
+            downgraded(t, 'was mutual TLS itself')
+            continue
+        less = t.verdicts == {'plaintext'} or t.verdicts == {'tls'} and t.auth in ('declined', 'not_requested')
+        if less and (fallen or proven and not mixed):
+            downgraded(t, 'mutual TLS before')
+            fallen = True
+        elif (proven or maybe) and t.verdicts & {'plaintext', 'tls'} and not (mixed and not fallen):
+            t.may('mtls-downgrade', 'mutual TLS before; ' + (t.why or 'not certain'))
+        mixed = mixed or less
+        proven = proven or t.verdicts == {'mtls'}
+        maybe = maybe or 'mtls' in t.verdicts
+        if t.verdicts and t.verdicts <= {'tls', 'mtls'} and h.server_hello is not None:
+            post_quantum = h.late and h.group in session.POST_QUANTUM
+            if not post_quantum and 'key-exchange-not-post-quantum' in t.rules and (fell or hybrid and not classical):
+                t.rules.pop('key-exchange-not-post-quantum')
+                t.must('key-exchange-downgrade', 'a post-quantum group before')
+                fell = True
+            hybrid, classical = hybrid or post_quantum, classical or not post_quantum
+
+
+def edge_of(c):
+    return (c.client[0], c.server[0], c.server[1])
+
+
+def edge_hash(edge):
+    """A name for an edge without its addresses."""
+    return hashlib.sha256('{} {} {}'.format(*edge).encode()).hexdigest()[:8]
