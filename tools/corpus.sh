@@ -42,9 +42,9 @@ scored stacks 0.97 python3 "$folder/stacks/score.py" "$tap" --loss
 scored evasions 0.9 python3 "$folder/review/redteam/evade_score.py" "$tap"
 
 rules=$(dirname "$0")/../test/rules
-python3 "$rules/score.py" "$tap" "$folder"
+python3 -B "$rules/score.py" "$tap" "$folder"
 if command -v tshark >/dev/null; then
-	python3 "$rules/truth.py" "$folder" | diff "$rules/expected.tsv" - || { echo "corpus: test/rules/expected.tsv is not what tshark and the truth files show: see test/rules/README.md"; exit 1; }
+	python3 -B "$rules/truth.py" "$folder" | diff "$rules/expected.tsv" - || { echo "corpus: test/rules/expected.tsv is not what tshark and the truth files show: see test/rules/README.md"; exit 1; }
 else
 	echo "corpus: test/rules/expected.tsv is not derived again: tshark is missing"
 fi

@@ -4,23 +4,12 @@ import session
 
 # Connections that began as mutual TLS and continued as less, by the truth files' notes: the client's port
 CONTINUED = {'cases/ftp_mtls_then_ccc': (47584, 47588), 'cases/two_handshakes12_cert_then_none': (40000,)}
-# Sequences of captures, for the rules that compare connections and that no capture breaks by itself
-HISTORIES = (
-    'stacks/s2n--s2n-mutual + stacks/s2n--s2n-oneway', 'stacks/s2n--s2n-oneway + stacks/s2n--s2n-mutual',
-    'stacks/s2n--s2n-mutual + stacks/s2n--s2n-oneway?client=3', 'stacks/s2n--s2n-mutual + stacks/s2n--s2n-oneway?after=86400',
-    'stacks/ssl3-tlslite-presented + stacks/ssl3-tlslite-declined?times=2',
-    'stacks/s2n--s2n-mutual + cases/tds_clear?port=1433:8443', 'cases/tds_clear?port=1433:8443 + stacks/s2n--s2n-mutual',
-    'stacks/s2n--s2n-mutual + cases/tds_clear?port=1433:8443&client=3', 'stacks/s2n--s2n-mutual + cases/tds_clear?port=1433:8443&client=3&after=7200',
-    'stacks/s2n--s2n-oneway + cases/tds_clear?port=1433:8443&client=3', 'cases/redis_clear_mtls_declined?port=6379:6380',
-    'stacks/node24--node24-mutual + stacks/rustls--rustls-mutual?times=2', 'stacks/rustls--rustls-mutual + stacks/node24--node24-mutual',
-    'stacks/node24--node24-mutual + stacks/rustls--rustls-mutual?client=3', 'stacks/node24--node24-oneway + stacks/o12-rsa-static-oneway',
-    'cases/le_frames_not_mongodb?times=10', 'cases/le_frames_not_mongodb?times=9', 'cases/le_frames_not_mongodb?times=10 + cases/tds_clear?port=1433:5938',
-)
 # corpus: names of plaintext protocols in the truth files that score.py requires as plaintext; those that are guesses by the first bytes,
 # and count only if tshark has no other name
 NAMED, GUESSED = {'http1', 'http2', 'mysql', 'postgres', 'smtp'}, {'ftp', 'ldap?', 'socks', 'rdp'}
 # tshark's names of plaintext protocols that schema/README.md lists
 LISTED = {'http', 'http2', 'mysql', 'pgsql', 'smtp', 'ftp', 'ldap', 'dcerpc', 'smb', 'imap', 'pop', 'xmpp', 'socks', 'mqtt', 'resp', 'telnet', 'cql', 'thrift', 'nbd', 'tds'}
+VERSIONS = {0x300: 'SSL3.0', 0x301: 'TLS1.0', 0x302: 'TLS1.1', 0x303: 'TLS1.2', 0x304: 'TLS1.3'}
 FRAMES = {'eth', 'ethertype', 'vlan', 'null', 'sll', 'ppp', 'pppoes', 'ip', 'ipv6', 'tcp', 'udp', 'data', 'data-text-lines'}
 
 
@@ -48,13 +37,14 @@ def from_packets(t):
             return ({'mtls'} if auth == 'presented' else {'tls'} if auth in ('declined', 'not_requested') else {'tls', 'mtls'}), auth, 'established'
         if h.state == 'failed':
             return {'failed'}, auth, 'handshake ended early'
-        return {'tls', 'mtls', 'unknown', 'failed'}, auth, 'the capture does not show how the handshake ended'
+        ended = {'failed'} if any(c.fin) or any(c.reset) or h.alerts else set()
+        return {'tls', 'mtls', 'unknown'} | ended, auth, 'the capture does not show how the handshake ended'
     if not sum(c.bytes):
         return set(), None, 'no payload'
     if h.seen:
         return {'tls', 'mtls', 'unknown', 'encrypted'}, None, 'TLS records without a hello'
     if c.transport == 'udp' and c.protocols & {'quic', 'dtls'}:
-        return {'tls', 'mtls', 'unknown', 'failed'}, None, 'no hello was dissected'
+        return {'tls', 'mtls', 'unknown'}, None, 'no hello was dissected'
     if 'ssh' in c.protocols:
         return {'encrypted', 'unknown'}, None, 'SSH'
     known = c.protocols & LISTED
@@ -91,6 +81,12 @@ def corpus_truth(expected, truths):
         t = same[nth[pair] - 1]
         orient(t, entry)
         facts = {**entry['single_source_or_derived'], **entry['must']}
+        h, name = t.handshake, session.names('tls.handshake.ciphersuite')
+        if h.server_hello is not None and entry['must'].get('cipher') not in (None, name.get(h.cipher)):
+            raise SystemExit(f"{expected['id']}: {pair}: cipher suite {name.get(h.cipher)}, the truth file has {entry['must']['cipher']}")
+        version = entry['must'].get('version')
+        if h.server_hello is not None and version and VERSIONS.get(h.version, version) != version:
+            raise SystemExit(f"{expected['id']}: {pair}: version {h.version:#x}, the truth file has {version}")
         cert = facts.get('client_cert_present')
         if cert is True and t.verdicts & {'tls', 'mtls'}:
             t.verdicts, t.auth = t.verdicts - {'tls'}, 'presented'

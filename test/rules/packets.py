@@ -129,7 +129,7 @@ def read(path, options=()):
                 connection.syn = True
                 if flags & 16 and not connection.bytes[0] + connection.bytes[1] and side == 0:
                     connection.ends, side = (target, source), 1
-                connection.fin[side] |= bool(flags & 1)
+            connection.fin[side] |= bool(flags & 1)
             connection.reset[side] |= bool(flags & 4)
             analysis = json.dumps(head.get('tcp.analysis', ''))
             connection.gaps |= 'lost_segment' in analysis or 'ack_lost' in analysis

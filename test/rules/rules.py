@@ -59,8 +59,9 @@ def connection_rules(t):
     if not t.verdicts & {'tls', 'mtls'}:
         return
     sure = t.verdicts <= {'tls', 'mtls'}
-    for rule, why in tls_facts(t):
-        add(t, rule, sure and not why.startswith('?'), why)
+    # A handshake of TLS 1.2 or older shows whether it was completed; the end of one of TLS 1.3 is encrypted.
+    for rule, why in tls_facts(t) if h.state == 'established' or h.late else ():
+        add(t, rule, sure and h.state == 'established' and not why.startswith('?'), why)
     if 'tls' in t.verdicts and t.auth in ('declined', 'not_requested'):
         add(t, 'tls-not-mutual', sure, t.auth)
     elif 'tls' in t.verdicts and t.auth in (None, 'unproven'):
