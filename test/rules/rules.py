@@ -174,7 +174,7 @@ def downgraded(t, why):
 def downgrades(group):
     """GROUP: the connections of one edge with one peer, by their starts."""
     proven = maybe = mixed = fallen = False
-    hybrid = classical = fell = False
+    groups = {}     # by TLS client: whether a post-quantum group was used, another one, and whether the client fell back
     for t in group:
         h = t.handshake
         if t.continued:
@@ -189,13 +189,14 @@ def downgrades(group):
         mixed = mixed or less
         proven = proven or t.verdicts == {'mtls'}
         maybe = maybe or 'mtls' in t.verdicts
-        if t.verdicts and t.verdicts <= {'tls', 'mtls'} and h.server_hello is not None:
+        if t.verdicts and t.verdicts <= {'tls', 'mtls'} and h.server_hello is not None and h.client_kind:
             post_quantum = h.late and h.group in session.POST_QUANTUM
+            hybrid, classical, fell = groups.get(h.client_kind, (False, False, False))
             if not post_quantum and 'key-exchange-not-post-quantum' in t.rules and (fell or hybrid and not classical):
                 t.rules.pop('key-exchange-not-post-quantum')
                 t.must('key-exchange-downgrade', 'a post-quantum group before')
                 fell = True
-            hybrid, classical = hybrid or post_quantum, classical or not post_quantum
+            groups[h.client_kind] = hybrid or post_quantum, classical or not post_quantum, fell
 
 
 def edge_of(c):

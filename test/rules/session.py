@@ -72,6 +72,7 @@ class Handshake:
         self.data = [any(k == 'data' and s == side for s, k, *_ in messages) for side in (0, 1)]
         self.name = first(self.hello, 'tls.handshake.extensions_server_name') if self.hello else None
         self.encrypted_hello = bool(hellos) and any(m.get('tls.handshake.extension.type') == '65037' for m in walk(self.hello))
+        self.client_kind = kind_of(self.hello) if self.hello else None
         self.version = self.cipher = self.group = None
         self.resumed = self.full = False
         self.alerts = [(s, m['level'], m['description'], at) for at, (s, k, m, *_) in enumerate(messages) if k == 'alert']
@@ -140,6 +141,13 @@ class Handshake:
         if self.empty:
             return 'declined'
         return 'not_requested' if self.hello_done and not self.requested else None
+
+
+def kind_of(hello):
+    """What docs/rules/key-exchange-downgrade.md compares of two ClientHellos: all but the groups, and what a resumption changes."""
+    types = sorted({str(t) for t in find(hello, 'tls.handshake.extension.type')} - {'21', '35', '41', '42', '44', '45'})
+    offered = [f'tls.handshake.{f}' for f in ('version', 'extensions.supported_version', 'ciphersuite', 'sig_hash_alg')]
+    return tuple(tuple(map(str, find(hello, f))) for f in offered) + (first(hello, 'tls.handshake.extensions_alpn_str'), *types)
 
 
 def walk(node):

@@ -29,7 +29,10 @@ HISTORIES = (
     'stacks/s2n--s2n-mutual + cases/tds_clear?port=1433:8443&client=3', 'stacks/s2n--s2n-mutual + cases/tds_clear?port=1433:8443&client=3&after=7200',
     'stacks/s2n--s2n-oneway + cases/tds_clear?port=1433:8443&client=3', 'cases/redis_clear_mtls_declined?port=6379:6380',
     'stacks/node24--node24-mutual + stacks/rustls--rustls-mutual?times=2', 'stacks/rustls--rustls-mutual + stacks/node24--node24-mutual',
-    'stacks/node24--node24-mutual + stacks/rustls--rustls-mutual?client=3', 'stacks/node24--node24-oneway + stacks/o12-rsa-static-oneway',
+    'stacks/node24--node24-oneway + stacks/o12-rsa-static-oneway',
+    # one TLS client, whose second server has no post-quantum group
+    'stacks/pyossl4--pyossl4-mutual + stacks/pyossl4--s2n-mutual?times=2', 'stacks/pyossl4--s2n-mutual + stacks/pyossl4--pyossl4-mutual',
+    'stacks/pyossl4--pyossl4-mutual + stacks/pyossl4--s2n-mutual?client=3',
     # all in one window of ten minutes
     'cases/le_frames_not_mongodb?at=1795964400&after=1&times=10', 'cases/le_frames_not_mongodb?at=1795964400&after=1&times=9',
     'cases/le_frames_not_mongodb?at=1795964400&after=1&times=10 + cases/thrift_framed?port=9090:5938',
