@@ -18,6 +18,9 @@ import (
 // maxPending bounds the memory of one session, in bytes.
 const maxPending = 24 << 10
 
+// measuringError is how many bytes more weigh may return, for what the runtime itself allocates meanwhile.
+const measuringError = 64
+
 // weigh returns how many bytes of heap a session uses. fresh returns a session.
 func weigh(t *testing.T, fresh func(i int) *Session) int {
 	t.Helper()
@@ -171,7 +174,7 @@ func TestPendingSessionIsBounded(t *testing.T) {
 	} {
 		held := weigh(t, func(int) *Session { s := New(); fill(s); return s })
 		t.Logf("%s: %d bytes", name, held)
-		if held > maxPending {
+		if held > maxPending+measuringError {
 			t.Errorf("%s: a session uses %d bytes, more than %d", name, held, maxPending)
 		}
 		counted(t, name, held, fill)

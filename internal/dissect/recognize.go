@@ -12,7 +12,8 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 	s.acknowledges(side, ack)
 	buf, rest := data, []byte(nil)
 	if len(p.head) > 0 {
-		if s.upgrade(side, offset, data, ack) {
+		// The start of TLS may be too short to be recognized, even if it is a whole record. It then belongs to the hello that data continues.
+		if sniffTLS(p.head) != protocols.More && s.upgrade(side, offset, data, ack) {
 			return
 		}
 		before := len(p.head)

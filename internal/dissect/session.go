@@ -263,11 +263,15 @@ func (s *tlsLayer) addGap(side Side, n, offset int64) {
 		}
 	case KindNone:
 		s.loseLogin(side)
+		s.loseHeader(p.head)
 		s.release(&p.head)
 		p.asked = 0
 		st.startLost = true
 	default:
 		s.loseLogin(side)
+		if r := p.http; r != nil && !r.first && !r.again {
+			s.loseHeader(r.line)
+		}
 		s.stopReading(p)
 		s.unseenSSH(side)
 		p.watch.addGap()

@@ -129,8 +129,8 @@ func (f *Tail) QuietAfterSkip(side Side, data []byte, skipped int64) bool {
 }
 
 // Truncated notes that n bytes of a side were sent, but not captured. If they are within a record, the position of the next header stays as
-// certain as before.
-func (f *Tail) Truncated(side Side, n int64) { f.sides[side].skip(n, tailSure) }
+// certain as before. If not, they may contain another handshake.
+func (f *Tail) Truncated(side Side, n int64) { f.sides[side].addGap(n, tailSure) }
 
 // addGap notes that n bytes are missing.
 func (d *tailSide) addGap(n int64, sure tailState) {

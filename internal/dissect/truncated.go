@@ -34,7 +34,12 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 			st.seen += n
 		}
 		s.addGap(side, n, offset)
-	default: // the recognized protocol stays, because truncated bytes cannot change the verdict
+	default: // the recognized protocol stays
+		if !bulk && s.mayLead(side) { // the truncated bytes may be the start of TLS
+			st.missed += n
+			s.addGap(side, n, offset)
+			return
+		}
 		st.seen += n
 		s.loseLogin(side)
 		s.stopReading(st.p)
@@ -44,6 +49,16 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 		st.p.scan.n = 0
 		st.p.chain.gap(n)
 	}
+}
+
+// mayLead reports whether the plaintext of a side may lead to TLS, as far as it was seen: the protocol can be upgraded, an HTTP proxy or server
+// may have agreed to a tunnel, or the header of an HTTP message is incomplete.
+func (s *plainLayer) mayLead(side Side) bool {
+	if s.plainDecided {
+		return false
+	}
+	may, _ := s.mayUpgrade(side)
+	return may || s.sides[side].p.http != nil
 }
 
 // truncatedRecords does the same as Truncated for a side that speaks TLS.

@@ -25,6 +25,19 @@ func (h *hop) halfSeen() bool {
 	return h.connect && h.status == 0 || !h.asked && h.status/100 == 2 && !h.framed
 }
 
+// loseHeader notes that the bytes after line are missing, which is the start of the first line of an HTTP header, or of another protocol. A
+// tunnel may be open nevertheless. A response without a status may have had any.
+func (s *plainLayer) loseHeader(line []byte) {
+	switch h := &s.hop; {
+	case bytes.HasPrefix(line, []byte("CONNECT ")):
+		h.asked, h.connect = true, true
+	case bytes.HasPrefix(line, []byte("HTTP/1.")) && h.status == 0:
+		if h.status = 200; len(line) >= len("HTTP/1.1 200") {
+			h.status = uint16(line[9]-'0')*100 + uint16(line[10]-'0')*10 + uint16(line[11]-'0')
+		}
+	}
+}
+
 // inTunnel reports whether bytes can be the first ones within a tunnel of which only the request or the response was seen: the start of TLS,
 // or the method negotiation of SOCKS (RFC 1928 section 3).
 func inTunnel(b []byte) bool {

@@ -114,7 +114,7 @@ func (t *Table) addFast(c *Conn, d *Decoded, now int64) bool {
 // steady reports whether the starts of both streams of c are confirmed, and neither stream has a gap or an end.
 func (c *Conn) steady(s, o *stream) bool {
 	x := &c.tcp
-	return x.reassembly == nil && s.sure && o.sure && s.state != inactive && s.fin < 0 && o.fin < 0 && !x.dupSYNSeen && !x.faces && !x.lone
+	return x.reassembly == nil && s.sure && o.sure && s.state != inactive && s.fin < 0 && o.fin < 0 && x.dupSYNBy == 0 && !x.faces && !x.lone
 }
 
 // maxFastPayload is the largest payload that addFast processes.

@@ -69,9 +69,9 @@ func (c *Conn) misfits(side Side, d *Decoded) bool {
 	switch {
 	case c.closing() && s.pastEnd(seq) && o.pastEnd(ack):
 		return true
-	case c.tcp.dupSYNSeen && side == Originator && near(d.Seq-c.tcp.dupSYN-1) && o.pastEnd(ack),
-		c.tcp.dupSYNSeen && side == Responder && near(d.Ack-c.tcp.dupSYN-1) && s.pastEnd(seq):
-		return true // the SYN that seemed to be an old duplicate was not one
+	case c.dupSYNOf(side) && near(d.Seq-c.tcp.dupSYN-1) && o.pastEnd(ack),
+		c.dupSYNOf(side.Other()) && near(d.Ack-c.tcp.dupSYN-1) && s.pastEnd(seq):
+		return true // the SYN that did not seem to start a connection has started one
 	}
 	return seq < -farAhead || ack < -farAhead || s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, maxWindow) || o.far(ack, maxWindow)
 }

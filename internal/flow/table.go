@@ -105,7 +105,7 @@ func (t *Table) Add(p *Packet) {
 	if c != nil && t.addFast(c, d, p.Time) {
 		return
 	}
-	if c != nil && d.Transport == wire.ProtoTCP && !c.tcp.dupSYNSeen {
+	if c != nil && d.Transport == wire.ProtoTCP && c.tcp.dupSYNBy == 0 {
 		if side := c.sender(d); c.expected(side, d) {
 			t.addPacket(c, side, d, p.Time, true)
 			return
@@ -115,7 +115,7 @@ func (t *Table) Add(p *Packet) {
 	if c != nil && d.Transport == wire.ProtoTCP && d.Flags&wire.FlagSYN != 0 && t.startsNew(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
-		again := c.tcp.dupSYNSeen && d.Flags&wire.FlagACK != 0
+		again := c.tcp.dupSYNBy != 0 && d.Flags&wire.FlagACK != 0
 		if c = t.open(*k, d, p.Time); again {
 			c.startFromSYNACK(d)
 		}

@@ -20,8 +20,8 @@ type tcpState struct {
 	followed   bool        // Table.Done was called with follow: the Handler wants later bytes nevertheless
 	thin       bool        // Thin has chosen the connection
 	busy       uint8       // number of times that a side sent busyStep packets since the last call of Thin
-	dupSYN     uint32      // sequence number of a SYN that seemed to be an old duplicate
-	dupSYNSeen bool        // dupSYN is set
+	dupSYN     uint32      // sequence number of a SYN within the connection: it seems to be an old duplicate, or forged
+	dupSYNBy   uint8       // the side that sent dupSYN, plus 1; 0: none
 	signed     bool        // a SYN of the connection had an authentication option
 	resets     [2]uint8    // RSTs of each side (see Conn.OneSided)
 }
@@ -73,6 +73,9 @@ func (t *Table) acceptSegment(c *Conn, side Side, d *Decoded, now int64) {
 func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	s := &c.tcp.side[side]
 	n := int64(d.PayloadLen)
+	if side == Responder && d.Flags&(wire.FlagSYN|wire.FlagACK) == wire.FlagSYN {
+		return // a simultaneous open: the data is sent again later (Linux drops it, in tcp_rcv_synsent_state_process)
+	}
 	if n == 0 && d.Flags&wire.FlagFIN == 0 {
 		s.noteEmpty(d)
 		return
@@ -261,29 +264,29 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 	switch {
 	case s.known && d.Seq+1 == s.base: // it is this connection's own SYN: the first one, a repetition, or one that later packets have overtaken
 		return false
-	case d.Flags&wire.FlagACK == 0 && side == Originator:
-		if !c.OrigISNSeen {
-			return s.known
-		}
-		quiet := t.now-c.tcp.touched >= int64(t.cfg.GapWait)
-		if c.Thinned { // a forged packet may have moved the numbers of c ahead, so this SYN counts at once
+	case d.Flags&wire.FlagACK == 0 && side == Originator && !c.OrigISNSeen:
+		return s.known
+	case d.Flags&wire.FlagACK == 0 && side == Responder && c.State == S0 && c.Resp.Packets == 0:
+		return false // a simultaneous open (RFC 9293, section 3.5)
+	case d.Flags&wire.FlagACK == 0:
+		if c.closing() || c.endpoint(side.Other()).Packets == 0 {
 			return true
 		}
-		if c.closing() || c.Resp.Packets == 0 || quiet {
-			return true
-		}
-		c.tcp.dupSYN, c.tcp.dupSYNSeen = d.Seq, true // the SYN is probably an old duplicate, unless a SYN-ACK answers it
+		c.tcp.dupSYN, c.tcp.dupSYNBy = d.Seq, uint8(side)+1 // the SYN does not count unless a SYN-ACK answers it
 		return false
-	case d.Flags&wire.FlagACK == 0: // a SYN of the responder starts another connection, unless it is a simultaneous open (RFC 9293, section 3.5)
-		return c.State != S0 || c.Resp.Packets > 0
+	case c.dupSYNOf(side.Other()) && d.Ack == c.tcp.dupSYN+1:
+		return !c.OrigISNSeen || side == Originator || d.Ack != c.OrigISN+1
 	case side == Responder && c.OrigISNSeen:
-		return d.Ack != c.OrigISN+1 && (c.closing() || c.tcp.dupSYNSeen && d.Ack == c.tcp.dupSYN+1)
+		return d.Ack != c.OrigISN+1 && c.closing()
 	case side == Responder:
 		return s.known
 	}
 
 	return !c.OrigISNSeen || c.closing()
 }
+
+// dupSYNOf reports whether a side has sent a SYN within the connection (see startsNew).
+func (c *Conn) dupSYNOf(side Side) bool { return c.tcp.dupSYNBy == uint8(side)+1 }
 
 // startFromSYNACK sets the start of the originator's stream in c, which a SYN-ACK has opened. The SYN that the
 // SYN-ACK answers had been mistaken for a duplicate of an earlier connection's SYN.
@@ -307,6 +310,9 @@ func (t *Table) isStray(c *Conn, side Side, d *Decoded) bool {
 	s := &c.tcp.side[side]
 	if s.known && d.Seq+1 == s.base {
 		return false
+	}
+	if d.Flags&wire.FlagACK == 0 && c.dupSYNOf(side) && d.Seq == c.tcp.dupSYN {
+		return true // see startsNew
 	}
 	if d.Flags&wire.FlagACK != 0 && side == Responder && c.OrigISNSeen && d.Ack != c.OrigISN+1 {
 		return d.Ack != c.OrigISN+1+uint32(c.tcp.side[Originator].next) // with Fast Open, the SYN-ACK acknowledges data too

@@ -190,11 +190,11 @@ func TestThinForgetsReusedPorts(t *testing.T) {
 	table, g, at := thinTable(t)
 	at = asks(table, at, 2, 202)
 	table.Thin(8, false)
-	at = run(table, 0, at, client, server, step{flags: "S", seq: 1 << 20})
+	at = run(table, 0, at, client, server, step{flags: "S", seq: 1 << 20}, step{server: true, flags: "SA", seq: 7, ack: 1<<20 + 1})
 	if !table.ThinnedEnded() || len(g.ended) != 1 {
 		t.Fatalf("ended: %t, %d", table.ThinnedEnded(), len(g.ended))
 	}
-	run(table, 0, at, client, server, step{server: true, flags: "SA", seq: 7, ack: 1<<20 + 1}, step{flags: "A", seq: 1<<20 + 1, ack: 8},
+	run(table, 0, at, client, server, step{flags: "A", seq: 1<<20 + 1, ack: 8},
 		step{flags: "PA", seq: 1<<20 + 1001, ack: 8, data: "a"}, step{server: true, flags: "A", seq: 8, ack: 1<<20 + 1002})
 	table.Flush()
 	if c := g.ended[1]; c.Thinned || c.Orig.Missed != 1000 || c.Orig.Bytes != 1 {

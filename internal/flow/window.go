@@ -108,8 +108,11 @@ func (c *Conn) bufferedEnd(side Side) int64 {
 // the receiver's packets are known.
 func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	if !s.windowKnown() || c.Excluded || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
+	switch {
+	case c.Excluded || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0:
 		return true, true
+	case !s.windowKnown():
+		return c.acceptableAtStart(side, d)
 	}
 	off := s.offset(d.Seq)
 	seq = off <= c.acceptLimit(side) && (!s.sure || off+int64(d.PayloadLen) >= s.acked-maxStale)
@@ -121,8 +124,31 @@ func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 		ack = !o.windowKnown() || n >= o.acked-max(maxStale, o.offset(o.edge)-o.acked)
 	case d.arrived && !c.Thinned: // the host's own packets are captured before the answers to them, so sentEnd is exact
 		ack = n <= c.sentEnd(side.Other())
+	case !o.windowKnown():
+		ack = o.sure || !c.isnSeen(side.Other()) || n <= c.sentEnd(side.Other())+windowSlack
 	default:
-		ack = !o.windowKnown() || n <= max(c.acceptLimit(side.Other()), c.sentEnd(side.Other()))
+		ack = n <= max(c.acceptLimit(side.Other()), c.sentEnd(side.Other()))
+	}
+	return seq, ack
+}
+
+// acceptableAtStart is like acceptable, for a segment whose receiver has advertised no window yet. Before the handshake of a connection is
+// complete, both ends drop segments that do not fit the numbers of its SYNs (RFC 9293, section 3.10.7.3 and 3.10.7.4). If the SYN-ACK was
+// not captured, the acknowledgement number alone shows that a segment is the responder's.
+func (c *Conn) acceptableAtStart(side Side, d *Decoded) (seq, ack bool) {
+	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
+	seq, ack = true, true
+	if s.sure {
+		return true, true
+	}
+	if c.isnSeen(side) {
+		off := s.offset(d.Seq)
+		seq = off >= -1 && off <= max(s.next, c.bufferedEnd(side))+windowSlack
+	}
+	if c.isnSeen(side.Other()) {
+		n := o.offset(d.Ack)
+		ack = n >= 0 && n <= c.sentEnd(side.Other())+windowSlack
+		seq = seq && (ack || c.isnSeen(side))
 	}
 	return seq, ack
 }
@@ -130,7 +156,12 @@ func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 // dropped reports whether a receiver drops a segment regardless of its numbers: the ACK flag is missing, or the segment
 // is authenticated (RFC 2385, RFC 5925) and the SYNs of the connection were not.
 func (c *Conn) dropped(side Side, d *Decoded) bool {
-	if !c.tcp.side[side].windowKnown() || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
+	switch {
+	case d.Flags&(wire.FlagSYN|wire.FlagRST) != 0:
+		return false
+	case d.Flags&wire.FlagACK == 0 && d.PayloadLen > 0 && c.OrigISNSeen:
+		return true
+	case !c.tcp.side[side].windowKnown():
 		return false
 	}
 	return d.Flags&wire.FlagACK == 0 || d.signed && !c.tcp.signed && c.OrigISNSeen && c.RespISNSeen
@@ -246,8 +277,11 @@ func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 		reached = max(reached, s.offset(d.Ack))
 	}
 	sent := max(c.sentEnd(side), o.offset(d.Seq))
-	off := s.offset(x.d.Seq)
-	return (!x.seq || off <= reached && off >= s.acked-maxStale) && (!x.ack || o.offset(x.d.Ack) <= sent)
+	off, n := s.offset(x.d.Seq), o.offset(x.d.Ack)
+	if c.isnSeen(x.side) && off < -1 || c.isnSeen(side) && n < 0 { // before the first byte that the sender, or the receiver, can have sent
+		return false
+	}
+	return (!x.seq || off <= reached && off >= s.acked-maxStale) && (!x.ack || n <= sent)
 }
 
 // receiverUnheard reports whether the receiver sent no packet for unheardWait after several segments that are not
@@ -284,8 +318,8 @@ func (t *Table) acceptSuspects(c *Conn) {
 }
 
 // resolveSuspects decides the suspended segments when c ends. It accepts segments whose receiver is not captured,
-// and segments of which only the acknowledgement number is not acceptable. It drops the others. The receiver may
-// have accepted a dropped segment, so the absence of data proves nothing afterwards (Conn.Undelivered).
+// and segments with new data of which only the acknowledgement number is not acceptable. It drops the others. The receiver
+// may have accepted a dropped segment with new data, so the absence of data proves nothing afterwards (Conn.Undelivered).
 func (t *Table) resolveSuspects(c *Conn) {
 	if c.suspects() == 0 {
 		return
@@ -303,6 +337,10 @@ func (t *Table) resolveSuspects(c *Conn) {
 			t.stats.Unacceptable++
 			sent := &c.tcp.side[x.side].sent
 			*sent = max(*sent, c.tcp.side[x.side].next+1)
+			continue
+		}
+		if s := &c.tcp.side[x.side]; s.offset(x.d.Seq)+int64(x.d.PayloadLen) <= s.next && x.d.Flags&wire.FlagFIN == 0 {
+			t.stats.Unacceptable++
 			continue
 		}
 		t.acceptSegment(c, x.side, &x.d, x.time)

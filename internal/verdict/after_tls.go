@@ -49,7 +49,8 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 		}
 	default:
 		j.resumptions.blockInheritance(&second, s.After().TLS())
-		out.addSecondHandshake(&second, s.After(), missedBytes(c, s) > 0 || hasPending(c))
+		missed := missedBytes(c, s)+c.Orig.Truncated+c.Resp.Truncated > 0 || hasPending(c)
+		out.addSecondHandshake(&second, s.After(), missed)
 	}
 }
 
