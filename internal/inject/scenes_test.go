@@ -61,6 +61,7 @@ spec:
 `, settings: `
 env: [{name: TAP_SINK, value: kafka}, {name: TAP_KAFKA_BROKERS, value: "kafka.kafka.svc:9094"}, {name: TAP_KAFKA_SASL_USERNAME, value: tap}]
 spool: {size: 64Mi}
+evidence: {size: 16Mi}
 kafka:
   ca: {configMap: kafka-ca}
   clientCertificate: {secret: kafka-tap}
@@ -201,6 +202,8 @@ spec: {containers: [{name: a, image: a}]}
 	}, also: wantResources("100m", "33554432", "100m", "48Mi")},
 	"disk": {pod: `{spec: {containers: [{name: a, image: a, resources: {limits: {ephemeral-storage: 1Gi}}}]}}`,
 		settings: `{spool: {size: 64Mi}}`, also: wantDisk("0", "160Mi")},
+	"disk for evidence": {pod: `{spec: {containers: [{name: a, image: a, resources: {limits: {ephemeral-storage: 1Gi}}}]}}`,
+		settings: `{spool: {size: 64Mi}, evidence: {size: 16Mi}}`, also: wantDisk("0", "192Mi")},
 	"disk requested": {pod: `{spec: {containers: [{name: a, image: a, resources: {requests: {ephemeral-storage: 1Gi}}}]}}`,
 		also: wantDisk("32Mi", "0")},
 	"disk without limits": {pod: plain, settings: `{spool: {size: 64Mi}}`, also: wantDisk("0", "0")},

@@ -23,6 +23,7 @@ type Settings struct {
 	StartHook        *bool                        `json:"startHook,omitempty"`   // default true: see Wait
 	ConfigMap        *string                      `json:"configMap,omitempty"`   // default meshtls-tap; "": none
 	Spool            *Directory                   `json:"spool,omitempty"`
+	Evidence         *Directory                   `json:"evidence,omitempty"`
 	Kafka            Kafka                        `json:"kafka,omitzero"`
 	ImagePullSecrets []string                     `json:"imagePullSecrets,omitempty"`
 	ExcludeKafkaPort bool                         `json:"excludeKafkaPort,omitempty"`
@@ -127,7 +128,7 @@ func (s *Settings) resources() *corev1.ResourceRequirements {
 // reserved are the variables that only injection may set.
 var reserved = []string{
 	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envOwnUntil, envListen, envListenAfter,
-	envConfigDir, envSpoolDir, envSpoolMax, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
+	envConfigDir, envSpoolDir, envSpoolMax, envEvidenceDir, envEvidenceFiles, envEvidenceMax, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
 	envFor, // a tap with this variable would end and be restarted repeatedly
 }
 
@@ -165,6 +166,9 @@ func (s *Settings) check() error {
 	}
 	if d := s.Spool; d != nil && d.Size.Sign() <= 0 {
 		return fmt.Errorf("spool.size: %s: expected a size such as 64Mi", &d.Size)
+	}
+	if d := s.Evidence; d != nil && d.Size.Value() < evidenceFile {
+		return fmt.Errorf("evidence.size: %s: expected 256Ki or more, such as 16Mi", &d.Size)
 	}
 	return s.Kafka.check()
 }

@@ -12,9 +12,10 @@ import (
 
 // The paths of the volumes in the tap's container.
 const (
-	configDir = "/etc/meshtls-tap/namespace"
-	kafkaDir  = "/etc/meshtls-tap/kafka"
-	spoolDir  = "/var/lib/meshtls-tap/spool"
+	configDir   = "/etc/meshtls-tap/namespace"
+	kafkaDir    = "/etc/meshtls-tap/kafka"
+	spoolDir    = "/var/lib/meshtls-tap/spool"
+	evidenceDir = "/var/lib/meshtls-tap/evidence"
 	// k8s.io/kubernetes plugin/pkg/admission/serviceaccount: DefaultAPITokenMountPath
 	tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount" //nolint:gosec // a path
 )
@@ -22,6 +23,9 @@ const (
 // safeToEvict is an annotation that lists local volumes of a pod. When the cluster autoscaler removes a node, it may
 // delete these volumes (github.com/kubernetes/autoscaler cluster-autoscaler/utils/drain).
 const safeToEvict = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+
+// evidenceFile is the largest size of a file of evidence, in bytes.
+const evidenceFile = 256 << 10
 
 // logSize is an upper bound for the container's log on the node's disk, in bytes.
 const logSize = 32 << 20
@@ -43,6 +47,12 @@ func (r *run) mountAll() {
 		r.mountEmpty("spool", spoolDir, s.Spool)
 		r.file(envSpoolDir, spoolDir)
 		r.file(envSpoolMax, strconv.FormatInt(s.Spool.Size.Value(), 10))
+	}
+	if d := s.Evidence; d != nil {
+		r.mountEmpty("evidence", evidenceDir, d)
+		r.file(envEvidenceDir, evidenceDir)
+		r.file(envEvidenceFiles, strconv.FormatInt(d.Size.Value()/evidenceFile, 10))
+		r.file(envEvidenceMax, strconv.Itoa(evidenceFile))
 	}
 	// The API server mounts the service account token into every container that has no volume at that path. The tap
 	// does not use the API, so it gets an empty directory there.
@@ -126,9 +136,11 @@ func optional() *bool {
 // diskSize returns an upper bound for the tap's use of the node's disk.
 func (r *run) diskSize() resource.Quantity {
 	size := *resource.NewQuantity(logSize, resource.BinarySI)
-	if d := r.cfg.Settings.Spool; d != nil {
-		size.Add(d.Size)
-		size.Add(d.Size)
+	for _, d := range []*Directory{r.cfg.Settings.Spool, r.cfg.Settings.Evidence} {
+		if d != nil {
+			size.Add(d.Size)
+			size.Add(d.Size)
+		}
 	}
 	return size
 }

@@ -116,12 +116,16 @@ Checks that values.schema.json cannot express: combinations of values, and value
 {{- with $tap.spool }}
 {{- if lt (include "tap.quantity" . | float64) 1048576.0 }}{{ fail (printf "tap.spool: %s: expected 1Mi or more" .) }}{{ end }}
 {{- end }}
+{{- with $tap.evidence }}
+{{- if lt (include "tap.quantity" . | float64) 262144.0 }}{{ fail (printf "tap.evidence: %s: expected 256Ki or more" .) }}{{ end }}
+{{- if eq $tap.redact "strict" }}{{ fail "tap.evidence: TLS handshakes contain names, so it cannot be set with tap.redact strict" }}{{ end }}
+{{- end }}
 {{- include "tap.checkEnv" . }}
 {{- end }}
 
 {{/* Variables in tap.extraEnv: only those of the tap (_environment.tpl), and none that the webhook sets (inject.reserved). Their values must pass the tap's checks. */}}
 {{- define "tap.checkEnv" -}}
-{{- $reserved := list "TAP_CLUSTER" "TAP_WORKLOAD_KIND" "TAP_WORKLOAD_NAME" "TAP_LOCAL_PROXY" "TAP_DECLARED_SKIP" "TAP_UNTIL" "TAP_OWN_UNTIL" "TAP_FOR" "TAP_LISTEN" "TAP_LISTEN_AFTER" "TAP_CONFIG_DIR" "TAP_SPOOL_DIR" "TAP_SPOOL_MAX" "TAP_KAFKA_TLS_CA_FILE" "TAP_KAFKA_TLS_CERT_FILE" "TAP_KAFKA_TLS_KEY_FILE" "TAP_KAFKA_SASL_PASSWORD_FILE" "TAP_KAFKA_SASL_TOKEN_FILE" }}
+{{- $reserved := list "TAP_CLUSTER" "TAP_WORKLOAD_KIND" "TAP_WORKLOAD_NAME" "TAP_LOCAL_PROXY" "TAP_DECLARED_SKIP" "TAP_UNTIL" "TAP_OWN_UNTIL" "TAP_FOR" "TAP_LISTEN" "TAP_LISTEN_AFTER" "TAP_CONFIG_DIR" "TAP_SPOOL_DIR" "TAP_SPOOL_MAX" "TAP_EVIDENCE_DIR" "TAP_EVIDENCE_FILES" "TAP_EVIDENCE_FILE_MAX" "TAP_KAFKA_TLS_CA_FILE" "TAP_KAFKA_TLS_CERT_FILE" "TAP_KAFKA_TLS_KEY_FILE" "TAP_KAFKA_SASL_PASSWORD_FILE" "TAP_KAFKA_SASL_TOKEN_FILE" }}
 {{- range .Values.tap.extraEnv }}
 {{- $where := printf "tap.extraEnv: %s" .name }}
 {{- if not (regexMatch "^TAP_[A-Z0-9_]+$" .name) }}{{ fail (printf "%s is not a TAP_ variable" $where) }}{{ end }}

@@ -16,6 +16,7 @@ TAP_ANNOUNCEMENTS: { {{- $number -}} }
 TAP_CLUSTER_CIDRS: {}
 TAP_CONFIG_ALLOW: {one: '[ ,]*none[ ,]*|[ ,]*((enabled|until|mute|expect) *(,[ ,]*|$))*', expected: 'a list of enabled, until, mute, expect; or none'}
 TAP_EMIT: {each: findings|posture|flows, expected: 'a list of findings, posture, flows'}
+TAP_EVIDENCE_AGE: {one: '[1-9][0-9]{0,4}(h([0-9]{1,3}m)?|m)', expected: a duration such as 24h}
 TAP_EXPECT: {}
 TAP_FILTER: {}
 TAP_FORMAT: {one: ecs|ocsf, expected: ecs or ocsf}

@@ -96,6 +96,9 @@ func TestBadValues(t *testing.T) {
 		{`{"tap.mute": [{"rule": "tap-blind", "ports": [80], "until": "2026-12-31", "reason": "x"}]}`, "tap"},
 		{`{"tap.mute": [{"rule": "plaintext-edge", "until": "2026-12-31", "reason": "a;b"}]}`, "tap"},
 		{`{"tap.mute": [{"rule": "plaintext-edge", "until": "2026-12-31", "reason": " "}]}`, "tap"},
+		{`{"tap.evidence": "0Mi"}`, "webhook"},
+		{`{"tap.evidence": "255Ki"}`, "webhook"},
+		{`{"tap.evidence": "16Mi", "tap.redact": "strict"}`, ""}, // the programs accept this, but the tap then stores no evidence
 		{`{"tap.spool": "0Mi"}`, "webhook"},
 		{`{"tap.spool": "512Ki"}`, ""}, // the programs accept this value, but the tap then runs without a spool
 		{`{"tap.clusterCIDRs": ["10.0.0.0/40"]}`, "tap"},
@@ -114,6 +117,8 @@ func TestBadValues(t *testing.T) {
 		{`{"tap.extraEnv": [{"name": "TAP_WINDOW", "value": "1ms"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_POSTURE_INTERVAL", "value": "1ms"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_ANNOUNCEMENTS", "value": "0"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_EVIDENCE_AGE", "value": "1s"}]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_EVIDENCE_DIR", "value": "/x"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_MESH", "value": "cilium"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_EMIT", "value": "everything"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_FORMAT", "value": "cef"}]}`, "tap"},
@@ -242,6 +247,7 @@ func TestGoodValues(t *testing.T) {
 		`{"tap.format": "ocsf"}`,
 		`{"tap.announcements": 100, "tap.severities": {"tls-version-weak": 0, "plaintext-edge": 99, "mtls-downgrade": 99}}`,
 		`{"tap.spool": "1Mi"}`,
+		`{"tap.evidence": "256Ki", "tap.extraEnv": [{"name": "TAP_EVIDENCE_AGE", "value": "1h30m"}]}`,
 		`{"tap.runAsUser": 1000650000, "kafka": {"brokers": ["kafka:9093"], "sasl": {"mechanism": "oauthbearer", "token": {"audience": "kafka", "expirationSeconds": 10000000}}}}`,
 		`{"tap.clusterCIDRs": ["100.64.0.0/10", "2001:db8::/32", "11.0.0.1/8"]}`,
 		`{"tap.extraEnv": [{"name": "TAP_GRACE", "value": "5s"}, {"name": "TAP_THIN", "value": "false"}, {"name": "TAP_EXPECT", "value": "10.0.0.0/8=tls, ::/0=any"}]}`,
