@@ -9,9 +9,18 @@ func isSessionName(name []byte) bool {
 		rest := name[i:]
 		switch c | 0x20 {
 		case 's':
-			session = session || starts(rest, "session") || starts(rest, "sessid") || !within(name, i-1) && (isWord(rest, "sid") || isWord(rest, "sess"))
-			if i > 0 && starts(rest, "srf") && (name[i-1]|0x20 == 'c' || name[i-1]|0x20 == 'x') {
-				return false
+			if len(rest) < len("sid") {
+				continue
+			}
+			switch rest[1] | 0x20 {
+			case 'e':
+				session = session || starts(rest, "session") || starts(rest, "sessid") || !within(name, i-1) && isWord(rest, "sess")
+			case 'i':
+				session = session || !within(name, i-1) && isWord(rest, "sid")
+			case 'r':
+				if i > 0 && starts(rest, "srf") && (name[i-1]|0x20 == 'c' || name[i-1]|0x20 == 'x') {
+					return false
+				}
 			}
 		case 't':
 			session = session || starts(rest, "token")
@@ -22,6 +31,19 @@ func isSessionName(name []byte) bool {
 		}
 	}
 	return session
+}
+
+// mayNameSession reports whether a name with the letters in a set (see nameEnd) can be one that isSessionName reports. Most names of
+// other cookies lack a letter of each of its words.
+func mayNameSession(letters uint32) bool {
+	const (
+		session = 1<<('s'&31) | 1<<('e'&31) // session, sessid, sess
+		sid     = 1<<('s'&31) | 1<<('i'&31) | 1<<('d'&31)
+		token   = 1<<('t'&31) | 1<<('o'&31) | 1<<('k'&31) | 1<<('e'&31) | 1<<('n'&31)
+		jwt     = 1<<('j'&31) | 1<<('w'&31) | 1<<('t'&31)
+		auth    = 1<<('a'&31) | 1<<('u'&31) | 1<<('t'&31) | 1<<('h'&31)
+	)
+	return letters&session == session || letters&sid == sid || letters&token == token || letters&jwt == jwt || letters&auth == auth
 }
 
 // starts reports whether b starts with s, ignoring the case of letters.

@@ -45,10 +45,8 @@ func (k Kinds) Names() []string {
 		return nil
 	}
 	out := make([]string, 0, bits.OnesCount32(uint32(k)))
-	for i, name := range names {
-		if k>>i&1 != 0 {
-			out = append(out, name)
-		}
+	for ; k != 0; k &= k - 1 {
+		out = append(out, names[bits.TrailingZeros32(uint32(k))])
 	}
 	return out
 }

@@ -59,15 +59,9 @@ func (f *Field) Write(b []byte) {
 			f.n, n = 0, n+1
 		case schemeName, schemeValue:
 			f.schemeByte(b[0])
-		case cookieOther:
-			if n = bytes.IndexByte(b, ';'); n < 0 {
-				return
-			}
-			f.part, n = cookieName, n+1
-		case cookieName:
-			n = f.cookieName(b)
 		default:
-			f.cookieByte(b[0])
+			f.cookies(b)
+			return
 		}
 		b = b[n:]
 	}
@@ -94,13 +88,16 @@ func InField(name, value string) Kinds {
 
 // named selects how the value of a field is read.
 func (f *Field) named(name []byte) {
-	switch {
-	case is(name, "authorization"), is(name, "proxy-authorization"):
-		f.part = schemeName
-	case is(name, "cookie"):
-		f.part = cookieName
-	default:
-		f.part = fieldIgnored
+	f.part = fieldIgnored
+	switch len(name) {
+	case len("cookie"):
+		if is(name, "cookie") {
+			f.part = cookieName
+		}
+	case len("authorization"), len("proxy-authorization"):
+		if is(name, "authorization") || is(name, "proxy-authorization") {
+			f.part = schemeName
+		}
 	}
 }
 
@@ -140,33 +137,54 @@ func (f *Field) valueByte(c byte) {
 	}
 }
 
-// cookieName reads the name of a cookie (RFC 6265 section 4.2.1), and returns how many bytes it read.
-func (f *Field) cookieName(b []byte) int {
-	end := bytes.IndexAny(b, "=;") // not one after the other: a header of only ";" would be searched in quadratic time
-	if end < 0 {
-		f.store(b)
-		return len(b)
-	}
-	name := f.name(b[:end])
-	if f.n = 0; b[end] == '=' {
-		f.part = cookieOther
-		if isSessionName(name) {
-			f.part = cookieValue
+// cookies reads names and values of cookies (RFC 6265 section 4.2.1). Each byte is read once.
+func (f *Field) cookies(b []byte) {
+	for len(b) > 0 {
+		switch f.part {
+		case cookieName:
+			end, letters := nameEnd(b)
+			if end == len(b) {
+				f.store(b)
+				return
+			}
+			if b[end] == '=' {
+				f.part = cookieOther
+				if (f.n > 0 || mayNameSession(letters)) && isSessionName(f.name(b[:end])) {
+					f.part = cookieValue
+				}
+			}
+			f.n, b = 0, b[end+1:]
+		case cookieOther:
+			end := bytes.IndexByte(b, ';')
+			if end < 0 {
+				return
+			}
+			f.part, b = cookieName, b[end+1:]
+		default: // cookieValue
+			switch b[0] {
+			case ';':
+				f.part = cookieName
+			case ' ', '"', '\r':
+			default:
+				f.kinds |= HTTPCookie
+				f.part = fieldIgnored
+				return
+			}
+			b = b[1:]
 		}
 	}
-	return end + 1
 }
 
-// cookieByte reads the value of a cookie with the name of a session.
-func (f *Field) cookieByte(c byte) {
-	switch c {
-	case ';':
-		f.part = cookieName
-	case ' ', '"', '\r':
-	default:
-		f.kinds |= HTTPCookie
-		f.part = fieldIgnored
+// nameEnd returns the index of the first = or ; in b, len(b) if there is none, and the letters before it as bits, a at bit 1. Other
+// bytes set bits too.
+func nameEnd(b []byte) (end int, letters uint32) {
+	for i, c := range b {
+		if c == '=' || c == ';' {
+			return i, letters
+		}
+		letters |= 1 << (c & 31)
 	}
+	return len(b), letters
 }
 
 // name returns the stored name followed by b, of at most maxWord bytes.
