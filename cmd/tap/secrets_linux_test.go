@@ -27,7 +27,7 @@ type output struct {
 }
 
 // TestSecretsLive plants secrets in traffic, in environment variables and in files, and searches for them, in several
-// encodings, in all that taps write: records, logs, /metrics, /readyz, /healthz, and the reports of `tap read`, at each level
+// encodings, in all that taps write: records, evidence, logs, /metrics, /readyz, /healthz, and the reports of `tap read`, at each level
 // of redaction and of the log. As a control, the packets contain every secret, and names are found from their level on.
 func TestSecretsLive(t *testing.T) {
 	norace(t)
@@ -40,9 +40,10 @@ func secretsLive(t *testing.T) (dropped bool) {
 	server.serve(t, "MESHTLS_SECRETS=server", server.address)
 
 	var taps []*listeningTap
+	evidence := t.TempDir()
 	for level, redact := range []string{"strict", "default", "none"} {
 		for _, log := range []string{"debug", "info", "warn", "error"} {
-			taps = append(taps, client.listening(t, len(taps), level, "TAP_REDACT="+redact, "TAP_LOG_LEVEL="+log))
+			taps = append(taps, client.listening(t, len(taps), level, "TAP_REDACT="+redact, "TAP_LOG_LEVEL="+log, "TAP_EVIDENCE_FILES=1000", fmt.Sprintf("TAP_EVIDENCE_DIR=%s/%s-%s", evidence, redact, log)))
 		}
 		taps = append(taps, client.listening(t, len(taps), level, "TAP_REDACT="+redact, "TAP_LOG_LEVEL=debug", "TAP_FORMAT=ocsf"))
 	}
@@ -88,10 +89,24 @@ func secretsLive(t *testing.T) (dropped bool) {
 			if strings.HasPrefix(form, "json") {
 				args = append(args, "--emit=findings,posture,flows")
 			}
+			if form == "json" && redact != "strict" {
+				args = append(args, fmt.Sprintf("--evidence=%s/read-%s", evidence, redact))
+			}
 			var out, log bytes.Buffer
 			command(t.Context(), args, nil, streams{strings.NewReader(""), &out, &log})
 			all = append(all, output{"tap read " + redact + " " + form, level, out.String()}, output{"tap read " + redact + " " + form + " log", never, log.String()})
 		}
+	}
+	files, err := filepath.Glob(evidence + "/*/*.pcapng")
+	if err != nil || len(files) < 100 || strings.Contains(strings.Join(files, ""), evidence+"/strict") {
+		t.Errorf("%d files of evidence, %v", len(files), err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, output{name, fromDefault, string(b)}) // the message of the finding is in it, and no path at any level
 	}
 	for _, o := range owned {
 		for _, s := range o.secrets {
@@ -105,9 +120,12 @@ func secretsLive(t *testing.T) (dropped bool) {
 // search fails the test for each secret that is where it must not be, and for each control that fails.
 func search(t *testing.T, secrets []planted, packets []byte, all []output) {
 	t.Helper()
-	size, found := 0, map[string]map[int]bool{}
+	size, evidence, found := 0, 0, map[string]map[int]bool{}
 	for _, o := range all {
 		size += len(o.text)
+		if strings.HasSuffix(o.from, ".pcapng") {
+			evidence++
+		}
 		if o.text == "" && o.level != never {
 			t.Errorf("%s: nothing", o.from)
 		}
@@ -117,7 +135,8 @@ func search(t *testing.T, secrets []planted, packets []byte, all []output) {
 			switch {
 			case at < 0:
 			case o.level == never || o.level < s.level:
-				t.Errorf("%s has the secret %q: %s", o.from, s.place, around(o.text, encodings(secret(s.place))[at]))
+				t.Errorf("%s has the secret %q: %q", o.from, s.place, around(o.text, encodings(secret(s.place))[at]))
+			case strings.HasSuffix(o.from, ".pcapng"):
 			default:
 				if found[s.place] == nil {
 					found[s.place] = map[int]bool{}
@@ -140,7 +159,7 @@ func search(t *testing.T, secrets []planted, packets []byte, all []output) {
 			}
 		}
 	}
-	t.Logf("%d secrets, %d of them never published, searched for in %d outputs, %d bytes", len(secrets), hidden, len(all), size)
+	t.Logf("%d secrets, %d of them never published, searched for in %d outputs, %d of them evidence, %d bytes", len(secrets), hidden, len(all), evidence, size)
 	if len(secrets) < 80 || hidden < 50 {
 		t.Error("too few secrets")
 	}
