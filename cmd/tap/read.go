@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
@@ -48,9 +47,12 @@ func read(ctx context.Context, args []string, std streams) (status int, err erro
 	r.flush()
 	err = errors.Join(err, r.evidence.result())
 	switch {
-	case err != nil && r.packets == 0 && (o.text || o.cbom): // a file that could not be read has no report
+	case err != nil && r.packets == 0 && (o.text || o.cbom || o.junit): // a file that could not be read has no report
 	case o.cbom:
 		err = errors.Join(err, r.writeInventory(summary.End))
+		r.reportUndecoded()
+	case o.junit:
+		err = errors.Join(err, r.writeJUnit(&summary, err))
 		r.reportUndecoded()
 	case !o.text:
 		err = errors.Join(err, r.failed)
@@ -60,13 +62,13 @@ func read(ctx context.Context, args []string, std streams) (status int, err erro
 	}
 
 	blind := nothingJudged(&summary, r.packets)
-	if blind != "" && err == nil && (o.gates() || !o.text) {
+	if blind != "" && err == nil && (o.failOn.gates() || !o.text) {
 		printLines(std.err, "tap read", blind)
 	}
 	switch {
-	case slices.ContainsFunc(summary.Findings, o.fails):
+	case o.failOn.hit(&summary):
 		status = exitHit
-	case blind != "" && err == nil && o.gates():
+	case blind != "" && err == nil && o.failOn.gates():
 		status = exitBlind
 	}
 	return status, err
@@ -125,7 +127,7 @@ func (r *reading) emit(x finding.Record) {
 		}
 		return
 	}
-	if r.o.text || !r.o.emit[x.Dataset] || r.failed != nil {
+	if r.o.text || r.o.junit || !r.o.emit[x.Dataset] || r.failed != nil {
 		return
 	}
 	_, r.failed = r.out.Write(append(x.Value, '\n'))

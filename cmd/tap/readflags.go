@@ -14,7 +14,7 @@ import (
 const readHelp = `Usage: tap read [FLAGS] FILE...
        tap read --before=FILE --after=FILE [FLAGS]
 
-Judges each connection in capture files: pcap or pcapng, which may be compressed by gzip; "-" is standard
+Judges each connection in capture files: pcap or pcapng, which may be compressed by gzip, zstd or lz4; "-" is standard
 input. Example: tap read --local=10.1.0.10 --output=text --fail-on=plaintext-edge pod.pcap
 
 With --before and --after it compares each edge before and after a change, such as the move from
@@ -22,9 +22,10 @@ sidecars to an ambient mesh. Both may be given more than once. Each FILE is a ca
 JSON object a line, as taps publish them and consumers of Kafka print them.
 
 Flags:
-  --output=auto|text|json|cbom
+  --output=auto|text|json|cbom|junit
                            text: a summary, the edges, and why; json: records, one a line;
                            cbom: the cryptography that was seen, as a CycloneDX 1.6 CBOM;
+                           junit: a test report, with a test for each edge;
                            auto (the default): json with --emit or --format, otherwise text
   --color=auto|always|never
                            colors in text; auto (the default): on a terminal, unless NO_COLOR is
@@ -48,7 +49,8 @@ Flags:
   --follow                 at the end of the file, wait for more packets until Ctrl-C, like tail -f
   --evidence=DIR           write the packets of each alert's connection to a pcapng file in this folder:
                            headers, TLS handshakes and masked lines; at most 1000 files of 256 KiB
-  --fail-on=RULE|SEVERITY  exit 3 if a finding has this rule.id, or at least this severity (0-100);
+  --fail-on=LIST           exit 3 if a finding has a rule.id of the list, or at least a severity of
+                           the list (0-100), or, for unjudged, if a connection was not judged;
                            exit 4 if no connection was judged, so that an empty capture never passes
   --before=FILE            a capture or records from before a change
   --after=FILE             a capture or records from after it; goes with --output, --local,
@@ -65,6 +67,7 @@ connection was judged with --fail-on, or no edge could be compared; 0 success.
 // readOptions are the flags of tap read.
 type readOptions struct {
 	text   bool
+	junit  bool
 	color  string // --color
 	cbom   bool
 	emit   map[string]bool // datasets to emit
@@ -80,8 +83,7 @@ type readOptions struct {
 	evidence string // folder for evidence; empty: none
 
 	severities finding.Severities
-	rule       string // --fail-on
-	fail       int    // --fail-on, -1: none
+	failOn     failOn
 	files      []string
 
 	before, after fileList // files to compare; empty: nothing is compared
@@ -120,15 +122,14 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 		return o, f.wrong("--follow: expected one file; a pipe is read until it ends in any case")
 	case o.window < time.Second:
 		return o, f.wrong("--window=%s: expected a second or more, such as 10m", o.window)
-	case !slices.Contains([]string{"auto", "text", "json", "cbom"}, *output):
-		return o, f.wrong("--output=%s: expected auto, text, json or cbom", *output)
+	case !slices.Contains([]string{"auto", "text", "json", "cbom", "junit"}, *output):
+		return o, f.wrong("--output=%s: expected auto, text, json, cbom or junit", *output)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.color):
 		return o, f.wrong("--color=%s: expected auto, always or never", o.color)
-	case *output == "cbom" && len(o.before) > 0:
-		return o, f.wrong("--output=cbom does not go with --before and --after: expected auto, text or json")
+	case (*output == "cbom" || *output == "junit") && len(o.before) > 0:
+		return o, f.wrong("--output=%s does not go with --before and --after: expected auto, text or json", *output)
 	}
-	o.cbom = *output == "cbom"
-
+	o.cbom, o.junit = *output == "cbom", *output == "junit"
 	o.text = *output == "text" || *output == "auto" && !f.given("emit", "format")
 	if o.emit, err = parseEmit(*emit); err != nil {
 		return o, f.wrong("--emit=%s: %v", *emit, err)
@@ -157,7 +158,7 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	if o.evidence != "" && o.redact == finding.RedactStrict {
 		return o, f.wrong("--evidence does not go with --redact=strict, because TLS handshakes contain names")
 	}
-	if o.rule, o.fail, err = parseFailOn(*failOn); err != nil {
+	if o.failOn, err = parseFailOn(*failOn); err != nil {
 		return o, f.wrong("--fail-on=%s: %v", *failOn, err)
 	}
 	return o, nil

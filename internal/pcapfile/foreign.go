@@ -6,14 +6,12 @@ import (
 )
 
 // foreignFormats are formats that captures come in and that the reader does not read: the first bytes of a file, and what to do with it.
-// The signatures are those of RFC 8878 (zstd), the XZ, LZ4 and 7z format descriptions, bzip2's and compress's manual pages, RFC 1761
+// The signatures are those of the XZ and 7z format descriptions, bzip2's and compress's manual pages, RFC 1761
 // (snoop) and Microsoft's Network Monitor.
 var foreignFormats = []struct{ signature, advice string }{
-	{"\x28\xb5\x2f\xfd", "compressed by zstd: decompress it first (zstd -d); only gzip is decompressed here"},
-	{"\xfd7zXZ\x00", "compressed by xz: decompress it first (xz -d); only gzip is decompressed here"},
-	{"BZh", "compressed by bzip2: decompress it first (bzip2 -d); only gzip is decompressed here"},
-	{"\x04\x22\x4d\x18", "compressed by lz4: decompress it first (lz4 -d); only gzip is decompressed here"},
-	{"\x1f\x9d", "compressed by compress: decompress it first (uncompress); only gzip is decompressed here"},
+	{"\xfd7zXZ\x00", "compressed by xz: decompress it first (xz -d); gzip, zstd and lz4 are decompressed here"},
+	{"BZh", "compressed by bzip2: decompress it first (bzip2 -d); gzip, zstd and lz4 are decompressed here"},
+	{"\x1f\x9d", "compressed by compress: decompress it first (uncompress); gzip, zstd and lz4 are decompressed here"},
 	{"PK\x03\x04", "a zip archive: extract the capture first"},
 	{"7z\xbc\xaf\x27\x1c", "a 7z archive: extract the capture first"},
 	{"snoop\x00\x00\x00", "a snoop capture: convert it first, with Wireshark's editcap IN OUT.pcapng"},

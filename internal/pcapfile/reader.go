@@ -2,9 +2,7 @@ package pcapfile
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -58,17 +56,22 @@ var errNotCapture = errors.New("not a capture file: expected pcap or pcapng, suc
 func NewReader(r io.Reader) (c *Reader, err error) {
 	c = &Reader{raw: &counter{r: r}}
 	c.in = bufio.NewReaderSize(c.raw, readBuffer)
-	if head, _ := c.in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
-		if err := c.unzip(); err != nil {
-			return nil, err
-		}
+	unzipped, err := decompress(c.in)
+	if err != nil {
+		return nil, err
+	}
+	if unzipped != nil { // from now on, positions are offsets in the decompressed file
+		c.raw = &counter{r: unzipped}
+		c.in = bufio.NewReaderSize(c.raw, readBuffer)
 	}
 	head, err := c.in.Peek(4)
 	switch {
 	case errors.Is(err, io.EOF) && len(head) == 0:
 		return nil, errors.New("the file is empty")
-	case err != nil:
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errNotCapture
+	case err != nil:
+		return nil, err
 	}
 
 	switch magic := binary.LittleEndian.Uint32(head); {
@@ -129,17 +132,6 @@ func (c *Reader) Buffered(yield func(packet []byte) bool) {
 	if c.classic != nil {
 		c.classic.buffered(yield)
 	}
-}
-
-// unzip decompresses the input. From then on, positions are offsets in the decompressed file.
-func (c *Reader) unzip() error {
-	z, err := gzip.NewReader(c.in)
-	if err != nil {
-		return fmt.Errorf("not gzip, although it starts like gzip: %w", err)
-	}
-	c.raw = &counter{r: z}
-	c.in = bufio.NewReaderSize(c.raw, readBuffer)
-	return nil
 }
 
 // HasInterfaces reports whether the file describes its interfaces. A pcapng file does; a pcap file has one interface
@@ -214,16 +206,16 @@ func fill(p *flow.Packet, at int64, data []byte, length int, link wire.LinkType)
 	}
 }
 
-// Sniff opens a file that may be compressed with gzip, and reports whether it is a capture. in returns the decompressed
+// Sniff opens a file that may be compressed, and reports whether it is a capture. in returns the decompressed
 // file from its start. A capture in a format that is not read is an error.
 func Sniff(file io.Reader) (in *bufio.Reader, captured bool, err error) {
 	in = bufio.NewReaderSize(file, readBuffer)
-	if head, _ := in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, false, fmt.Errorf("not gzip, although it starts like gzip: %w", err)
-		}
-		in = bufio.NewReaderSize(z, readBuffer)
+	unzipped, err := decompress(in)
+	if err != nil {
+		return nil, false, err
+	}
+	if unzipped != nil {
+		in = bufio.NewReaderSize(unzipped, readBuffer)
 	}
 	head, err := in.Peek(4)
 	switch {
