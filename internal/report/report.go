@@ -17,8 +17,8 @@ type Options struct {
 }
 
 // Text writes a summary ("2 edges: 1 mutual TLS, 1 plaintext"). Then follow the edges, the
-// findings, the explanation of each verdict, and the limits of what was seen. It returns the error
-// of w.
+// findings, the explanation of each verdict, and the limits of what was seen. A long report ends with the summary again. Text returns
+// the error of w.
 func Text(w io.Writer, s finding.Summary, o Options) error {
 	t := &text{Options: o}
 	groups := groupEdges(s.Edges)
@@ -29,9 +29,16 @@ func Text(w io.Writer, s finding.Summary, o Options) error {
 	t.findings(s.Findings)
 	t.why(groups)
 	t.evidence(&s)
+	if bytes.Count(t.buf.Bytes(), []byte("\n")) > longReport { // its start may have left the screen
+		t.buf.WriteByte('\n')
+		t.summary(groups)
+	}
 	_, err := w.Write(t.buf.Bytes())
 	return err
 }
+
+// longReport is how many lines a report may have without the summary again at its end.
+const longReport = 40
 
 // text builds a report in a buffer.
 type text struct {
@@ -169,7 +176,7 @@ func (t *text) findings(list []finding.Finding) {
 		width = max(width, len(list[i].Rule))
 	}
 	for _, f := range list {
-		t.wrap(fmt.Sprintf("  %3d  %-*s  ", f.Severity, width, clean(f.Rule)), clean(f.Message))
+		t.wrap(fmt.Sprintf("  %3d  %-*s  ", f.Severity, width, clean(f.Rule)), cleanEscaped(f.Message))
 	}
 }
 
@@ -198,15 +205,53 @@ func (t *text) whyGroup(g *group) (hidden bool) {
 		t.heading("Why: " + strings.ToLower(g.title))
 	}
 
+	var order []*sameReason
+	groups := map[[2]string]*sameReason{}
 	for k := range g.edges {
 		e := &g.edges[k]
 		for i := range e.Seen {
 			s := &e.Seen[i]
-			t.wrap("  "+t.verdict(verdictWord(s))+"  ", fmt.Sprintf("%s: %s", edgeEnds(e), explain(s)))
 			hidden = hidden || s.Verdict == "mtls" && s.Last != nil && s.Last.TLS != nil && s.Last.TLS.ClientAuthBasis != "observed"
+			key := [2]string{verdictWord(s), explain(s)}
+			r := groups[key]
+			if r == nil {
+				r = &sameReason{first: s, reason: key[1]}
+				groups[key], order = r, append(order, r)
+			}
+			if r.edges++; r.edges <= maxNamed {
+				r.ends = append(r.ends, edgeEnds(e))
+			}
+			r.several = r.several || s.Connections > 1
 		}
 	}
+	for _, r := range order {
+		t.wrap("  "+t.verdict(verdictWord(r.first))+"  ", r.subject()+": "+r.reason)
+	}
 	return hidden
+}
+
+// sameReason is a number of edges that have a verdict for the same reasons.
+type sameReason struct {
+	first   *finding.Seen
+	reason  string
+	edges   uint64
+	ends    []string // of the first edges, at most maxNamed
+	several bool     // an edge has several connections with the verdict: the reasons are those of the latest
+}
+
+// maxNamed is how many edges with the same reasons are named.
+const maxNamed = 3
+
+// subject returns the words for the edges.
+func (r *sameReason) subject() string {
+	out := strings.Join(r.ends, ", ")
+	if r.edges > maxNamed {
+		out = fmt.Sprintf("%s (%s, ...)", plural(r.edges, "edge"), out)
+	}
+	if r.several {
+		out += ", latest connection"
+	}
+	return out
 }
 
 // edgeEnds returns the ends of an edge for a sentence.

@@ -24,9 +24,8 @@ const (
 var header = [columns]string{"VERDICT", "FROM", "TO", "PROTOCOL", "HOW SURE", "CONNECTIONS"}
 
 const (
-	indent   = 2
-	between  = 2
-	leastEnd = 12 // least width of an end, in columns
+	indent  = 2
+	between = 2
 )
 
 // table writes the edges of a group, a row for each verdict.
@@ -35,9 +34,21 @@ func (t *text) table(g group) {
 		return
 	}
 
-	rows := [][columns]string{header}
-	for i := range g.edges {
-		rows = append(rows, rowsOf(&g.edges[i])...)
+	build := func(addressed bool) [][columns]string {
+		rows := [][columns]string{header}
+		for i := range g.edges {
+			rows = append(rows, rowsOf(&g.edges[i], addressed)...)
+		}
+		return rows
+	}
+	rows, addressed := build(true), true
+	if t.Width > 0 {
+		shortenCiphers(rows, excess(rows, t.Width))
+		shortenHeadings(rows, 0)
+		if excess(rows, t.Width) > 0 { // the addresses follow the table
+			addressed = false
+		}
+		rows = build(addressed)
 	}
 
 	if g.title != "" {
@@ -47,6 +58,7 @@ func (t *text) table(g group) {
 	}
 
 	t.rows(rows, t.row)
+	t.notes(g.edges, addressed)
 }
 
 // rows writes a head and the rows after it, with one call of write for each. It shortens cells to fit the width of the terminal.
@@ -65,6 +77,9 @@ func (t *text) row(r [columns]string, widths [columns]int, head bool) {
 	var b strings.Builder
 	b.WriteString(strings.Repeat(" ", indent))
 	for c, cell := range r {
+		if widths[c] == 0 {
+			continue
+		}
 		pad := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell))
 		switch {
 		case head && c == colCount:
@@ -86,8 +101,9 @@ func (t *text) row(r [columns]string, widths [columns]int, head bool) {
 	t.buf.WriteString(strings.TrimRight(b.String(), " ") + "\n")
 }
 
-// rowsOf returns the rows of an edge, the worst verdict first. Only the first row has the ends.
-func rowsOf(e *finding.Edge) [][columns]string {
+// rowsOf returns the rows of an edge, the worst verdict first. Only the first row has the ends. If addressed is set, a name that only the
+// client claimed has the addresses after it.
+func rowsOf(e *finding.Edge, addressed bool) [][columns]string {
 	var rows [][columns]string
 	for i := range e.Seen {
 		s := &e.Seen[i]
@@ -96,6 +112,12 @@ func rowsOf(e *finding.Edge) [][columns]string {
 			r[colFrom], r[colTo] = clean(e.From), clean(serverOf(e))
 			if e.Folded {
 				r[colFrom] = clean(folded(e))
+			}
+			if list := claimed(e); len(list) > 0 {
+				r[colTo] += claimMark
+				if addressed {
+					r[colTo] += " " + strings.Join(list, " ")
+				}
 			}
 		}
 		rows = append(rows, r)
@@ -200,40 +222,6 @@ func measure(rows [][columns]string) (widths [columns]int) {
 	return widths
 }
 
-// fit shortens the ends, and then the protocol. It stops when the rows fit into width or nothing can
-// be shortened.
-func fit(rows [][columns]string, width int) {
-	for _, c := range [...]int{colTo, colFrom, colWhat} {
-		widths := measure(rows)
-		total := indent + between*(columns-1)
-		for _, n := range widths {
-			total += n
-		}
-		if total <= width {
-			return
-		}
-		least := max(leastEnd, len(header[c]))
-		room := max(least, widths[c]-(total-width))
-		for i := range rows {
-			head := (room - 1) / 2
-			if c == colWhat {
-				head = min(len("TLS 1.3 "), head+2) // the version matters more than the cipher suite
-			}
-			rows[i][c] = shorten(rows[i][c], room, head)
-		}
-	}
-}
-
-// shorten removes the middle of s, because both ends of a name matter. It keeps the first
-// head characters.
-func shorten(s string, width, head int) string {
-	r := []rune(s)
-	if len(r) <= width {
-		return s
-	}
-	return string(r[:head]) + "…" + string(r[len(r)-(width-1-head):])
-}
-
 // wrap writes head and words in lines of at most Width columns. Further lines are indented to the first
 // word. The indentation is less if head is wide.
 func (t *text) wrap(head, words string) {
@@ -282,8 +270,13 @@ func visible(s string) int {
 
 // clean escapes all that a terminal interprets or does not show: controls, bidirectional marks, line ends,
 // and bytes that are not UTF-8. It also escapes the backslash, with which escapes start.
-func clean(s string) string {
-	plain := func(r rune) bool { return unicode.IsPrint(r) && r != '\\' && r != utf8.RuneError }
+func clean(s string) string { return escape(s, true) }
+
+// cleanEscaped does the same for a text whose names are escaped already, in which backslashes remain.
+func cleanEscaped(s string) string { return escape(s, false) }
+
+func escape(s string, backslash bool) string {
+	plain := func(r rune) bool { return unicode.IsPrint(r) && (r != '\\' || !backslash) && r != utf8.RuneError }
 	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
 		return s
 	}

@@ -131,9 +131,6 @@ func explain(s *finding.Seen) string {
 	if s.Verdict == "tls" && authUnknown(s) {
 		reasons = "not shown to be mutual: " + reasons
 	}
-	if s.Connections > 1 {
-		reasons = "in the latest connection, " + reasons
-	}
 	return reasons
 }
 
