@@ -24,10 +24,10 @@ func unicodeName(name string) string {
 		}
 		labels[i], some = text, true
 	}
-	if !some {
+	if name = strings.Join(labels, "."); !some || clean(name) != name {
 		return ""
 	}
-	return strings.Join(labels, ".")
+	return name
 }
 
 // maxLabel bounds a label, in bytes (RFC 1035, section 2.3.4).
