@@ -39,7 +39,7 @@ func TestOrders(t *testing.T) {
 		"not to be extended":     {files: map[string]string{"until": "2026-01-01T14:00:00Z"}, until: now, allow: "enabled", reason: "until", problem: "not allowed"},
 		"misspelled":             {files: map[string]string{"enable": "false", "..data": "", "Mute": ""}, problem: "Mute, enable: expected keys, of enabled, until, mute, expect"},
 		"muted":                  {files: map[string]string{"mute": "plaintext-edge, tls-not-mutual"}, mute: "plaintext-edge tls-not-mutual"},
-		"muted in part":          {files: map[string]string{"mute": narrow + "\nrule=plaintext-edge,port=x,until=2026-12-31,reason=x\n"}, mute: narrow, problem: "mute 2: port=x: expected a port from 1 to 65535"},
+		"muted in part":          {files: map[string]string{"mute": narrow + "\nrule=plaintext-edge,port=x,until=2026-12-31,reason=x\n"}, mute: narrow, problem: "mute 2: \"port=x\": expected a port from 1 to 65535"},
 		"narrowly muted":         {files: map[string]string{"mute": narrow + "\n"}, mute: narrow},
 		"narrow, not allowed":    {files: map[string]string{"mute": narrow}, allow: "enabled,until,expect", problem: "mute=" + narrow + ": not allowed by TAP_CONFIG_ALLOW"},
 		"unknown rule":           {files: map[string]string{"mute": "all"}, problem: `mute=all: mute 1: "all": expected rules, of plaintext-edge`},

@@ -47,7 +47,7 @@ func TestFallBack(t *testing.T) {
 		{[]string{"TAP_REDACT=stricter"}, "strict is used instead", false, func(t *tap) bool { return t.redact == finding.RedactStrict }},
 		{[]string{"TAP_FORMAT=cef"}, "TAP_FORMAT=cef: expected ecs or ocsf; ecs is used instead", false, func(t *tap) bool { return t.format.encode == nil }},
 		{[]string{"TAP_SEVERITY=plaintext-edge=50"}, "it is ignored", false, func(t *tap) bool { return t.severities == nil }},
-		{[]string{"TAP_MUTE=rule=plaintext-edge,until=soon,reason=x"}, "TAP_MUTE=rule=plaintext-edge,until=soon,reason=x: mute 1: until=soon: expected a date from 2000 to 2099 such as 2026-12-31; it is ignored", false, func(t *tap) bool { return t.mute == nil }},
+		{[]string{"TAP_MUTE=rule=plaintext-edge,until=soon,reason=x"}, "TAP_MUTE=rule=plaintext-edge,until=soon,reason=x: mute 1: \"until=soon\": expected a date from 2000 to 2099 such as 2026-12-31; it is ignored", false, func(t *tap) bool { return t.mute == nil }},
 		{[]string{"TAP_MUTE=tls-not-mutual;rule=plaintext-edge;cipher-weak"}, `mute 2: "rule=plaintext-edge" has no until: expected rule=RULE`, false, func(t *tap) bool {
 			return len(t.mute) == 2 && t.mute[1].Rule == "cipher-weak" && strings.HasSuffix(t.settingErrors[0], "; the other mutes apply")
 		}},

@@ -70,6 +70,15 @@ func ParseMutes(text string) (list []Mute, err error) {
 // maxMuteErrors is how many invalid entries an error of ParseMutes names.
 const maxMuteErrors = 8
 
+// quoted returns a part of a list in quotes, as one line of printable text, at most the first 80 bytes of it.
+func quoted(text string) string {
+	const most = 80
+	if len(text) > most {
+		text = text[:most] + "..."
+	}
+	return strconv.Quote(text)
+}
+
 // joined returns errors as one error in one line.
 func joined(errs []error) error {
 	var texts []string
@@ -100,20 +109,20 @@ func parseMute(entry string) ([]Mute, error) {
 			value = strings.TrimSpace(value)
 		}
 		if once := !slices.Contains(mutePlaces, key); !found || once && seen[key] {
-			return nil, fmt.Errorf("%q: expected %s, each of rule, until and reason once", entry, muteForm)
+			return nil, fmt.Errorf("%s: expected %s, each of rule, until and reason once", quoted(entry), muteForm)
 		}
 		seen[key] = true
 		if err := m.set(key, value); err != nil {
-			return nil, fmt.Errorf("%s=%s: %w", key, value, err)
+			return nil, fmt.Errorf("%s: %w", quoted(key+"="+value), err)
 		}
 	}
 	for _, key := range []string{"rule", "until", "reason"} {
 		if !seen[key] {
-			return nil, fmt.Errorf("%q has no %s: expected %s", entry, key, muteForm)
+			return nil, fmt.Errorf("%s has no %s: expected %s", quoted(entry), key, muteForm)
 		}
 	}
 	if m.Rule == tapBlind.id && !m.mutesAll() {
-		return nil, fmt.Errorf("%q: expected no peer, port or class: findings of %s are about a tap", entry, tapBlind.id)
+		return nil, fmt.Errorf("%s: expected no peer, port or class: findings of %s are about a tap", quoted(entry), tapBlind.id)
 	}
 	return []Mute{m}, nil
 }
@@ -129,7 +138,7 @@ func bareMutes(entry string) (list []Mute, err error) {
 			continue
 		}
 		if err := m.set("rule", id); err != nil {
-			return nil, fmt.Errorf("%q: %w; or %s", id, err, muteForm)
+			return nil, fmt.Errorf("%s: %w; or %s", quoted(id), err, muteForm)
 		}
 		list = append(list, m)
 	}
@@ -168,7 +177,7 @@ func (m *Mute) set(key, value string) (err error) {
 			return fmt.Errorf("expected a reason of 1 to %d bytes of printable text", maxReason)
 		}
 	default:
-		return fmt.Errorf("%q: expected one of rule, peer, port, class, until, reason", key)
+		return errors.New("expected one of the keys rule, peer, port, class, until, reason")
 	}
 	return nil
 }
@@ -177,7 +186,7 @@ func (m *Mute) set(key, value string) (err error) {
 func (m *Mute) addPeer(value string) error {
 	_, notAddr := netip.ParseAddr(value)
 	spiffe := strings.HasPrefix(value, "spiffe://")
-	if notAddr == nil || strings.Contains(value, "/") && !spiffe {
+	if len(value) <= maxName && (notAddr == nil || strings.Contains(value, "/") && !spiffe) {
 		p, err := parsePrefix(value)
 		m.prefixes = append(m.prefixes, p)
 		return err
@@ -189,7 +198,7 @@ func (m *Mute) addPeer(value string) error {
 		strings.ContainsFunc(name, func(c rune) bool { return !isName(c) && (!spiffe || c != '/') }) {
 		return errors.New("expected an address, a CIDR such as 10.0.0.0/8, a host name or a SPIFFE ID")
 	}
-	m.names = append(m.names, strings.TrimSuffix(value, "."))
+	m.names = append(m.names, strings.TrimRight(value, "."))
 	return nil
 }
 
