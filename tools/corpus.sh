@@ -44,7 +44,9 @@ scored evasions 0.9 python3 "$folder/review/redteam/evade_score.py" "$tap"
 rules=$(dirname "$0")/../test/rules
 python3 -B "$rules/score.py" "$tap" "$folder"
 if command -v tshark >/dev/null; then
-	python3 -B "$rules/truth.py" "$folder" | diff "$rules/expected.tsv" - || { echo "corpus: test/rules/expected.tsv is not what tshark and the truth files show: see test/rules/README.md"; exit 1; }
+	# without the reasons, which have tshark's words
+	python3 -B "$rules/truth.py" "$folder" | cut -f1-5 | diff <(cut -f1-5 "$rules/expected.tsv") - ||
+		{ echo "corpus: tshark and the truth files show something other than test/rules/expected.tsv: see test/rules/README.md"; exit 1; }
 else
 	echo "corpus: test/rules/expected.tsv is not derived again: tshark is missing"
 fi

@@ -88,7 +88,7 @@ PLAIN = ('http', 'http2', 'ftp', 'smtp', 'imap', 'pop', 'ldap', 'pgsql', 'mysql'
 
 def read(path, options=()):
     """Returns the connections of the capture at PATH, in the order of their first packets. OPTIONS are further ones of tshark."""
-    command = ['tshark', '-r', path, '-T', 'json', '--no-duplicate-keys', '-o', 'tcp.reassemble_out_of_order:TRUE', '-J', LAYERS, *options]
+    command = ['tshark', '-n', '-r', path, '-T', 'json', '--no-duplicate-keys', '-o', 'tcp.reassemble_out_of_order:TRUE', '-J', LAYERS, *options]
     done = subprocess.run(command, capture_output=True)
     text = done.stdout.decode('utf8', 'replace').strip()
     if not text:
