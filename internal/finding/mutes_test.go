@@ -143,3 +143,36 @@ func TestMuteOfTapBlind(t *testing.T) {
 	r.e.Tick(midnight + minute)
 	equal(t, r.blindStates(), []string{"open", "withdrawn", "open", "resolved"})
 }
+
+// TestMutedFindingOfFoldedEdge: if the edges of a muted finding and of one without a record are folded into one, its connections stay in
+// the finding that counts others, and the muted ones do not hide them.
+func TestMutedFindingOfFoldedEdge(t *testing.T) {
+	r := newRig(t, finding.Config{MaxEdges: 3, Announcements: 1, Interval: 2 * time.Hour})
+	r.e.Mute(mutes(t, "rule=plaintext-edge,peer=muted,until=2026-12-31,reason=x"))
+	r.e.Tick(noon)
+	named := func(id uint64, name string) *verdict.Judged {
+		j := plain(id, noon+int64(id)*second)
+		j.PeerName = name
+		return j
+	}
+	for id, name := range []string{"first", "second", "muted"} {
+		r.e.Add(named(uint64(id), name))
+	}
+	equal(t, r.outcomes(), []string{"plaintext-edge open alert x1", "plaintext-edge open alert x1"}) // of the first, and the one that counts others
+	r.forget()
+	r.e.Add(named(21*60, "first"))
+	for id := range uint64(2) { // their edges replace those of "second" and "muted"
+		j := mutual(100+id, noon+21*minute+10*second)
+		j.PeerName = "m" + string(rune('0'+id))
+		r.e.Add(j)
+	}
+	r.e.Tick(noon + 40*minute)
+	for _, d := range r.of(finding.DatasetFinding) {
+		if d.text("event.action") == "resolved" {
+			t.Errorf("%s", d.text("message"))
+		}
+	}
+	r.forget()
+	r.e.Mute(mutes(t, "plaintext-edge"))
+	equal(t, r.outcomes(), []string{"plaintext-edge withdrawn event x2", "plaintext-edge withdrawn event x1"})
+}

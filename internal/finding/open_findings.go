@@ -79,11 +79,11 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 		f.severity, f.expect = severity, x
 	}
 
-	switch {
-	case worse || f.folded:
+	if shown {
+		n = f.count // no record and no fold has counted the hits while they were muted
+	}
+	if worse || f.folded || shown {
 		e.announce(g, r, f, n)
-	case shown:
-		e.announce(g, r, f, f.count)
 	}
 }
 

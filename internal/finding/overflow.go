@@ -157,7 +157,8 @@ func (f *openFinding) mergedWith(o *openFinding) *openFinding {
 		f.covers[r] = f.covers[r] || o.covers[r]
 	}
 	if o.open {
-		f.announced, f.folded = f.announced || o.announced, f.folded && o.folded
+		both := f.muted && o.muted
+		f.announced, f.folded = f.announced || o.announced, (f.folded || f.muted) && (o.folded || o.muted) && !both
 		f.inFold += o.inFold
 		f.addPlacesOf(o)
 		f.firstSeen = min(f.firstSeen, o.firstSeen)
