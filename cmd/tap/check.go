@@ -17,6 +17,10 @@ const checkHelp = `Usage: tap check
 Checks every step of publishing a record, with the environment of "tap run": variables without effect, files, the spool's folder
 (which it does not create), each broker, TLS, login, topics and the right to write to them, and one record of the dataset
 meshtls.tap, written to TAP_KAFKA_POSTURE_TOPIC. Prints a line for each, with what to do. Exit status 1 if something is wrong.
+
+Examples:
+  tap check
+  kubectl exec POD -c meshtls-tap -- /tap check
 `
 
 // checkLimit bounds the time until the broker acknowledges the test record.

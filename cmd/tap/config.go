@@ -20,12 +20,12 @@ import (
 // environment has the environment variables of `tap run`, which are read once at the start. The package variables describes the
 // struct tags.
 type environment struct {
-	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; a missing one is captured once it exists; all: every interface that is up, as they come and go"`
+	Interfaces []string      `group:"Capture" env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; a missing one is captured once it exists; all: every interface that is up, as they come and go"`
 	Filter     string        `env:"TAP_FILTER" about:"narrows what is captured: an expression of pcap-filter(7), or a program as tap filter -ddd prints it"`
 	Thin       bool          `env:"TAP_THIN" envDefault:"true" expected:"true or false" about:"let the kernel leave out most packets of busy connections that are already judged"`
 	Forwarded  bool          `env:"TAP_FORWARDED" expected:"true or false" about:"judge connections between other hosts too, for a pod that forwards traffic (gateway, VPN, bridge); nothing is inherited from them"`
 	SelfTest   bool          `env:"TAP_SELF_TEST" envDefault:"true" expected:"true or false" about:"make two connections over loopback at the start and check their verdicts"`
-	Expect     string        `env:"TAP_EXPECT" about:"what connections should be: CIDR[:PORT]=mtls|tls|any,... the first match counts"`
+	Expect     string        `group:"Judgement and findings" env:"TAP_EXPECT" about:"what connections should be: CIDR[:PORT]=mtls|tls|any,... the first match counts"`
 	Ranges     string        `env:"TAP_CLUSTER_CIDRS" about:"public ranges that the cluster's pods and services use, to be treated as private: CIDR,..."`
 	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`
 	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption between nodes, which the tap cannot see, such as wireguard"`
@@ -33,23 +33,23 @@ type environment struct {
 	Format     string        `env:"TAP_FORMAT" envDefault:"ecs" about:"format of records: ecs (Elastic Common Schema 9.x), or ocsf (Open Cybersecurity Schema Framework 1.6)"`
 	Mute       string        `env:"TAP_MUTE" about:"findings that are counted but not published: rule=RULE,peer=CIDR or NAME,port=PORT,class=CLASS,until=YYYY-MM-DD,reason=TEXT;... A mute ends with the day in until (UTC). peer, port and class may be left out or occur several times; the reason comes last"`
 	Severity   string        `env:"TAP_SEVERITY" about:"severities of rules, in place of the usual ones: RULE=SEVERITY,... with 21, 47, 73 or 99; 0 turns a rule off"`
-	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time after which open findings are published again or resolved, and improved edges are published; 1s or more, and 10s or more where the webhook adds the tap"`
+	Window     time.Duration `group:"Records" env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time after which open findings are published again or resolved, and improved edges are published; 1s or more, and 10s or more where the webhook adds the tap"`
 	Interval   time.Duration `env:"TAP_POSTURE_INTERVAL" envDefault:"1h" expected:"a duration such as 1h" about:"the time that one snapshot of an edge covers; its changes are published at once; the same limits as TAP_WINDOW"`
 	Announced  int           `env:"TAP_ANNOUNCEMENTS" envDefault:"20" expected:"a number such as 20" about:"findings of each rule that may open or become more severe in a window with a record of their own; one finding counts the others. Postures \"new\" and \"worsened\" have the same limit; the others wait for the end of the window"`
-	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until in the ConfigMap replaces it"`
+	Until      string        `group:"Life of the tap" env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until in the ConfigMap replaces it"`
 	OwnUntil   string        `env:"TAP_OWN_UNTIL" about:"a second such time, set for this pod only, which the ConfigMap cannot replace"`
 	For        time.Duration `env:"TAP_FOR" envDefault:"0s" expected:"a duration such as 10m" about:"how long to run, for a tap that is attached by hand; it ends sooner when nobody reads its output any more. --for does the same. 0s: no limit"`
 	Memory     byteSize      `env:"TAP_MEMORY" expected:"a number of bytes, such as 48Mi" about:"memory that the tap may use, 16Mi or more; default the control group's limit, and with TAP_FOR 48Mi at most"`
 	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records at the end"`
-	ConfigDir  string        `env:"TAP_CONFIG_DIR" about:"folder of the mounted ConfigMap meshtls-tap, which is read again and again: enabled, until, mute, expect"`
+	ConfigDir  string        `group:"Configuration" env:"TAP_CONFIG_DIR" about:"folder of the mounted ConfigMap meshtls-tap, which is read again and again: enabled, until, mute, expect"`
 	Allow      string        `env:"TAP_CONFIG_ALLOW" envDefault:"enabled,until" about:"keys that the ConfigMap may set: enabled, until, mute, expect; or none"`
 	Redact     string        `env:"TAP_REDACT" envDefault:"default" about:"strict, default or none; none publishes paths and user agents"`
-	Listen     string        `env:"TAP_LISTEN" envDefault:"none" about:"address of /healthz, /readyz and /metrics, such as :29469; none: no port is used"`
+	Listen     string        `group:"Operation" env:"TAP_LISTEN" envDefault:"none" about:"address of /healthz, /readyz and /metrics, such as :29469; none: no port is used"`
 	ListenWait time.Duration `env:"TAP_LISTEN_AFTER" envDefault:"0s" expected:"a duration such as 10s" about:"how long to wait before listening, so that the pod's application can use the port first"`
 	LogLevel   slog.Level    `env:"TAP_LOG_LEVEL" envDefault:"INFO" expected:"debug, info, warn or error" about:"debug, info, warn or error"`
 	Sink       string        `env:"TAP_SINK" envDefault:"stdout" about:"where records go: stdout (JSON lines) or kafka"`
 
-	Brokers      []string      `env:"TAP_KAFKA_BROKERS" about:"host:port,... of some of the brokers"`
+	Brokers      []string      `group:"Kafka (TAP_SINK=kafka)" env:"TAP_KAFKA_BROKERS" about:"host:port,... of some of the brokers"`
 	Topic        string        `env:"TAP_KAFKA_TOPIC" envDefault:"meshtls-tap.findings" about:"topic of findings; {namespace} in a topic's name is the pod's"`
 	PostureTopic string        `env:"TAP_KAFKA_POSTURE_TOPIC" envDefault:"meshtls-tap.posture" about:"topic of posture and the tap's own state"`
 	FlowsTopic   string        `env:"TAP_KAFKA_FLOWS_TOPIC" envDefault:"meshtls-tap.flows" about:"topic of flows"`
@@ -68,7 +68,7 @@ type environment struct {
 	PasswordFile string        `env:"TAP_KAFKA_SASL_PASSWORD_FILE" about:"file with the password; read again for each connection"`
 	TokenFile    string        `env:"TAP_KAFKA_SASL_TOKEN_FILE" about:"file with the token of oauthbearer, such as a projected service-account token; read again for each connection"`
 
-	SpoolDir string   `env:"TAP_SPOOL_DIR" about:"folder on disk where records wait for the brokers; default memory only"`
+	SpoolDir string   `group:"Spool" env:"TAP_SPOOL_DIR" about:"folder on disk where records wait for the brokers; default memory only"`
 	SpoolMax byteSize `env:"TAP_SPOOL_MAX" envDefault:"64Mi" expected:"1Mi or more, in bytes or as 64Mi" about:"how many bytes the folder may use"`
 
 	EvidenceDir   string        `env:"TAP_EVIDENCE_DIR" about:"folder for evidence: for each alert a pcapng file with packet headers, TLS handshakes and masked lines; default none. Not with TAP_REDACT=strict"`
@@ -76,7 +76,7 @@ type environment struct {
 	EvidenceMax   byteSize      `env:"TAP_EVIDENCE_FILE_MAX" envDefault:"256Ki" expected:"16Ki or more, in bytes or as 256Ki" about:"maximum size of such a file"`
 	EvidenceAge   time.Duration `env:"TAP_EVIDENCE_AGE" envDefault:"24h" expected:"a duration such as 24h" about:"the age at which they are deleted"`
 
-	Cluster      string `env:"TAP_CLUSTER" about:"name of the cluster"`
+	Cluster      string `group:"Workload, set by the webhook" env:"TAP_CLUSTER" about:"name of the cluster"`
 	WorkloadKind string `env:"TAP_WORKLOAD_KIND" about:"kind of the pod's owner, such as Deployment"`
 	WorkloadName string `env:"TAP_WORKLOAD_NAME" about:"name of the pod's owner"`
 	LocalProxy   string `env:"TAP_LOCAL_PROXY" about:"the mesh's proxy in this pod, such as istio"`
@@ -85,7 +85,7 @@ type environment struct {
 	MetricsPorts string `env:"TAP_METRICS_PORTS" about:"ports where the pod declares metrics; only requests there can be classed as scrapes"`
 	DeclaredSkip string `env:"TAP_DECLARED_SKIP" about:"ports that the pod's annotations exclude from the mesh"`
 
-	PodName        string   `env:"POD_NAME" about:"metadata.name"`
+	PodName        string   `group:"Pod, set by the downward API" env:"POD_NAME" about:"metadata.name"`
 	PodNamespace   string   `env:"POD_NAMESPACE" about:"metadata.namespace"`
 	PodUID         string   `env:"POD_UID" about:"metadata.uid"`
 	PodIPs         []string `env:"POD_IPS" about:"status.podIPs"`
@@ -93,7 +93,7 @@ type environment struct {
 	NodeName       string   `env:"NODE_NAME" about:"spec.nodeName"`
 	ServiceAccount string   `env:"SERVICE_ACCOUNT" about:"spec.serviceAccountName"`
 
-	ServiceHost string `env:"KUBERNETES_SERVICE_HOST" about:"address of the API server, set by Kubernetes"`
+	ServiceHost string `group:"Cluster" env:"KUBERNETES_SERVICE_HOST" about:"address of the API server, set by Kubernetes"`
 	ServicePort string `env:"KUBERNETES_SERVICE_PORT" about:"its port, set by Kubernetes"`
 }
 
@@ -213,7 +213,7 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	if s.Memory != 0 && s.Memory < leastMemory {
 		bad("TAP_MEMORY", errors.New("expected 16Mi or more"))
 	}
-	s.unknown = variables.Unknown[environment](vars, "TAP_")
+	s.unknown = variables.Unknown[environment](vars, tapPrefix)
 	return s, errs
 }
 
@@ -225,7 +225,7 @@ func checkMesh(name string) error {
 	if name == "" || slices.Contains(verdict.Meshes(), name) {
 		return nil
 	}
-	return fmt.Errorf("expected one of %s", strings.Join(verdict.Meshes(), ", "))
+	return fmt.Errorf("expected one of %s%s", strings.Join(verdict.Meshes(), ", "), didYouMean(name, "", verdict.Meshes()))
 }
 
 // checkListen returns an error if nothing can listen on an address, whatever the machine.

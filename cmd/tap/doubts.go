@@ -13,8 +13,15 @@ import (
 // have, and variables that have no effect because another one is missing. They do not count as invalid, because a webhook may know
 // more variables than an older tap. `tap run` logs them, and `tap check` fails.
 func (s *settings) doubts(vars map[string]string) (out []string) {
+	var known []string
+	for name := range variables.Defaults[environment]() {
+		if rest, ok := strings.CutPrefix(name, tapPrefix); ok {
+			known = append(known, rest)
+		}
+	}
+	slices.Sort(known) // so that equally close names always have the same order
 	for _, name := range s.unknown {
-		out = append(out, name+": this version has no such variable")
+		out = append(out, name+": this version has no such variable"+didYouMean(strings.TrimPrefix(name, tapPrefix), tapPrefix, known))
 	}
 	if s.SpoolMax < leastSpool {
 		out = append(out, fmt.Sprintf("TAP_SPOOL_MAX=%d: less than 1Mi, which is used instead", s.SpoolMax))
@@ -40,6 +47,9 @@ func (s *settings) doubts(vars map[string]string) (out []string) {
 	slices.Sort(out)
 	return out
 }
+
+// tapPrefix is how the names of the tap's own variables begin.
+const tapPrefix = "TAP_"
 
 // leastSpool is the least size of a spool in bytes; see buffer.SpoolConfig.
 const leastSpool = 1 << 20

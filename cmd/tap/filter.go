@@ -26,6 +26,10 @@ Flags:
   --default        the program of tap run: the default one, which truncates large packets and
                    drops none, narrowed by the expression if there is one; implies --live
   -d, -dd, -ddd    as in tcpdump: a listing (the default), a fragment of C, decimal numbers
+
+Examples:
+  tap filter 'tcp and not port 22'
+  TAP_FILTER=$(tap filter -ddd 'host 10.1.0.7') tap run
 `
 
 // filter narrows a capture. It is an expression, or a compiled program that is used for any link type. A nil filter

@@ -75,7 +75,13 @@ func (f *flags) explain(err error) string {
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		return fmt.Sprintf("--%s: expected a value", name)
 	}
-	return strings.Replace(text, "provided but not defined: -", "not known: --", 1)
+	name, ok := strings.CutPrefix(text, "flag provided but not defined: -")
+	if !ok {
+		return text
+	}
+	var known []string
+	f.VisitAll(func(x *flag.Flag) { known = append(known, x.Name) })
+	return "flag not known: --" + name + didYouMean(name, "--", known)
 }
 
 // invalidValue returns the parts of the error of package flag for a value that cannot be parsed: `invalid value "x" for flag -name: reason`,

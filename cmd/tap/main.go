@@ -7,6 +7,8 @@
 //	tap read FILE    judge capture files
 //	tap filter EXPR  compile a filter expression and print the program
 //	tap schema       print the published record's JSON Schema
+//	tap completion   print the completion for a shell
+//	tap man          print a manual page
 //	tap version      print the version
 //
 // Each command writes its results to standard output, and everything else to standard
@@ -48,24 +50,6 @@ type streams struct {
 	out, err io.Writer
 }
 
-const usage = `Usage: tap COMMAND [ARGUMENTS]
-
-Reports whether traffic is mutual TLS, TLS or plaintext, by looking only at packets.
-
-Commands:
-  run      capture in a pod and publish what is found; configured by the environment
-  wait     wait until the tap of this container captures, for a second at most
-  check    check whether records can be published, and print what to do if not
-  topics   check the Kafka topics, or create them
-  read     judge capture files (pcap, pcapng), or compare traffic before and after a change
-  filter   compile a filter expression and print the program
-  schema   print the JSON Schema of the published record
-  version  print the version
-
-"tap help COMMAND" and "tap COMMAND --help" describe a command. Exit status: 0 success, 1 an error, 2 usage; see "tap help read" for 3
-and 4.
-`
-
 // errUsage marks an error in how a command was called. Its text has one line, which names the argument and what was expected.
 var errUsage = errors.New("usage")
 
@@ -77,12 +61,15 @@ func main() {
 // command runs one command and returns its exit status.
 func command(ctx context.Context, args, environ []string, std streams) int {
 	if len(args) == 0 {
-		fmt.Fprint(std.err, usage)
+		fmt.Fprint(std.err, usage())
 		return exitUsage
 	}
 	name, args := args[0], args[1:]
 	if slices.Contains(helpWords, name) && len(args) == 1 {
 		name, args = args[0], []string{"--help"}
+	}
+	if len(args) == 1 && args[0] == "help" {
+		args = []string{"--help"}
 	}
 	var status int
 	var err error
@@ -101,12 +88,18 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 		err = printFilter(args, std)
 	case "schema":
 		err = printOnly(schemaHelp, args, std, string(schema.JSON))
+	case "completion":
+		err = completion(args, std)
+	case "complete":
+		err = complete(args, std)
+	case "man":
+		err = manual(args, std)
 	case "version", "--version", "-version":
 		err = printOnly(versionHelp, args, std, versionLine())
 	case "help", "--help", "-help", "-h":
-		err = printOnly(usage, args, std, usage)
+		err = printOnly(usage(), args, std, usage())
 	default:
-		err = fmt.Errorf(`%w: unknown command %q: expected run, wait, check, topics, read, filter, schema or version; see "tap --help"`, errUsage, name)
+		err = fmt.Errorf(`%w: unknown command %q%s: expected one of %s; see "tap --help"`, errUsage, name, didYouMean(name, "", commandNames()), strings.Join(commandNames(), ", "))
 		return conclude("tap", status, err, std)
 	}
 	return conclude("tap "+name, status, err, std)
@@ -118,12 +111,18 @@ var helpWords = []string{"help", "--help", "-help", "-h"}
 const schemaHelp = `Usage: tap schema
 
 Prints the JSON Schema of the published record, in the Elastic Common Schema (TAP_FORMAT=ecs).
+
+Example:
+  tap schema > record.schema.json
 `
 
 const versionHelp = `Usage: tap version
 
 Prints the version, the platform, the version of Go and, if they are known, the commit, and in FIPS 140-3 mode the version of
 Go's cryptographic module.
+
+Example:
+  tap version
 `
 
 // conclude prints err, with prefix before each of its lines, and turns it into an exit status.

@@ -192,7 +192,7 @@ func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
 	case info.IsDir():
 		err = fmt.Errorf("%s: a folder: expected a capture file", name)
 	case info.Mode().IsRegular() && r.o.follow:
-		return &followed{File: f, ctx: r.ctx}, -1, nil
+		return &followed{file: f, ctx: r.ctx}, -1, nil
 	case info.Mode().IsRegular():
 		return f, info.Size(), nil
 	default:

@@ -15,7 +15,7 @@ const readHelp = `Usage: tap read [FLAGS] FILE...
        tap read --before=FILE --after=FILE [FLAGS]
 
 Judges each connection in capture files: pcap or pcapng, which may be compressed by gzip, zstd or lz4; "-" is standard
-input. Example: tap read --local=10.1.0.10 --output=text --fail-on=plaintext-edge pod.pcap
+input.
 
 With --before and --after it compares each edge before and after a change, such as the move from
 sidecars to an ambient mesh. Both may be given more than once. Each FILE is a capture, or has records, one
@@ -56,12 +56,19 @@ Flags:
   --after=FILE             a capture or records from after it; goes with --output, --local,
                            --cluster and --filter (the last three for captures) and no other flag
 
-Ctrl-C or SIGTERM ends the reading of a pipe, or with --follow, like its end: the report follows. A file that is interrupted is an error,
-after its report.
+Ctrl-C or SIGTERM ends the reading of a pipe, or with --follow, like its end: the report follows. A file
+that is interrupted is an error, after its report.
 
 Exit status: 2 usage; otherwise the first of these that applies: 3 a hit of --fail-on, or an edge that
 lost mutual TLS; 1 an error, such as a truncated file, of which the part before is printed; 4 no
 connection was judged with --fail-on, or no edge could be compared; 0 success.
+
+Examples:
+  tap read capture.pcap
+  sudo tcpdump -i any -U -w - | tap read -
+  tap read --local=10.1.0.10 --fail-on=plaintext-edge,unjudged pod.pcap
+  tap read --output=json --emit=flows pod.pcap.zst
+  tap read --before=sidecars.jsonl --after=ambient.jsonl
 `
 
 // readOptions are the flags of tap read.

@@ -76,9 +76,24 @@ func runCheck(ctx context.Context, environ []string, std streams) error {
 // runHelp is the text of `tap run --help`.
 func runHelp() string {
 	var b strings.Builder
-	b.WriteString("Usage: tap run [--check] [--for DURATION]\n\nCaptures in a pod and publishes what is found. An invalid value is logged, shown at /readyz and\nrecorded; the default is used instead. With --check it only reports whether the environment can\nbe used, with a warning for each variable without effect and each file or folder that cannot be\nused, on which tap check fails. All settings are environment variables:\n\n")
+	b.WriteString(`Usage: tap run [FLAGS]
+
+Captures in a pod and publishes what is found. It needs the capability NET_RAW and no other. All settings are
+environment variables. An invalid value is logged, shown at /readyz and recorded; the default is used instead.
+
+Flags:
+  --check         only report whether the environment can be used, with a warning for each variable without
+                  effect and each file or folder that cannot be used, on which tap check fails
+  --for=DURATION  how long to run; the same as TAP_FOR
+
+Examples:
+  TAP_INTERFACES=eth0,lo tap run              JSON lines on standard output
+  TAP_SINK=kafka TAP_KAFKA_BROKERS=kafka-0.kafka:9092 tap run
+  tap run --for=10m                           in a debug container
+
+Variables, with their defaults in the middle column.
+`)
 	variables.Help[environment](&b)
-	b.WriteString("\nThe middle column is the default. It needs the capability NET_RAW and no other.\n")
 	return b.String()
 }
 

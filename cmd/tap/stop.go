@@ -29,10 +29,12 @@ func untilStopped(ctx context.Context, in io.Reader) io.ReadCloser {
 
 // followed reads a file that another process still writes to. At the end of the file it waits for more, until ctx ends.
 type followed struct {
-	*os.File
-	ctx context.Context
-	at  int64 // bytes read so far
+	file *os.File
+	ctx  context.Context
+	at   int64 // bytes read so far
 }
+
+func (f *followed) Close() error { return f.file.Close() }
 
 // growthCheck is the time between two checks of whether a followed file has grown.
 const growthCheck = 100 * time.Millisecond
@@ -40,12 +42,12 @@ const growthCheck = 100 * time.Millisecond
 func (f *followed) Read(b []byte) (int, error) {
 	for {
 		last := f.ctx.Err() != nil // checked first, so that what was written before the end of ctx is read
-		n, err := f.File.Read(b)
+		n, err := f.file.Read(b)
 		f.at += int64(n)
 		if n > 0 || last || !errors.Is(err, io.EOF) {
 			return n, err
 		}
-		if info, err := f.Stat(); err == nil && info.Size() < f.at {
+		if info, err := f.file.Stat(); err == nil && info.Size() < f.at {
 			return 0, fmt.Errorf("the file shrank from %d to %d bytes while it was followed", f.at, info.Size())
 		}
 		select {

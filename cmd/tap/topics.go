@@ -24,6 +24,10 @@ may write to them. With --apply it creates missing topics; it never changes an e
 
 New topics keep findings for 30 days, posture and the tap's own state for 7, flows for 3. If TAP_KAFKA_POSTURE_TOPIC is set, the
 topic for posture is compacted too: the last record of each edge is kept while its pod exists. Exit status 1 if something is wrong.
+
+Examples:
+  TAP_KAFKA_BROKERS=kafka-0.kafka:9092 tap topics
+  TAP_KAFKA_BROKERS=kafka-0.kafka:9092 tap topics --apply --partitions=6
 `
 
 // topics is the command `tap topics`.

@@ -27,6 +27,9 @@ Waits until the tap of this container (tap run) captures on each of TAP_INTERFAC
 for a second at most. It is the postStart hook of a native sidecar: the pod's next container
 starts when it has ended. Its exit status is always 0, since a hook that fails ends its
 container.
+
+Example:
+  tap wait    (in a pod: lifecycle.postStart.exec.command)
 `
 
 // wait is the command `tap wait`. It never fails: an error or a panic only ends the wait.

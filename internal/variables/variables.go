@@ -118,10 +118,15 @@ func Unknown[T any](vars map[string]string, prefix string) []string {
 	return out
 }
 
-// Help writes a line for each variable of a struct type: its name, its default and its description.
+// Help writes a line for each variable of a struct type: its name, its default and its description. A field with the tag group starts a
+// group of variables under that heading.
 func Help[T any](to io.Writer) {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	for field := range reflect.TypeFor[T]().Fields() {
+		if group := field.Tag.Get("group"); group != "" {
+			w.Flush()
+			fmt.Fprintf(to, "\n%s:\n", group)
+		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\n", field.Tag.Get("env"), field.Tag.Get("envDefault"), field.Tag.Get("about"))
 	}
 	w.Flush()
