@@ -71,7 +71,7 @@ type environment struct {
 	SpoolDir string   `group:"Spool" env:"TAP_SPOOL_DIR" about:"folder on disk where records wait for the brokers; default memory only"`
 	SpoolMax byteSize `env:"TAP_SPOOL_MAX" envDefault:"64Mi" expected:"1Mi or more, in bytes or as 64Mi" about:"how many bytes the folder may use"`
 
-	EvidenceDir   string        `env:"TAP_EVIDENCE_DIR" about:"folder for evidence: for each alert a pcapng file with packet headers, TLS handshakes and masked lines; default none. Not with TAP_REDACT=strict"`
+	EvidenceDir   string        `env:"TAP_EVIDENCE_DIR" about:"folder for evidence: for each alert a pcapng file with packet headers, TLS handshakes and masked plaintext; default none. Not with TAP_REDACT=strict"`
 	EvidenceFiles int           `env:"TAP_EVIDENCE_FILES" envDefault:"64" expected:"a number such as 64" about:"how many of these files are kept; the oldest are deleted"`
 	EvidenceMax   byteSize      `env:"TAP_EVIDENCE_FILE_MAX" envDefault:"256Ki" expected:"16Ki or more, in bytes or as 256Ki" about:"maximum size of such a file"`
 	EvidenceAge   time.Duration `env:"TAP_EVIDENCE_AGE" envDefault:"24h" expected:"a duration such as 24h" about:"the age at which they are deleted"`

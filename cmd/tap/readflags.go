@@ -48,7 +48,7 @@ Flags:
   --redact=default         strict, default or none; none shows paths and user agents
   --follow                 at the end of the file, wait for more packets until Ctrl-C, like tail -f
   --evidence=DIR           write the packets of each alert's connection to a pcapng file in this folder:
-                           headers, TLS handshakes and masked lines; at most 1000 files of 256 KiB
+                           headers, TLS handshakes and masked plaintext; at most 1000 files of 256 KiB
   --fail-on=LIST           exit 3 if a finding has a rule.id of the list, or at least a severity of
                            the list (0-100), or, for unjudged, if a connection was not judged;
                            exit 4 if no connection was judged, so that an empty capture never passes

@@ -1,6 +1,6 @@
 // Package evidence turns the packets of one connection into a small pcapng file that shows why a finding was raised, without what
-// the connection carried: packet headers and TLS handshakes stay, plaintext is reduced to a masked line for each segment, and the content of
-// protected TLS records is removed.
+// the connection carried: packet headers and TLS handshakes stay, plaintext is masked except for words of the
+// protocol in the first line of each segment, and the content of protected TLS records is replaced.
 //
 // Order of use: a [Recorder] stores the packets of connections as they are captured. [Recorder.Encode] reduces the packets of one
 // connection and returns the file. A [Store] writes files to a folder and deletes old ones.

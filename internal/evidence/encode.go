@@ -25,8 +25,8 @@ type Finding struct {
 
 // notes are the sentences of the section comment about what a file leaves out.
 const (
-	noteReduced = "Reduced: of plaintext, each segment keeps one line at most, in which x stands for each character of a value; of protected TLS records only " +
-		"the headers are kept; checksums no longer match."
+	noteReduced = "Reduced: in plaintext x stands for each character, except for words of the protocol in the first line of a segment; the content of protected " +
+		"TLS records is replaced by bytes without meaning; checksums no longer match."
 	noteMissedStart = "Packets at the start of the connection were no longer stored."
 	noteFull        = "Packets after the first 128 KiB are left out, except for the last one."
 )
@@ -106,26 +106,19 @@ func interfacesOf(packets []packet) (out []iface) {
 	return out
 }
 
-// reduce removes from frames what the packets carry, except for handshakes and masked lines. It shortens packets whose last bytes are
-// removed.
+// reduce masks in frames what the packets carry, except for handshakes.
 func reduce(transport uint8, frames []byte, packets []packet) {
 	if transport == wire.ProtoUDP {
 		var g datagrams
 		for i := range packets {
 			x := &packets[i]
-			x.shorten(g.reduce(frames[x.start+x.payload : x.start+x.captured]))
+			g.reduce(frames[x.start+x.payload : x.start+x.captured])
 		}
 		return
 	}
 	raw := slices.Clone(frames)
 	for side := range flow.Side(2) {
-		s := stream{raw: raw, out: frames, kept: make([]bool, len(frames))}
+		s := stream{raw: raw, out: frames}
 		s.reduce(packets, side)
 	}
-}
-
-// shorten leaves n bytes of the payload.
-func (x *packet) shorten(n int) {
-	x.data = n
-	x.captured = x.payload + n
 }

@@ -8,20 +8,27 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Bounds on what is kept of a segment in plaintext, in bytes.
+// Bounds on the start of a segment in plaintext, in bytes.
 const (
 	maxLine   = 256 // of text
 	maxBinary = 96  // of binary data
 	maxPlain  = 16  // of binary data in which bytes other than text are kept as they are
 )
 
-// maskPlain masks the start of a segment in plaintext, in place, and returns how many bytes are kept. Of text these are the bytes up to the first
-// end of a line. A segment that shows its protocol still does: if it would not, its structure is kept, and only letters and digits are
+// maskPlain masks a segment in plaintext, in place, and returns the length of its start that keeps the words of its protocol. Of text this is the
+// first line. After it, x replaces every character. A segment that shows its protocol still does: if it would not, its structure is kept, and only letters and digits are
 // masked.
 func maskPlain(b []byte) int {
-	if n := preface(b); n > 0 {
-		return n
+	n := preface(b)
+	if n == 0 {
+		n = maskStart(b)
 	}
+	fillPlain(b[n:])
+	return n
+}
+
+// maskStart masks the start of a segment and returns its length.
+func maskStart(b []byte) int {
 	original := bytes.Clone(b[:min(len(b), protocols.MaxHead)])
 	n := mask(b, maskWords)
 	if protocol := hidden(original, b[:n]); protocol != "" {
@@ -30,6 +37,19 @@ func maskPlain(b []byte) int {
 		copy(b[:min(n, heads[protocol])], original)
 	}
 	return n
+}
+
+// fillPlain replaces all characters except for line ends.
+func fillPlain(b []byte) {
+	for i, c := range b {
+		switch {
+		case c == '\r' || c == '\n':
+		case isText(c):
+			b[i] = 'x'
+		default:
+			b[i] = 0
+		}
+	}
 }
 
 // mask masks the start of a segment with a function for words, and returns how many bytes are kept.
@@ -250,49 +270,49 @@ type datagrams struct {
 	dtls bool
 }
 
-// reduce masks a datagram in place and returns how many bytes are kept.
-func (g *datagrams) reduce(b []byte) int {
+// reduce masks a datagram in place.
+func (g *datagrams) reduce(b []byte) {
 	const dtlsHeader, quicHeader = 13, 1 + 4 + 1 + 20 + 1 + 20
 	switch {
 	case len(b) == 0:
-		return 0
 	case b[0] >= wire.ContentChangeCipherSpec && b[0] <= wire.ContentCID && len(b) >= dtlsHeader && b[1] == 0xfe:
 		g.dtls = true
-		return reduceDTLS(b)
+		reduceDTLS(b)
 	case g.dtls && b[0]>>5 == 1: // RFC 9147, section 4
-		return fill(b, 5)
+		fill(b, 5)
 	case b[0]&0xc0 == 0xc0 && len(b) > 6 && (b[1]|b[2]|b[3]|b[4] == 0 || len(b) >= 21 && b[5] <= 20) && (g.quic || len(b) >= 1200 || b[1]|b[2]|b[3]|b[4] == 0):
 		g.quic = true
-		return reduceQUIC(b, quicHeader)
+		reduceQUIC(b, quicHeader)
 	case g.quic:
-		return fill(b, 1+20)
+		fill(b, 1+20)
+	default:
+		maskPlain(b)
 	}
-	return maskPlain(b)
 }
 
 // fill replaces the bytes after the first n by random ones.
-func fill(b []byte, n int) int {
+func fill(b []byte, n int) {
 	for i := n; i < len(b); i++ {
 		b[i] = noise(i)
 	}
-	return len(b)
 }
 
 // reduceQUIC keeps a datagram that begins with an Initial packet, whose keys are public and which carries the handshake (RFC 9001, section
 // 5.2), and a Retry or Version Negotiation. Other packets keep their header.
-func reduceQUIC(b []byte, header int) int {
+func reduceQUIC(b []byte, header int) {
 	version1, version2 := bytes.Equal(b[1:5], []byte{0, 0, 0, 1}), bytes.Equal(b[1:5], []byte{0x6b, 0x33, 0x43, 0xcf})
 	kind := b[0] >> 4 & 3
 	switch {
 	case b[1]|b[2]|b[3]|b[4] == 0, version2 && kind <= 1, !version2 && kind == 0, version1 && kind == 3, version2 && kind == 0:
-		return len(b)
+		return
 	}
-	return fill(b, header)
+	fill(b, header)
 }
 
 // reduceDTLS keeps records of the handshake in plaintext, and the headers of others (RFC 6347, section 4.1).
-func reduceDTLS(b []byte) (n int) {
+func reduceDTLS(b []byte) {
 	const header = 13
+	n := 0
 	for len(b)-n >= header && b[n] >= wire.ContentChangeCipherSpec && b[n] <= wire.ContentCID {
 		size := int(b[n+11])<<8 | int(b[n+12])
 		end := min(n+header+size, len(b))
@@ -303,5 +323,5 @@ func reduceDTLS(b []byte) (n int) {
 		}
 		n = end
 	}
-	return n
+	fill(b[n:], 0)
 }

@@ -115,9 +115,8 @@ func TestRetransmissions(t *testing.T) {
 		}
 		payloads = append(payloads, string(d.Payload))
 	}
-	want := []string{
-		"GET /xxxxxxxxxxxxxxx HTTP/1.1\r\n", "GET /xxxxxxxxxxxxxxx HTTP/1.1\r\n", "xxxxxxxxxxxxxxx HTTP/1.1\r\n", "yyyyyyxxxxxxxxx HTTP/1.1\r\n", "xxxxxxxxxx",
-	}
+	const end = " HTTP/1.1\r\nxxxxxxx\r\n\r\n"
+	want := []string{"GET /xxxxxxxxxxxxxxx" + end, "GET /xxxxxxxxxxxxxxx" + end, "xxxxxxxxxxxxxxx" + end, "yyyyyyxxxxxxxxx" + end, "xxxxxxxxxx"}
 	if len(payloads) != len(want) {
 		t.Fatalf("%q", payloads)
 	}

@@ -17,18 +17,10 @@ type record struct {
 	message  int     // bytes of the current message that follow, in this record or the next one
 	head     [4]byte // header of the current message
 	headSize int     // bytes of head that were seen
-	seen     int     // bytes of the content that were seen
 }
 
 // maxRecord is the largest length of a record's content: that of RFC 5246, section 6.2.3.
 const maxRecord = 1<<14 + 2048
-
-// maxProtected is how many bytes of a record are kept that is not application data and not a handshake in plaintext, such as an
-// encrypted Finished or alert. They are replaced by random ones.
-const maxProtected = 1 << 10
-
-// maxReadable is how many bytes of a protected record with text are kept, masked.
-const maxReadable = 512
 
 // startsRecord reports whether b, which is not empty, may begin with the header of a TLS record.
 func startsRecord(b []byte) bool {
@@ -68,10 +60,9 @@ func (s *stream) addHeader(at, end int) int {
 	for ; at < end && r.size < len(r.header); at++ {
 		r.header[r.size] = s.raw[at]
 		r.size++
-		s.kept[at] = true
 	}
 	if r.size == len(r.header) {
-		r.left, r.seen = int(r.header[3])<<8|int(r.header[4]), 0
+		r.left = int(r.header[3])<<8 | int(r.header[4])
 		r.plain = r.header[0] == wire.ContentHandshake
 		s.mode = inRecord
 		s.endRecord()
@@ -92,18 +83,14 @@ func (s *stream) addContent(at, end int) int {
 	r := &s.record
 	end = min(end, at+r.left)
 	from := at
-	switch size := int(r.header[3])<<8 | int(r.header[4]); {
-	case r.header[0] == wire.ContentChangeCipherSpec && size == 1, r.header[0] == wire.ContentAlert && size == 2:
-		s.keep(at, end)
-	case r.plain:
-		for at < end && r.plain {
-			at = s.addMessage(at, end)
-		}
-		s.protected(at, end)
-	default:
-		s.protected(at, end)
+	for at < end && r.plain {
+		at = s.addMessage(at, end)
 	}
-	r.seen += end - from
+	size := int(r.header[3])<<8 | int(r.header[4])
+	if r.header[0] == wire.ContentChangeCipherSpec && size == 1 || r.header[0] == wire.ContentAlert && size == 2 {
+		at = end // no value
+	}
+	s.protected(at, end)
 	r.left -= end - from
 	s.endRecord()
 	return end
@@ -115,7 +102,6 @@ func (s *stream) addMessage(at, end int) int {
 	r := &s.record
 	if r.message > 0 {
 		n := min(r.message, end-at)
-		s.keep(at, at+n)
 		r.message -= n
 		return at + n
 	}
@@ -129,37 +115,21 @@ func (s *stream) addMessage(at, end int) int {
 		r.plain, r.headSize = false, 0
 		return from
 	}
-	s.keep(from, at)
 	if r.headSize == len(r.head) {
 		r.message, r.headSize = int(r.head[1])<<16|int(r.head[2])<<8|int(r.head[3]), 0
 	}
 	return at
 }
 
-// keep keeps bytes as they are.
-func (s *stream) keep(at, end int) {
-	for ; at < end; at++ {
-		s.kept[at] = true
-	}
-}
-
-// protected processes content that is encrypted, or should be. Application data is removed, and other content replaced by random
-// bytes, so that nothing that an end put there is written. If the direction's records contain text, text is replaced by x.
+// protected processes content that is encrypted, or should be. It is replaced by bytes that look random, so that nothing that an end put there
+// is written. If the direction's records contain text, each character of it is replaced by x.
 func (s *stream) protected(at, end int) {
-	r := &s.record
 	s.run.add(s.raw[at:end])
-	most := maxProtected
-	if s.readable {
-		most = maxReadable
-	} else if r.header[0] == wire.ContentApplicationData || r.header[0] == wire.ContentCID {
-		return
-	}
-	for i := at; i < end && r.seen+i-at < most; i++ {
-		s.kept[i] = true
-		switch c := s.raw[i]; {
+	for i := at; i < end; i++ {
+		switch {
 		case !s.readable:
 			s.out[i] = noise(i)
-		case isText(c):
+		case isText(s.raw[i]):
 			s.out[i] = 'x'
 		default:
 			s.out[i] = 0

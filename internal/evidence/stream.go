@@ -12,9 +12,8 @@ import (
 // A stream reduces one direction of a TCP connection. It processes the bytes in the order of the stream, so that bytes that were sent again are
 // reduced in the same manner.
 type stream struct {
-	raw  []byte // the frames as they were captured
-	out  []byte // the frames as they are written; processed bytes are masked in place
-	kept []bool // by index in out: the byte is written; other bytes are zero, or are truncated at the end of a packet
+	raw []byte // the frames as they were captured
+	out []byte // the frames as they are written; processed bytes are masked in place
 
 	parts    []part // processed parts, in the order of the stream
 	line     []int  // indexes of the bytes of an incomplete line in plaintext
@@ -48,30 +47,11 @@ func (s *stream) reduce(packets []packet, side flow.Side) {
 	if s.run.found { // a second pass, in which the content of protected records stays recognizable as text
 		*s = first
 		s.readable = true
-		clear(s.kept)
 		for _, x := range segments {
 			copy(s.out[x.at:x.at+x.n], s.raw[x.at:])
 		}
 		s.walk(segments)
 	}
-	for i := range packets {
-		if x := &packets[i]; x.side == side {
-			s.shorten(x)
-		}
-	}
-}
-
-// shorten truncates a packet after its last byte that is kept, and clears the other bytes that are not.
-func (s *stream) shorten(x *packet) {
-	at, n := x.start+x.payload, 0
-	for i := range x.data {
-		if s.kept[at+i] {
-			n = i + 1
-		} else {
-			s.out[at+i] = 0
-		}
-	}
-	x.shorten(n)
 }
 
 // segmentsOf returns the payloads of one side in the order of the stream; of segments that start with the same byte, the one that was captured first
@@ -132,11 +112,13 @@ func (s *stream) repeat(x part) {
 		for i < len(s.parts) && off >= s.parts[i].off+int64(s.parts[i].n) {
 			i++
 		}
+		to := x.at + k
 		if i == len(s.parts) || off < s.parts[i].off {
+			s.out[to] = 0
 			continue
 		}
-		from, to := s.parts[i].at+int(off-s.parts[i].off), x.at+k
-		s.kept[to], s.out[to] = s.kept[from], s.out[from]
+		from := s.parts[i].at + int(off-s.parts[i].off)
+		s.out[to] = s.out[from]
 		if s.raw[from] != s.raw[to] {
 			s.out[to] ^= 1
 		}
@@ -195,7 +177,7 @@ func (s *stream) addPlain(at, end int) int {
 	}
 	n := maskPlain(masked)
 	for k, i := range s.line {
-		s.kept[i], s.out[i] = k < n, masked[k]
+		s.out[i] = masked[k]
 	}
 	if n == len(s.line) && n < maxBinary && s.raw[end-1] != '\n' {
 		return end // the rest of the line may follow
