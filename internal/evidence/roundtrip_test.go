@@ -60,7 +60,7 @@ func observed(packets []flow.Packet, ends, filtered bool) (out []shown) {
 	table.Observe = rec.Observe
 	cfg := pipeline.Config{
 		DefaultFilter: filtered,
-		Table:         flow.Config{Observe: rec.Observe}, Ended: rec.Forget,
+		Table:         table, Ended: rec.Forget,
 		Engine: finding.Config{
 			Tap: "read", Window: time.Hour, Findings: true, Expect: everything, Announcements: -1, Emit: func(finding.Record) {},
 			Evidence: func(a *finding.Alert) record.Evidence {
