@@ -5,18 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/live"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
 
 const checkHelp = `Usage: tap check
 
-Checks every step of publishing a record, with the environment of "tap run": variables without effect, files, the spool's folder
-(which it does not create), each broker, TLS, login, topics and the right to write to them, and one record of the dataset
-meshtls.tap, written to TAP_KAFKA_POSTURE_TOPIC. Prints a line for each, with what to do. Exit status 1 if something is wrong.
+Checks whether a tap with the environment of "tap run" can work, and prints a line for each step, with what to do if it fails: the
+variables, a packet socket on each interface, files, the spool's folder (which it does not create), each broker, TLS, login, topics and
+the right to write to them, and one record of the dataset meshtls.tap, written to TAP_KAFKA_POSTURE_TOPIC. Exit status 1 if something
+is wrong, 2 if a variable is invalid. An interface that does not exist is no failure, since a tap captures it once it exists.
 
 Examples:
   tap check
@@ -56,9 +61,13 @@ func check(ctx context.Context, args, environ []string, std streams) error {
 		return err
 	}
 	list := &checklist{out: std.out}
+	if len(s.doubtful) == 0 {
+		list.step("settings", "all variables are valid and have an effect", nil)
+	}
 	for _, c := range s.localChecks() {
 		list.step(c.name, c.found, c.err)
 	}
+	s.checkSockets(list)
 	if !s.publishToKafka {
 		list.step("sink", "records go to standard output", nil)
 		return list.result()
@@ -74,6 +83,31 @@ func check(ctx context.Context, args, environ []string, std streams) error {
 		list.step("write", found, err)
 	}
 	return list.result()
+}
+
+// checkSockets checks whether packets can be captured on each interface.
+func (s *settings) checkSockets(list *checklist) {
+	names := s.Interfaces
+	if slices.Contains(names, everyInterface) {
+		names = nil
+		all, err := net.Interfaces()
+		if err != nil {
+			list.step("sockets", "", err)
+		}
+		for _, i := range all {
+			if i.Flags&net.FlagUp != 0 {
+				names = append(names, i.Name)
+			}
+		}
+	}
+	for _, name := range names {
+		found, err := "no such interface now: the tap captures it once it exists", error(nil)
+		if _, missing := net.InterfaceByName(name); missing == nil {
+			found = "packets can be captured"
+			err = live.CheckSocket(name, func(c pcapfilter.Config) (pcapfilter.Program, error) { return liveProgram(s.filter, c) })
+		}
+		list.step("socket "+name, found, err)
+	}
 }
 
 // localCheck is the result of a check that needs no broker.

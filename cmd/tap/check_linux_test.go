@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"syscall"
 	"testing"
 
 	"github.com/segmentio/kafka-go"
@@ -25,7 +27,7 @@ func TestCheckAndTopics(t *testing.T) {
 	admin := []string{"TAP_KAFKA_BROKERS=" + b.Plain, "TAP_KAFKA_TOPIC=tap.{namespace}.findings", "TAP_KAFKA_POSTURE_TOPIC=tap.{namespace}.posture", "POD_NAMESPACE=shop"}
 	tap := append([]string{
 		"TAP_SINK=kafka", "TAP_KAFKA_TLS_CA_FILE=" + b.CA, "TAP_KAFKA_SASL_MECHANISM=scram-sha-512", "TAP_KAFKA_SASL_USERNAME=tap",
-		"TAP_KAFKA_SASL_PASSWORD_FILE=" + password, "TAP_SPOOL_DIR=" + spool, "POD_UID=7e1a",
+		"TAP_KAFKA_SASL_PASSWORD_FILE=" + password, "TAP_SPOOL_DIR=" + spool, "POD_UID=7e1a", "TAP_INTERFACES=none",
 	}, admin...)
 	tap = append(tap, "TAP_KAFKA_BROKERS=127.0.0.1:1,"+b.TLS)
 	// A new topic takes a moment to be known to all brokers, so commands that change nothing are repeated. A check waits 20 s for its
@@ -84,4 +86,31 @@ func TestCheckAndTopics(t *testing.T) {
 	})
 	expect([]string{"check"}, tap, exitError, `^FAIL  topic tap.shop.findings +.*not authorized to write to topic "tap.shop.findings": grant Write and Describe on it, or see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_TOPIC$`)
 	expect([]string{"topics"}, tap, exitError, `DescribeConfigs is not granted`, `^FAIL    may be written to +.*not authorized`)
+}
+
+// TestCheckSockets: a socket on each interface is tried, with advice if that is not permitted.
+func TestCheckSockets(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it opens packet sockets, and runs the tap as another user")
+	}
+	for _, c := range []struct {
+		user   uint32
+		status int
+		want   string
+	}{
+		{0, exitFine, `(?m)^ok    socket lo +packets can be captured$`},
+		{65534, exitError, `(?m)^FAIL  socket lo +.*it needs CAP_NET_RAW`},
+	} {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Args = []string{"tap", "check"}
+		cmd.Env = []string{"TAP_INTERFACES=lo"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: c.user, Gid: c.user}}
+		out, err := cmd.Output()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		if got := cmd.ProcessState.ExitCode(); got != c.status || !regexp.MustCompile(c.want).Match(out) {
+			t.Errorf("user %d: exit status %d, want %d and %s: %s", c.user, got, c.status, c.want, out)
+		}
+	}
 }

@@ -2,7 +2,7 @@
 //
 //	tap run          capture in a pod and publish what is found (configured by the environment)
 //	tap wait         wait until the tap of this container captures (a postStart hook)
-//	tap check        check whether records can be published
+//	tap check        check whether a tap can capture and publish
 //	tap topics       check the Kafka topics, or create them
 //	tap read FILE    judge capture files
 //	tap filter EXPR  compile a filter expression and print the program

@@ -19,7 +19,7 @@ func commands() []commandHelp {
 	return []commandHelp{
 		{"run", "capture in a pod and publish what is found; configured by the environment", runHelp},
 		{"wait", "wait until the tap of this container captures, for a second at most", text(waitHelp)},
-		{"check", "check whether records can be published, and print what to do if not", text(checkHelp)},
+		{"check", "check step by step whether a tap can capture and publish, and print what to do if not", text(checkHelp)},
 		{"topics", "check the Kafka topics, or create them", text(topicsHelp)},
 		{"read", "judge capture files (pcap, pcapng), or compare traffic before and after a change", text(readHelp)},
 		{"filter", "compile a filter expression and print the program", text(filterHelp)},
