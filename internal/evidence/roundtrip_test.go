@@ -120,6 +120,7 @@ func packetsIn(t *testing.T, in io.Reader) (out []flow.Packet) {
 // TestRoundTrip: `tap read` reaches the same verdict, version and cipher suite from evidence as from the capture, for each alert and at
 // the end of each connection.
 func TestRoundTrip(t *testing.T) {
+	norace(t)
 	c := comparison{t: t}
 	for name, packets := range allCaptures(t) {
 		c.compare(name, packets, false)
@@ -130,6 +131,7 @@ func TestRoundTrip(t *testing.T) {
 // TestRoundTripAfterTLS does the same for connections with several TLS sessions, with plaintext before, between and after TLS, and with text
 // in TLS records.
 func TestRoundTripAfterTLS(t *testing.T) {
+	norace(t)
 	c := comparison{t: t}
 	hard(t, c.compare)
 	c.log()

@@ -165,6 +165,7 @@ var base64Run = regexp.MustCompile(`[A-Za-z0-9+/_-]{8,}=*`)
 
 // TestNoSecrets plants secrets in conversations of many protocols. No file contains one of them, or a part of one.
 func TestNoSecrets(t *testing.T) {
+	norace(t)
 	filter := tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	files, seen, where := 0, map[string]bool{}, secrets(t)
 	check := func(name, secret string, packets []flow.Packet, filtered bool) {
