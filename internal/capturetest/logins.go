@@ -56,7 +56,7 @@ func plain(password string) string { return "\x00" + user + "\x00" + password }
 
 // Logins returns conversations of each protocol in which credentials are found, and near misses.
 func Logins() []Login {
-	return slices.Concat(webLogins(), mailLogins(), databaseLogins(), directoryLogins(), keyValueLogins(), brokerLogins(), terminalLogins())
+	return slices.Concat(webLogins(), mailLogins(), databaseLogins(), directoryLogins(), keyValueLogins(), brokerLogins(), terminalLogins(), evasions())
 }
 
 func webLogins() []Login {

@@ -2,7 +2,8 @@ package credentials
 
 import "bytes"
 
-// Field reads one header field of an HTTP request, in pieces. The zero value is ready for a field.
+// Field reads one header field of an HTTP request, in pieces. The zero value is ready for a field. A field can be folded over several lines
+// (RFC 9112 section 5.2): Write then gets all of them, without the ends of the lines.
 type Field struct {
 	kinds  Kinds
 	part   fieldPart
@@ -67,14 +68,12 @@ func (f *Field) Write(b []byte) {
 	}
 }
 
-// End returns the kinds of the credentials in the field, which is complete. f is then ready for the next field.
-func (f *Field) End() Kinds {
+// Kinds returns the kinds of the credentials in the field as far as it was read.
+func (f *Field) Kinds() Kinds {
 	if f.part == schemeValue && f.scheme == HTTPBasic && f.basic.secret() {
 		f.kinds |= HTTPBasic
 	}
-	kinds := f.kinds
-	*f = Field{}
-	return kinds
+	return f.kinds
 }
 
 // InField returns the kinds of the credentials in a complete field. name must be in lower case.
@@ -83,12 +82,15 @@ func InField(name, value string) Kinds {
 	if f.named([]byte(name)); f.part != fieldIgnored {
 		f.Write([]byte(value))
 	}
-	return f.End()
+	return f.Kinds()
 }
 
-// named selects how the value of a field is read.
+// named selects how the value of a field is read. Some servers ignore whitespace before the colon.
 func (f *Field) named(name []byte) {
 	f.part = fieldIgnored
+	if n := len(name); n > 0 && name[n-1] <= ' ' {
+		name = bytes.TrimRight(name, " \t\r")
+	}
 	switch len(name) {
 	case len("cookie"):
 		if is(name, "cookie") {
@@ -107,7 +109,7 @@ func (f *Field) schemeByte(c byte) {
 	case f.part == schemeValue:
 		f.valueByte(c)
 		return
-	case c != ' ' && c != '\t':
+	case c != ' ' && c != '\t' && c != '\r':
 		f.storeByte(c)
 		return
 	case f.n == 0: // before the scheme

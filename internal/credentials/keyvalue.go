@@ -18,6 +18,9 @@ func redisClient(r *Reader, b []byte) int {
 	if size == 0 {
 		return 0
 	}
+	if count == 0 {
+		return size // the server ignores it
+	}
 	if count < 1 || count > 16 {
 		r.end()
 		return size
@@ -27,7 +30,7 @@ func redisClient(r *Reader, b []byte) int {
 		n, header := number(b[min(size, len(b)):], '$')
 		switch {
 		case header == 0 || n >= 0 && n < MaxUnit && size+header+n+2 > len(b):
-			return redisLater(r, args[:i])
+			return redisLater(r, args[:i], b)
 		case n < 0 || n >= MaxUnit:
 			r.end()
 			return size
@@ -40,9 +43,22 @@ func redisClient(r *Reader, b []byte) int {
 	return size
 }
 
-// redisLater handles an incomplete command. If its name is known and is not that of an authentication, the rest does not matter.
-func redisLater(r *Reader, args [][]byte) int {
-	if len(args) > 0 && !redisAuthenticates(args[0]) {
+// redisServer reads a line of a reply. Any reply but NOAUTH to a command that needs an authentication shows that none follows.
+func redisServer(r *Reader, b []byte) int {
+	line, size := lineOf(b)
+	switch {
+	case size == 0 || !r.started:
+	case bytes.HasPrefix(line, []byte("-NOAUTH")):
+		r.started = false
+	default:
+		r.end()
+	}
+	return size
+}
+
+// redisLater handles an incomplete command. A large one whose name is known and is not that of an authentication ends the reading.
+func redisLater(r *Reader, args [][]byte, b []byte) int {
+	if len(args) > 0 && len(b) >= MaxUnit && !redisAuthenticates(args[0]) {
 		r.end()
 	}
 	return 0
@@ -66,7 +82,7 @@ func redisCommand(r *Reader, args [][]byte) {
 			}
 		}
 	case !redisAuthenticates(args[0]):
-		r.end()
+		r.started = true
 	}
 }
 

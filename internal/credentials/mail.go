@@ -14,13 +14,20 @@ func smtpClient(r *Reader, b []byte) int {
 	switch {
 	case is(word, "auth"):
 		r.authenticate(wordOf(rest))
-	case isAny(word, "mail", "rcpt", "data", "bdat"):
-		r.end()
+	case is(word, "bdat"): // as many bytes of a mail follow (RFC 3030)
+		n, _ := wordOf(rest)
+		size += max(0, decimal(n))
 	}
 	return size
 }
 
-func smtpServer(r *Reader, b []byte) int { return r.replyCode(b, "334") }
+// smtpServer reads a reply: 354 asks for a mail.
+func smtpServer(r *Reader, b []byte) int {
+	if bytes.HasPrefix(b, []byte("354")) {
+		r.end()
+	}
+	return r.replyCode(b, "334")
+}
 
 // replyCode reads a reply that begins with three digits. challenge is the code that asks for the next response of SASL.
 func (r *Reader) replyCode(b []byte, challenge string) int {
@@ -54,12 +61,13 @@ func imapClient(r *Reader, b []byte) int {
 		r.authenticate(wordOf(args))
 	case len(word) == 0, isAny(word, "capability", "id", "noop", "starttls", "enable", "logout"):
 	default:
-		r.end()
+		r.started = true
 	}
 	return size
 }
 
-// imapServer reads a response: "+" asks for the next response of SASL, and a response with a tag ends the command.
+// imapServer reads a response: "+" asks for the next response of SASL, and a response with a tag ends the command. If the command needs an
+// authentication and is accepted, no authentication follows.
 func imapServer(r *Reader, b []byte) int {
 	line, size := lineOf(b)
 	switch {
@@ -67,6 +75,11 @@ func imapServer(r *Reader, b []byte) int {
 	case line[0] == '+':
 		r.challenge()
 	default:
+		_, rest := wordOf(line)
+		if status, _ := wordOf(rest); r.started && is(status, "ok") {
+			r.end()
+		}
+		r.started = false
 		r.concluded()
 	}
 	return size
@@ -153,18 +166,23 @@ func pop3Client(r *Reader, b []byte) int {
 	case is(word, "auth"):
 		r.authenticate(wordOf(rest))
 	case isAny(word, "stat", "list", "uidl", "retr", "top"):
-		r.end()
+		r.started = true
 	}
 	return size
 }
 
-// pop3Server reads a reply. "+" and a space ask for the next response of SASL.
+// pop3Server reads a reply. "+" and a space ask for the next response of SASL. If a command that needs an authentication is accepted, no
+// authentication follows.
 func pop3Server(r *Reader, b []byte) int {
 	line, size := lineOf(b)
 	switch {
 	case bytes.HasPrefix(line, []byte("+ ")), string(line) == "+":
 		r.challenge()
 	case size > 0:
+		if r.started && bytes.HasPrefix(line, []byte("+OK")) {
+			r.end()
+		}
+		r.started = false
 		r.concluded()
 	}
 	return size
@@ -186,7 +204,7 @@ func ftpClient(r *Reader, b []byte) int {
 // ftpServer reads a reply: 230 completes the login.
 func ftpServer(r *Reader, b []byte) int {
 	line, size := lineOf(b)
-	if bytes.HasPrefix(line, []byte("230 ")) {
+	if bytes.HasPrefix(line, []byte("230 ")) && !r.anonymous {
 		r.end()
 	}
 	return size
@@ -207,13 +225,19 @@ func nntpClient(r *Reader, b []byte) int {
 		} else if is(method, "sasl") {
 			r.authenticate(wordOf(args))
 		}
-	case isAny(word, "post", "ihave", "takethis"):
+	case is(word, "takethis"):
 		r.end()
 	}
 	return size
 }
 
-func nntpServer(r *Reader, b []byte) int { return r.replyCode(b, "383") }
+// nntpServer reads a reply: 340 and 335 ask for an article.
+func nntpServer(r *Reader, b []byte) int {
+	if bytes.HasPrefix(b, []byte("340")) || bytes.HasPrefix(b, []byte("335")) {
+		r.end()
+	}
+	return r.replyCode(b, "383")
+}
 
 // sieveClient reads a command of ManageSieve (RFC 5804 section 2).
 func sieveClient(r *Reader, b []byte) int {
@@ -235,7 +259,7 @@ func sieveClient(r *Reader, b []byte) int {
 		}
 	case len(word) == 0, isAny(word, "capability", "starttls", "noop", "logout"):
 	default:
-		r.end()
+		r.started = true
 	}
 	return size
 }
@@ -247,6 +271,10 @@ func sieveServer(r *Reader, b []byte) int {
 	switch {
 	case size == 0:
 	case isAny(word, "ok", "no", "bye"), bytes.HasPrefix(line, []byte("OK(")):
+		if r.started && starts(line, "ok") {
+			r.end() // a command that needs an authentication was accepted
+		}
+		r.started = false
 		r.concluded()
 	default:
 		r.challenge()

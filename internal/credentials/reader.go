@@ -21,7 +21,7 @@ type Reader struct {
 	failed   bool
 	skip     [2]int // bytes of a message that are still to come and do not matter, by side
 
-	started   bool      // the client's first message was read
+	started   bool      // the client's first message was read, or in protocols of lines a command that needs an authentication
 	asked     bool      // the server asks for a secret or for the next response
 	anonymous bool      // FTP: the user is anonymous
 	mechanism mechanism // SASL
@@ -53,7 +53,7 @@ var protocols = map[string]*protocol{
 	"nntp":       {client: nntpClient, server: nntpServer},
 	"pop3":       {client: pop3Client, server: pop3Server},
 	"postgresql": {client: postgresClient, server: postgresServer},
-	"redis":      {client: redisClient},
+	"redis":      {client: redisClient, server: redisServer},
 	"sieve":      {client: sieveClient, server: sieveServer},
 	"smtp":       {client: smtpClient, server: smtpServer},
 	"telnet":     {client: telnetClient, server: telnetServer},

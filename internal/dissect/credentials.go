@@ -152,11 +152,21 @@ func (s *plainLayer) awaitsRepetition() bool {
 		!s.strayed && !s.login.repeated && s.login.kinds == 0 && s.sides[0].seen+s.sides[1].seen <= maxHTTPHeader
 }
 
-// scanField looks for credentials in a part of a header field of a request; ended reports whether the part is the last one.
+// scanField looks for credentials in a part of a line of a request's header; ended reports whether the part is the last one. A line that
+// begins with whitespace continues the field of the line before (RFC 9112 section 5.2).
 func (s *plainLayer) scanField(r *httpReader, part []byte, ended bool) {
-	r.field.Write(part)
-	if r.within, r.scans = !ended, !ended; ended {
-		s.addCredentials(r.field.End())
+	if !r.within && (len(part) == 0 || part[0] != ' ' && part[0] != '\t') {
+		if r.scans {
+			r.field = credentials.Field{}
+		}
+		r.scans = credentials.Begins(part)
+	}
+	r.within = !ended
+	if !r.scans {
+		return
+	}
+	if r.field.Write(part); ended {
+		s.addCredentials(r.field.Kinds())
 	}
 }
 

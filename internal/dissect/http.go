@@ -41,8 +41,8 @@ type httpReader struct {
 	interim bool // the message is a 1xx response
 
 	asks   bool              // the message is a request of the originator, whose fields are searched for credentials
-	within bool              // a part of the line was searched
-	scans  bool              // the line may be a field with credentials
+	within bool              // a part of the line was passed to scanField
+	scans  bool              // the field that the line belongs to may have credentials
 	field  credentials.Field // used if scans is set
 }
 
@@ -125,10 +125,8 @@ func foldsTo(b []byte, name string) bool {
 // httpPart processes a part of a line; ended reports whether the part is the last one of the line. It returns the stored part of the line
 // so far, which is valid until the next call. A line in one piece is not copied.
 func (s *plainLayer) httpPart(r *httpReader, part []byte, ended bool) (line []byte) {
-	if r.asks && (r.scans || !r.within && credentials.Begins(part)) {
+	if r.asks {
 		s.scanField(r, part, ended)
-	} else if r.asks {
-		r.within = !ended
 	}
 	if r.skip {
 		return r.line
@@ -164,6 +162,7 @@ func (s *plainLayer) httpLine(side Side, r *httpReader, line []byte) (done bool)
 	blank, whole := len(line) == 0 && !r.skip, !r.skip
 	r.line, r.skip = r.line[:0], false
 	switch {
+	case !r.first && blank: // servers ignore empty lines before a request (RFC 9112 section 2.2)
 	case !r.first && r.again:
 		r.first, r.request, r.asks = true, true, side == Originator
 		s.compareRequest(line)
@@ -175,7 +174,8 @@ func (s *plainLayer) httpLine(side Side, r *httpReader, line []byte) (done bool)
 			}
 		} else {
 			r.request, r.asks = true, side == Originator
-			s.hop.asked, s.hop.connect = true, bytes.HasPrefix(line, []byte("CONNECT "))
+			method, _ := firstWord(line)
+			s.hop.asked, s.hop.connect = true, string(method) == "CONNECT"
 			s.sides[side].asks = true
 			s.http.request(line)
 		}
@@ -264,13 +264,22 @@ func (h *HTTP) request(line []byte) {
 	if h.Method != "" {
 		return
 	}
-	method, rest, _ := bytes.Cut(line, []byte(" "))
-	target, version, _ := bytes.Cut(rest, []byte(" "))
+	method, rest := firstWord(line)
+	target, version := firstWord(rest)
 	h.Method = methodName(method)
 	if number, ok := bytes.CutPrefix(version, []byte("HTTP/1.")); ok && len(number) == 1 && '0' <= number[0] && number[0] <= '9' {
 		h.Version = httpVersions[number[0]-'0']
 	}
 	h.target(string(target))
+}
+
+// firstWord returns the first word of a request line, and the rest without whitespace before it.
+func firstWord(line []byte) (word, rest []byte) {
+	line = bytes.TrimLeft(line, protocols.Whitespace)
+	if end := bytes.IndexAny(line, protocols.Whitespace); end >= 0 {
+		return line[:end], bytes.TrimLeft(line[end:], protocols.Whitespace)
+	}
+	return line, nil
 }
 
 var httpVersions = [10]string{"1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8", "1.9"}

@@ -75,7 +75,7 @@ func (s *plainLayer) followHTTP(side Side, data []byte) {
 	f := &s.sides[side].p.after
 	for len(data) > 0 && !s.strayed {
 		if f.next == nil {
-			if f.next = s.pool.lineReader(true); data[0] < 'A' || data[0] > 'Z' {
+			if f.next = s.pool.lineReader(true); data[0] != '\r' && data[0] != '\n' && (s.http.Method == "" || data[0] != s.http.Method[0]) {
 				s.markStrayed() // the bytes are a body, or are not HTTP
 				return
 			}

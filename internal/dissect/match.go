@@ -27,12 +27,30 @@ func (s *Session) match(side Side, b []byte) protocols.Match {
 		if client == protocols.Maybe {
 			st.p.maybe.client.Add(i)
 		}
-		if server == protocols.Maybe {
+		if server == protocols.Maybe && (!r.Answers() || other.seen > 0 || other.startLost) {
 			st.p.maybe.server.Add(i)
 		}
 	}
+	if best == protocols.No && s.adoptProtocol(side, b) {
+		return protocols.Yes
+	}
 
 	return best
+}
+
+// adoptProtocol sets the protocol of a direction that begins with no known command, if it is text and the other side was recognized by its own
+// bytes as a side of a protocol of lines: servers answer such a command with an error, and the client goes on.
+func (s *Session) adoptProtocol(side Side, b []byte) bool {
+	other := &s.sides[side.Other()]
+	if other.kind != KindPlain || other.protocol == "" || other.protocol != "telnet" && protocols.CountNonText(b) > 0 {
+		return false
+	}
+	r := protocols.OfLines(other.protocol)
+	if r == nil {
+		return false
+	}
+	s.setProtocol(side, r, false)
+	return true
 }
 
 // setProtocol sets the protocol of a direction, or of both directions if the argument both is true.

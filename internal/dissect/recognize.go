@@ -107,7 +107,7 @@ func (s *Session) selectProtocol(side Side, offset int64, buf, rest []byte, ack 
 	if kind == KindUnreadable && textTail(buf) {
 		kind = KindText
 	}
-	if kind == KindUnreadable && p.maybe != (maybes{}) && !full && len(buf) < maxDoubt {
+	if p.maybe != (maybes{}) && !full && len(buf) < maxDoubt && (kind == KindUnreadable || s.sides[side.Other()].seen == 0) {
 		s.bufferHead(side, offset, buf, ack)
 		return
 	}
@@ -347,7 +347,8 @@ const (
 	// minTextBehind is the least number of bytes of text that count after a start that was not text. The text must be in at least two
 	// consecutive segments and be half of the direction's bytes, because compressed data contains runs of text, too.
 	minTextBehind = 64
-	// maxDoubt is how many unreadable bytes of a direction are buffered while a recognizer returns Maybe.
+	// maxDoubt is how many unreadable bytes of a direction, or bytes of text before the other side's first answer, are buffered while a
+	// recognizer returns Maybe.
 	maxDoubt = 256
 )
 

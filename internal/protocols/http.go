@@ -14,36 +14,77 @@ const (
 )
 
 // httpRequest recognizes a request line of HTTP/1: a method, a target and "HTTP/1." (RFC 9112 section 3). A target longer than MaxTarget
-// need not be complete.
+// need not be complete. Like many servers, it ignores empty lines and whitespace before the line, and accepts any whitespace between its parts
+// and any method (RFC 9112 sections 2.2 and 3).
 func httpRequest(b []byte) Match {
-	i := 0
-	for i < len(b) && i <= MaxMethod && (b[i] >= 'A' && b[i] <= 'Z' || b[i] == '-' || b[i] == '_') {
+	if b[0] <= ' ' {
+		if b = bytes.TrimLeft(b, Whitespace); len(b) == 0 {
+			return More
+		}
+	}
+	i, usual := 0, true
+	for i < len(b) && i <= MaxMethod && methodBytes[b[i]] != 0 {
+		usual = usual && methodBytes[b[i]] == usualInMethod
 		i++
 	}
 	if i == len(b) && i <= MaxMethod {
 		return More
 	}
-	if i == 0 || i > MaxMethod || b[i] != ' ' {
+	if i == 0 || i > MaxMethod || !isSpace(b[i]) {
 		return No
 	}
 	line, _, whole := bytes.Cut(b, []byte("\n"))
-	if !whole {
-		switch {
-		case CountNonText(b) > 0:
-			return No
-		case len(b) >= MaxTarget && i+1 < len(b) && b[i+1] == '/':
+	if whole {
+		if at := bytes.Index(line, []byte("HTTP/")); at > i && isSpace(line[at-1]) && at+len("HTTP/") < len(line) && (line[at+5] == '1' || line[at+5] == '0') {
 			return Yes
-		case len(b) >= MaxHead:
-			return No
 		}
-		return More
+		return No
 	}
-
-	if bytes.Contains(line, []byte(" HTTP/1.")) {
+	target := bytes.TrimLeft(b[i:], Whitespace)
+	begun := len(target) == 0 || target[0] == '/' || prefixFold(target, "HTTP://") != No || prefixFold(target, "HTTPS://") != No
+	switch {
+	case hasControls(b), !usual && !begun:
+		return No
+	case len(b) >= MaxTarget && len(target) > 0 && begun:
 		return Yes
+	case len(b) >= MaxHead:
+		return No
 	}
-	return No
+	return More
 }
+
+// Whitespace separates the parts of a request line (RFC 9112 section 3).
+const Whitespace = " \t\r\n\v\f"
+
+// isSpace reports whether c is whitespace within a line.
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\v' || c == '\f' || c == '\r' }
+
+// hasControls reports whether b has control characters other than whitespace.
+func hasControls(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && !isSpace(c) && c != '\n' || c == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
+// Values of methodBytes.
+const (
+	allowedInMethod = 1 + iota
+	usualInMethod
+)
+
+// methodBytes holds which bytes a method can have: those of a token (RFC 9110 section 5.6.2). Usual ones are upper-case letters and hyphens.
+var methodBytes = func() (table [256]uint8) {
+	for _, c := range []byte(either + span('0', '9') + "!#$%&'*+-.^_`|~") {
+		table[c] = allowedInMethod
+		if c >= 'A' && c <= 'Z' || c == '-' || c == '_' {
+			table[c] = usualInMethod
+		}
+	}
+	return table
+}()
 
 // StartsHTTPRequest reports whether b is the incomplete beginning of a client's first message of HTTP/1 or HTTP/2.
 func StartsHTTPRequest(b []byte) bool {

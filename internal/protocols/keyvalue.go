@@ -7,10 +7,19 @@ import (
 // Recognizers of key-value stores: Redis, Memcached and Aerospike.
 
 // redisCommand recognizes a command as RESP writes it, an array of bulk strings (redis.io, "RESP protocol spec"). An inline command only
-// gives Maybe.
+// gives Maybe. The server ignores empty lines and empty arrays before a command.
 func redisCommand(b []byte) Match {
-	if len(b) > 0 && b[0] != '*' {
-		return weak(anyFold("PING\r\n", "AUTH ", "HELLO 2", "HELLO 3", "INFO\r\n", "QUIT\r\n"))(b)
+	for {
+		rest, empty := bytes.CutPrefix(b, []byte("*0\r\n"))
+		if rest = bytes.TrimLeft(rest, Whitespace); len(rest) == 0 {
+			return More
+		}
+		if b = rest; !empty {
+			break
+		}
+	}
+	if b[0] != '*' {
+		return redisInline(b)
 	}
 	i, ok := digits(b, '*')
 	switch {
@@ -30,6 +39,28 @@ func redisCommand(b []byte) Match {
 		return More
 	}
 	return prefix(b[i+2+j:], "\r\n")
+}
+
+// redisInline recognizes a line with a command that a client can send before its authentication, or for it. Words can have quotes.
+func redisInline(b []byte) Match {
+	line, a := plainLine(b, 512)
+	if a == More {
+		line = b
+	}
+	word := line
+	if end := bytes.IndexAny(line, Whitespace); end >= 0 {
+		word = line[:end]
+	} else if a == More && len(word) <= len(`"command"`) {
+		return More
+	}
+	switch string(bytes.ToLower(bytes.Trim(word, `"'`))) {
+	case "auth", "client", "command", "echo", "hello", "info", "ping", "quit", "select":
+		if a == Yes {
+			return Maybe
+		}
+		return a
+	}
+	return No
 }
 
 // digits expects mark and then one to nine digits at the start of b. It returns the offset after them, or false if b does not begin with

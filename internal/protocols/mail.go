@@ -63,9 +63,9 @@ func imapCommand(b []byte) Match {
 	return Yes
 }
 
-// pop3Command recognizes the commands that a POP3 client can send first (RFC 1939, RFC 2595).
+// pop3Command recognizes the commands that a POP3 client can send first (RFC 1939, RFC 2595), apart from AUTH, which Redis has, too.
 func pop3Command(b []byte) Match {
-	return anyFold("USER ", "CAPA\r\n", "STLS\r\n", "AUTH", "APOP ")(b)
+	return anyFold("USER ", "CAPA\r\n", "STLS\r\n", "APOP ")(b)
 }
 
 // pop3Greeting recognizes "+OK" with the name POP or an APOP timestamp (RFC 1939 sections 4 and 7). Any other line gives Maybe, because

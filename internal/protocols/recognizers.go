@@ -15,6 +15,7 @@ type Recognizer struct {
 	client, server func(b []byte) Match // nil never matches
 	middle         bool                 // matches are valid at the start of any segment, not only of the stream
 	lines          bool                 // lines of text: later segments of unrecognized text are matched, too
+	answers        bool                 // the server sends nothing before the client does
 }
 
 // Form is the form in which a recognized protocol sends its data.
@@ -43,6 +44,9 @@ func (r *Recognizer) Server(b []byte) Match {
 	return r.server(b)
 }
 
+// Answers reports whether the server sends nothing before the client does.
+func (r *Recognizer) Answers() bool { return r.answers }
+
 // StartingWith returns the recognizers of TCP whose matches can begin with c, at the start of a direction.
 func StartingWith(c byte) *Set { return &byFirst[c] }
 
@@ -51,6 +55,16 @@ func MiddleStartingWith(c byte) *Set { return &middleByFirst[c] }
 
 // LinesStartingWith returns the recognizers of line-based text protocols that can match bytes whose first byte is c.
 func LinesStartingWith(c byte) *Set { return &linesByFirst[c] }
+
+// OfLines returns the recognizer of a text protocol of lines over TCP, or nil if there is none with this name.
+func OfLines(protocol string) *Recognizer {
+	for i := range TCP {
+		if r := &TCP[i]; r.lines && r.Protocol == protocol {
+			return r
+		}
+	}
+	return nil
+}
 
 // byFirst holds the recognizers of TCP by the first byte of their matches.
 var byFirst = indexByFirst(TCP, func(*Recognizer) bool { return true })
@@ -92,7 +106,7 @@ var (
 
 // TCP is the table of protocols over TCP. The first match counts, so the more specific protocol comes first.
 var TCP = []Recognizer{
-	{Protocol: "http", first: upper + "-_", client: httpRequest, server: HTTPResponse, middle: true},
+	{Protocol: "http", first: either + span('0', '9') + "!#$%&'*+-.^_`|~" + Whitespace, client: httpRequest, server: HTTPResponse, middle: true},
 	{Protocol: "http2", first: "P\x00", client: literal(HTTP2Preface), server: weak(http2Settings)},
 	{Protocol: "http2", first: "\x00", client: http2Frames, server: http2Frames, middle: true},
 	{Protocol: "ssh", Form: Greeting, first: "S", client: SSHBanner, server: SSHBanner},
@@ -118,11 +132,12 @@ var TCP = []Recognizer{
 	{Protocol: "kafka", first: span(0, 6), client: kafkaRequest, server: weak(kafkaReply), middle: true},
 	{Protocol: "amqp", first: "A", client: amqpHeader, server: amqpHeader, Upgrades: true},
 	{Protocol: "amqp", first: "\x01\x02\x03\x08", client: amqpFrames, server: amqpFrames, middle: true},
-	{Protocol: "nats", first: "CPSHIM+-", client: weak(anyOf("CONNECT {", "PING\r\n", "PONG\r\n", "SUB ", "PUB ", "HPUB ")), server: natsServer, Upgrades: true},
+	{Protocol: "nats", first: "CPSHIMcpsh+-", client: weak(anyFold("CONNECT {", "PING\r\n", "PONG\r\n", "SUB ", "PUB ", "HPUB ")), server: natsServer, Upgrades: true, lines: true},
 	{Protocol: "mqtt", first: "\x10\x20", client: mqttConnect, server: weak(mqttAck)},
-	{Protocol: "redis", first: "*+-:$%~,#_(=PpAaHhIiQq", client: redisCommand, server: weak(redisReply), middle: true},
+	{Protocol: "redis", first: "*+-:$%~,#_(=PpAaHhIiQqSsCcEe\"'" + Whitespace, client: redisCommand, server: weak(redisReply), middle: true, answers: true},
+	{Protocol: "pop3", first: "Aa+", client: weak(anyFold("AUTH")), server: pop3Greeting, Upgrades: true, lines: true}, // AUTH of Redis comes before any reply
 	{Protocol: "memcached", first: either + "\x80\x81", client: memcachedCommand, server: memcachedReply, middle: true},
-	{Protocol: "telnet", first: "\xff", client: telnetOptions, server: telnetOptions, Upgrades: true},
+	{Protocol: "telnet", first: "\xff", client: telnetOptions, server: telnetOptions, Upgrades: true, lines: true},
 	{Protocol: "bgp", first: "\xff", client: bgpMessage, server: bgpMessage, middle: true},
 	{Protocol: "zabbix", first: "Z", client: zabbixMessage, server: zabbixMessage, middle: true},
 	{Protocol: "fix", first: "8", client: anyOf("8=FIX.", "8=FIXT"), server: anyOf("8=FIX.", "8=FIXT"), middle: true},
