@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -20,6 +21,9 @@ func claimed(e *finding.Edge) (addresses []string) {
 	for i := range e.Seen {
 		j := e.Seen[i].Last
 		if j == nil || j.PeerNameBasis != "sni" && j.PeerNameBasis != "host_header" {
+			continue
+		}
+		if _, err := netip.ParseAddr(j.PeerName); err == nil { // the edge is named by its address
 			continue
 		}
 		if a := j.Destination.Addr.Unmap().String(); a != e.To && !slices.Contains(addresses, a) {

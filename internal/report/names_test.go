@@ -55,12 +55,14 @@ func claims(name string, n int) finding.Edge {
 func TestNames(t *testing.T) {
 	proven := claims("spiffe://a/b", 2)
 	proven.Seen[0].Last.PeerNameBasis = "spiffe"
+	addressed := claims("198.51.100.0/24", 3)
+	addressed.Seen[0].Last.PeerName = "198.51.100.7"
 	s := finding.Summary{
-		Edges:    []finding.Edge{claims("xn--bcher-kva.example", 1), proven},
+		Edges:    []finding.Edge{claims("xn--bcher-kva.example", 1), proven, addressed},
 		Findings: []finding.Finding{{Rule: "r", Message: `a path \x1b[2J` + "\x1b"}},
 	}
 	for width, want := range map[int][]string{
-		0:  {"xn--bcher-kva.example:443* 10.9.0.1 ", "* Only the client claimed this name.\n", "xn--bcher-kva.example is bücher.example in Unicode", " spiffe://a/b:443 ", `a path \x1b[2J\x1b` + "\n"},
+		0:  {"xn--bcher-kva.example:443* 10.9.0.1 ", "* Only the client claimed this name.\n", "xn--bcher-kva.example is bücher.example in Unicode", " spiffe://a/b:443 ", " 198.51.100.0/24:443 ", `a path \x1b[2J\x1b` + "\n"},
 		74: {"* Only the client claimed this name. Latest addresses:\n  xn--bcher-kva.example:443 10.9.0.1\n"},
 	} {
 		var b bytes.Buffer
