@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"sync"
@@ -55,23 +56,27 @@ func verdictOf(t *testing.T, talk *capturetest.Conversation) string {
 // stream is divided into segments: it is that of the same conversation with the records of its ends, or weaker.
 func FuzzDivision(f *testing.F) {
 	for form := range byte(40) {
-		for _, sizes := range []string{"", "\x01", "\x05", "\x06\x01", "\x01\x00\x00\x00\x00\x00\x00\x00\x00\x01", "\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01"} {
-			f.Add(form, []byte(sizes), []byte{})
-			f.Add(form, []byte(sizes), []byte{1, 4, 6, 1, 1, 5, 10, 11})
+		for _, apart := range []bool{true, false} {
+			f.Add(form, apart, bytes.Repeat([]byte{1}, 20), []byte{})
+			f.Add(form, apart, []byte{6, 1}, []byte{1, 4, 6, 1, 1, 5, 10, 11})
+			for whole := range 10 {
+				f.Add(form, apart, append(make([]byte, whole), 1+form%5), []byte{})
+			}
 		}
 	}
-	f.Fuzz(func(t *testing.T, form byte, records, segments []byte) {
+	f.Fuzz(func(t *testing.T, form byte, apart bool, records, segments []byte) {
 		divisible.Do(func() { conversations(t) })
 		at := int(form) % len(divisible.talks)
-		talk := inSegments(inRecords(divisible.talks[at], records), segments)
-		if got, want := verdictOf(t, talk), divisible.want[at]; got != want && !(got == "unknown" && want != "plaintext") {
+		talk := inSegments(inRecords(divisible.talks[at], apart, records), segments)
+		if got, want := verdictOf(t, talk), divisible.want[at]; got != want && (got != "unknown" || want == "plaintext") {
 			t.Errorf("conversation %d: %s, want %s", at, got, want)
 		}
 	})
 }
 
 // inRecords divides the handshake records that are not protected. sizes are those of the records' contents; 0 leaves the rest of a record whole.
-func inRecords(talk *capturetest.Conversation, sizes []byte) *capturetest.Conversation {
+// If apart is set, each of these records ends a segment.
+func inRecords(talk *capturetest.Conversation, apart bool, sizes []byte) *capturetest.Conversation {
 	const changeCipherSpec, handshake, header = 20, 22, 5
 	out := &capturetest.Conversation{}
 	var sealed [2]bool
@@ -101,6 +106,10 @@ func inRecords(talk *capturetest.Conversation, sizes []byte) *capturetest.Conver
 				data = append(data, record[0], record[1], record[2], 0, byte(n))
 				data = append(data, rest[:n]...)
 				rest = rest[n:]
+				if apart {
+					out.Chunks = append(out.Chunks, capturetest.Chunk{FromServer: c.FromServer, Data: data})
+					data = nil
+				}
 				record = append([]byte{record[0], record[1], record[2], byte(len(rest) >> 8), byte(len(rest))}, rest...)
 			}
 			data = append(data, record...)
