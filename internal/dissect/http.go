@@ -125,7 +125,7 @@ func foldsTo(b []byte, name string) bool {
 // httpPart processes a part of a line; ended reports whether the part is the last one of the line. It returns the stored part of the line
 // so far, which is valid until the next call. A line in one piece is not copied.
 func (s *plainLayer) httpPart(r *httpReader, part []byte, ended bool) (line []byte) {
-	if r.asks {
+	if r.asks && (r.scans || r.within || !ended || credentials.Begins(part)) {
 		s.scanField(r, part, ended)
 	}
 	if r.skip {
@@ -175,7 +175,7 @@ func (s *plainLayer) httpLine(side Side, r *httpReader, line []byte) (done bool)
 		} else {
 			r.request, r.asks = true, side == Originator
 			method, _ := firstWord(line)
-			s.hop.asked, s.hop.connect = true, string(method) == "CONNECT"
+			s.hop.asked, s.hop.connect = true, len(method) == len("CONNECT") && string(method) == "CONNECT"
 			s.sides[side].asks = true
 			s.http.request(line)
 		}
@@ -275,9 +275,16 @@ func (h *HTTP) request(line []byte) {
 
 // firstWord returns the first word of a request line, and the rest without whitespace before it.
 func firstWord(line []byte) (word, rest []byte) {
-	line = bytes.TrimLeft(line, protocols.Whitespace)
-	if end := bytes.IndexAny(line, protocols.Whitespace); end >= 0 {
-		return line[:end], bytes.TrimLeft(line[end:], protocols.Whitespace)
+	for len(line) > 0 && line[0] <= ' ' {
+		line = line[1:]
+	}
+	for i, c := range line {
+		if c <= ' ' {
+			for rest = line[i+1:]; len(rest) > 0 && rest[0] <= ' '; {
+				rest = rest[1:]
+			}
+			return line[:i], rest
+		}
 	}
 	return line, nil
 }

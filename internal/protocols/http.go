@@ -18,7 +18,7 @@ const (
 // and any method (RFC 9112 sections 2.2 and 3).
 func httpRequest(b []byte) Match {
 	if b[0] <= ' ' {
-		if b = bytes.TrimLeft(b, Whitespace); len(b) == 0 {
+		if b = bytes.TrimLeft(b, whitespace); len(b) == 0 {
 			return More
 		}
 	}
@@ -40,7 +40,7 @@ func httpRequest(b []byte) Match {
 		}
 		return No
 	}
-	target := bytes.TrimLeft(b[i:], Whitespace)
+	target := bytes.TrimLeft(b[i:], whitespace)
 	begun := len(target) == 0 || target[0] == '/' || prefixFold(target, "HTTP://") != No || prefixFold(target, "HTTPS://") != No
 	switch {
 	case hasControls(b), !usual && !begun:
@@ -53,8 +53,8 @@ func httpRequest(b []byte) Match {
 	return More
 }
 
-// Whitespace separates the parts of a request line (RFC 9112 section 3).
-const Whitespace = " \t\r\n\v\f"
+// whitespace separates the parts of a request line (RFC 9112 section 3).
+const whitespace = " \t\r\n\v\f"
 
 // isSpace reports whether c is whitespace within a line.
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\v' || c == '\f' || c == '\r' }

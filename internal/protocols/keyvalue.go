@@ -11,7 +11,7 @@ import (
 func redisCommand(b []byte) Match {
 	for {
 		rest, empty := bytes.CutPrefix(b, []byte("*0\r\n"))
-		if rest = bytes.TrimLeft(rest, Whitespace); len(rest) == 0 {
+		if rest = bytes.TrimLeft(rest, whitespace); len(rest) == 0 {
 			return More
 		}
 		if b = rest; !empty {
@@ -48,7 +48,7 @@ func redisInline(b []byte) Match {
 		line = b
 	}
 	word := line
-	if end := bytes.IndexAny(line, Whitespace); end >= 0 {
+	if end := bytes.IndexAny(line, whitespace); end >= 0 {
 		word = line[:end]
 	} else if a == More && len(word) <= len(`"command"`) {
 		return More

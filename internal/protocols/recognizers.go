@@ -106,7 +106,7 @@ var (
 
 // TCP is the table of protocols over TCP. The first match counts, so the more specific protocol comes first.
 var TCP = []Recognizer{
-	{Protocol: "http", first: either + span('0', '9') + "!#$%&'*+-.^_`|~" + Whitespace, client: httpRequest, server: HTTPResponse, middle: true},
+	{Protocol: "http", first: either + span('0', '9') + "!#$%&'*+-.^_`|~" + whitespace, client: httpRequest, server: HTTPResponse, middle: true},
 	{Protocol: "http2", first: "P\x00", client: literal(HTTP2Preface), server: weak(http2Settings)},
 	{Protocol: "http2", first: "\x00", client: http2Frames, server: http2Frames, middle: true},
 	{Protocol: "ssh", Form: Greeting, first: "S", client: SSHBanner, server: SSHBanner},
@@ -134,7 +134,7 @@ var TCP = []Recognizer{
 	{Protocol: "amqp", first: "\x01\x02\x03\x08", client: amqpFrames, server: amqpFrames, middle: true},
 	{Protocol: "nats", first: "CPSHIMcpsh+-", client: weak(anyFold("CONNECT {", "PING\r\n", "PONG\r\n", "SUB ", "PUB ", "HPUB ")), server: natsServer, Upgrades: true, lines: true},
 	{Protocol: "mqtt", first: "\x10\x20", client: mqttConnect, server: weak(mqttAck)},
-	{Protocol: "redis", first: "*+-:$%~,#_(=PpAaHhIiQqSsCcEe\"'" + Whitespace, client: redisCommand, server: weak(redisReply), middle: true, answers: true},
+	{Protocol: "redis", first: "*+-:$%~,#_(=PpAaHhIiQqSsCcEe\"'" + whitespace, client: redisCommand, server: weak(redisReply), middle: true, answers: true},
 	{Protocol: "pop3", first: "Aa+", client: weak(anyFold("AUTH")), server: pop3Greeting, Upgrades: true, lines: true}, // AUTH of Redis comes before any reply
 	{Protocol: "memcached", first: either + "\x80\x81", client: memcachedCommand, server: memcachedReply, middle: true},
 	{Protocol: "telnet", first: "\xff", client: telnetOptions, server: telnetOptions, Upgrades: true, lines: true},
