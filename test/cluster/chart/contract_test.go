@@ -80,7 +80,7 @@ func TestTapVariables(t *testing.T) {
 func variables(t *testing.T, file string) []string {
 	t.Helper()
 	var all []string
-	for _, m := range regexp.MustCompile("`env:\"([A-Z_]+)\"").FindAllStringSubmatch(source(t, file), -1) {
+	for _, m := range regexp.MustCompile("[` ]env:\"([A-Z_]+)\"").FindAllStringSubmatch(source(t, file), -1) {
 		all = append(all, m[1])
 	}
 	return all
