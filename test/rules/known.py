@@ -38,6 +38,8 @@ def from_packets(t):
         if h.state == 'failed':
             return {'failed'}, auth, 'handshake ended early'
         ended = {'failed'} if any(c.fin) or any(c.reset) or h.alerts else set()
+        if auth == 'not_requested':
+            return {'tls'} | ended, auth, 'the capture does not show how the handshake ended'
         return {'tls', 'mtls', 'unknown'} | ended, auth, 'the capture does not show how the handshake ended'
     if not sum(c.bytes):
         return set(), None, 'no payload'
@@ -118,7 +120,10 @@ def cases_truth(expected, truths):
             t.verdicts, t.why = {want['verdict']}, 'truth file'
             t.continued = t.connection.client[1] in CONTINUED.get('cases/' + expected['file'].removesuffix('.pcap'), ())
             if want['verdict'] == 'failed' and t.handshake.late:
-                t.verdicts, t.why = {'failed', 'tls', 'unknown'}, 'TLS 1.3 encrypts the alert of a refusal'
+                t.verdicts, t.why, t.refused = {'failed', 'tls', 'unknown'}, 'TLS 1.3 encrypts the alert of a refusal', True
+            t.verdicts -= set(want.get('must_not', ()))
+            if not t.verdicts:
+                raise SystemExit(f"{expected['file']}: {entry['client']}: the truth file requires {want['verdict']} and forbids it")
             t.auth = want.get('client_auth') or t.auth
             break
         else:

@@ -6,6 +6,7 @@ A recipe is the name of a capture with truth, or several joined by " + ", each w
   client=N        the last byte of the address 10.99.0.1
   port=A:B        B in the place of port A
   times=N         N copies, one after another, each with other ports of the clients
+  without=A,B     without the packets from or to these ports
 Connections over loopback get addresses at which the rules apply, in each recipe.
 """
 import gzip, os, struct
@@ -45,6 +46,17 @@ def body(packet):
     return (protocol, at) if protocol in (6, 17) and at + 18 <= len(packet) else None
 
 
+def ports(packet):
+    """The two ports of an IP packet; none if it has no TCP or UDP."""
+    found = body(packet)
+    return {int.from_bytes(packet[found[1] + n:found[1] + n + 2], 'big') for n in (0, 2)} if found else set()
+
+
+def excluded(options):
+    """The ports of the option without."""
+    return {int(p) for p in options.get('without', '').split(',') if p}
+
+
 def replace(packet, at, new, *checksums):
     old = bytes(packet[at:at + len(new)])
     packet[at:at + len(new)] = new
@@ -79,16 +91,16 @@ def change(packet, options, copy):
         for offset in (12, 16):
             if packet[offset:offset + 4] == bytes([10, 99, 0, 1]):
                 replace(packet, offset, bytes([10, 99, 0, int(options['client'])]), check, 10)
-    ports = {}
+    changed = {}
     if 'port' in options:
         old, new = options['port'].split(':')
-        ports[int(old)] = int(new)
+        changed[int(old)] = int(new)
     for offset in (at, at + 2):
         port = int.from_bytes(packet[offset:offset + 2], 'big')
         if copy and port >= 32768:
-            ports[port] = port + copy
-        if port in ports:
-            replace(packet, offset, ports[port].to_bytes(2, 'big'), check)
+            changed[port] = port + copy
+        if port in changed:
+            replace(packet, offset, changed[port].to_bytes(2, 'big'), check)
 
 
 def parts(recipe):
@@ -124,6 +136,8 @@ def build(recipe, captures, scratch):
                 if shift is None:
                     wanted = int(options['at']) if 'at' in options and not copy else None if clock is None else clock + int(options.get('after', 60))
                     shift = 0 if wanted is None else wanted - seconds
+                if ports(packet) & excluded(options):
+                    continue
                 moved |= off_loopback(packet, senders)
                 change(packet, options, copy)
                 clock = seconds + shift

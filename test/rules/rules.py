@@ -13,7 +13,9 @@ class Truth:
     def __init__(self, connection):
         self.connection, self.handshake = connection, session.Handshake(connection)
         self.verdicts, self.auth, self.why = set(), None, ''
-        self.continued = False
+        self.continued = False      # began as mutual TLS and went on as less
+        self.refused = False        # the truth file says that an end refused the handshake, which TLS 1.3 hides
+        self.resumable = False      # this client had a full handshake before, whose session it may have resumed
         self.rules = {}     # rule: ('must' | 'may', reason). What is absent must not fire
 
     def must(self, rule, why):
@@ -23,12 +25,23 @@ class Truth:
         self.rules[rule] = ('may', why)
 
 
+# Protocols beside which a connection is not DNS alone
+OTHER = {'tls', 'dtls', 'quic', 'ssh', *session.UPGRADES, 'http2', 'mqtt', 'telnet', 'resp', 'dcerpc', 'smb'}
+
+
 def on_wire(connection):
     a, b = connection.client[0], connection.server[0]
     return a != b and not connection.loopback and not any(x.startswith('127.') or x == '::1' for x in (a, b))
 
 
 def apply_rules(truths):
+    full = {}   # when each client's first full handshake began
+    for t in sorted(truths, key=lambda t: t.connection.start):
+        t.rules = {}
+        client = t.connection.client[0]
+        t.resumable = full.get(client, t.connection.start) < t.connection.start
+        if t.handshake.server_hello is not None and not t.handshake.resumed:
+            full.setdefault(client, t.connection.start)
     for t in truths:
         if on_wire(t.connection) and t.verdicts and not is_dns(t.connection):
             connection_rules(t)
@@ -36,8 +49,9 @@ def apply_rules(truths):
 
 
 def is_dns(c):
-    """Class dns: DNS and nothing else from both ends at its port."""
-    return 'dns' in c.protocols and 53 in (c.client[1], c.server[1])
+    """Class dns: DNS and nothing else at one of its ports. One end is enough, because a capture does not show who the resolvers are."""
+    names = c.protocols & {'dns', 'mdns'}
+    return bool(names) and not c.protocols & (OTHER - names) and bool({53, 853, 5353, 15053} & {c.client[1], c.server[1]})
 
 
 def add(t, rule, sure, why):
@@ -60,12 +74,34 @@ def connection_rules(t):
         return
     sure = t.verdicts <= {'tls', 'mtls'}
     # A handshake of TLS 1.2 or older shows whether it was completed; the end of one of TLS 1.3 is encrypted.
-    for rule, why in tls_facts(t) if h.state == 'established' or h.late else ():
+    for rule, why in tls_facts(t) if h.state == 'established' or h.late and not t.refused else ():
         add(t, rule, sure and h.state == 'established' and not why.startswith('?'), why)
-    if 'tls' in t.verdicts and t.auth in ('declined', 'not_requested'):
+    if shown_one_way(t):
         add(t, 'tls-not-mutual', sure, t.auth)
-    elif 'tls' in t.verdicts and t.auth in (None, 'unproven'):
+    elif maybe_one_way(t):
         t.may('tls-not-mutual', 'the packets do not show whether the client has a certificate')
+
+
+def shown_one_way(t):
+    """TLS without a client certificate. That the server requested none shows it by itself; a client that declined may have been refused, so
+    the handshake must have been completed."""
+    completed = t.handshake.state == 'established' or t.handshake.late and 'failed' not in t.verdicts
+    return 'tls' in t.verdicts and (t.auth == 'not_requested' or t.auth == 'declined' and completed)
+
+
+def maybe_one_way(t):
+    """TLS of which neither the truth files nor tshark show the client's authentication, but a tap may know it: by the sizes of the server's
+    encrypted records, or by the session that was resumed. Nobody can know it before the server has answered."""
+    h = t.handshake
+    if 'tls' not in t.verdicts or t.auth not in (None, 'unproven'):
+        return False
+    if h.seen and h.hello is None and h.server_hello is None:
+        return True
+    if h.server_hello is None:
+        return False
+    if h.late:
+        return h.data[1 - h.side] or 'quic' in t.connection.protocols
+    return h.state == 'established' and (t.resumable or not h.resumed)
 
 
 def tls_facts(t):
@@ -80,7 +116,7 @@ def tls_facts(t):
             yield 'cipher-weak', name
         if not h.late:
             yield 'key-exchange-not-post-quantum', f'version {h.version:#06x}'
-        elif h.group is not None and h.group not in session.POST_QUANTUM:
+        elif h.group in session.CLASSICAL:
             yield 'key-exchange-not-post-quantum', f'group {h.group}'
     for side, certificate in h.certificates.items():
         who = 'client' if side == h.side else 'server'
@@ -89,9 +125,7 @@ def tls_facts(t):
                 yield rule, f'?tshark does not parse the certificate of the {who}'
             continue
         left, life = certificate.end - c.start, certificate.end - certificate.begin
-        if max(c.times) - min(c.times) > 86400:
-            yield 'certificate-expired', '?the times of the packets of this connection are a day or more apart'
-        elif left < 0:
+        if left < 0:
             yield 'certificate-expired', f'{who}: {-left / 86400:.1f} days ago'
         elif left < life / 10:
             yield 'certificate-expiring', f'{who}: {left / 86400:.1f} of {life / 86400:.0f} days left'
@@ -158,9 +192,12 @@ def unjudged(group):
 
 def accepted(t, proofs):
     """Plaintext that a server answered, which spoke mutual TLS at most an hour before, or later in the same window."""
-    answer = next((session.first(m, 'http.response.code') for _, k, m, *_ in t.connection.events if k == 'http' and session.first(m, 'http.response.code')), None)
+    c = t.connection
+    answer = next((session.first(m, 'http.response.code') for _, k, m, *_ in c.events if k == 'http' and session.first(m, 'http.response.code')), None)
+    said = next((m['bytes'] for side, k, m, *_ in c.events if k == 'payload' and side != c.role), b'')
+    alert = len(said) == 7 and said[:2] == b'\x15\x03' and said[3:5] == b'\0\2'
     near = [p for p in proofs if 0 <= t.connection.start - p.connection.start <= 3600 or window_of(p) == window_of(t)]
-    if 'plaintext' in t.verdicts and near and t.connection.bytes[1 - t.connection.role] and answer != '400' and 'mtls-downgrade' not in t.rules:
+    if 'plaintext' in t.verdicts and near and c.bytes[1 - c.role] and answer != '400' and not alert and 'mtls-downgrade' not in t.rules:
         add(t, 'plaintext-accepted', t.verdicts == {'plaintext'} and any(p.verdicts == {'mtls'} for p in near), 'the server spoke mutual TLS too')
 
 
@@ -180,16 +217,17 @@ def downgrades(group):
         if t.continued:
             downgraded(t, 'was mutual TLS itself')
             continue
-        less = t.verdicts == {'plaintext'} or t.verdicts == {'tls'} and t.auth in ('declined', 'not_requested')
+        less = t.verdicts == {'plaintext'} or t.verdicts == {'tls'} and shown_one_way(t)
         if less and (fallen or proven and not mixed):
             downgraded(t, 'mutual TLS before')
             fallen = True
-        elif (proven or maybe) and t.verdicts & {'plaintext', 'tls'} and not (mixed and not fallen):
+        elif (proven or maybe) and ('plaintext' in t.verdicts or shown_one_way(t) or maybe_one_way(t)) and not (mixed and not fallen):
             t.may('mtls-downgrade', 'mutual TLS before; ' + (t.why or 'not certain'))
         mixed = mixed or less
         proven = proven or t.verdicts == {'mtls'}
         maybe = maybe or 'mtls' in t.verdicts
-        if t.verdicts and t.verdicts <= {'tls', 'mtls'} and h.server_hello is not None and h.client_kind:
+        known = not h.late or h.group in session.POST_QUANTUM | session.CLASSICAL
+        if t.verdicts and t.verdicts <= {'tls', 'mtls'} and h.server_hello is not None and h.client_kind and known:
             post_quantum = h.late and h.group in session.POST_QUANTUM
             hybrid, classical, fell = groups.get(h.client_kind, (False, False, False))
             if not post_quantum and 'key-exchange-not-post-quantum' in t.rules and (fell or hybrid and not classical):

@@ -4,8 +4,9 @@ from packets import each, find, first
 
 # RFC 8446, section 4.1.3
 RETRY = 'cf:21:ad:74:e5:9a:61:11:be:1d:8c:02:1e:65:b8:91:c2:a2:11:16:7a:bb:8c:5e:07:9e:09:e2:c8:a8:33:9c'
-# IANA, TLS Supported Groups: ML-KEM alone, in hybrids, and the drafts with Kyber that were deployed
-POST_QUANTUM = {512, 513, 514, 4587, 4588, 4589, 25497, 25498, 65072, 65073, 0x639a}
+# IANA, TLS Supported Groups: ML-KEM alone, in hybrids, and the drafts with Kyber that have a number. Nothing is known of a number in neither set.
+POST_QUANTUM = {512, 513, 514, 4587, 4588, 4589, 4590, 25497, 25498}
+CLASSICAL = {*range(1, 42), *range(256, 261)}
 MD2_MD5_SHA1 = {'1.2.840.113549.1.1.2', '1.2.840.113549.1.1.4', '1.2.840.113549.1.1.5', '1.3.14.3.2.29', '1.3.14.3.2.15', '1.2.840.10045.4.1', '1.2.840.10040.4.3'}
 # Protocols in which TLS may follow plaintext of the client
 UPGRADES = {'http', 'socks', 'smtp', 'imap', 'pop', 'ftp', 'ldap', 'pgsql', 'mysql', 'xmpp', 'tds', 'nbd'}

@@ -17,6 +17,7 @@ OPTIONS = {
     'cases/text_banner_then_tls': ['without 1-9 -d tcp.port==7000,tls'],     # the banner's packets
     'cases/tls13_close_notify_then_http': ['-d tcp.port==7000,tls'], 'cases/two_handshakes12_cert_then_none': ['-d tcp.port==7000,tls'],
     'cases/vxlan_8472_flannel': ['-d udp.port==8472,vxlan'], 'cases/consul_rpc_byte_joined': ['-d tcp.port==8300,tls'],
+    'corpus/tcp_hard__dcerpc_synthetic': ['-d tcp.port==445,dcerpc'],     # DCE-RPC without SMB
     'cases/smtp_starttls_banner_without_smtp': ['-d tcp.port==2525,smtp'], 'cases/postgres17_direct_tls': ['', '-d tcp.port==5432,tls'],
 }
 
@@ -65,6 +66,8 @@ def moved(truths, options, clock, number):
     shift = 0 if wanted is None else wanted - int(min(times))
     swap = [int(p) for p in options['port'].split(':')] if 'port' in options else [None, None]
     for t in truths:
+        if {port for _, port in t.connection.ends} & recipes.excluded(options):
+            continue
         t = copy.copy(t)
         t.rules, t.connection = {}, copy.copy(t.connection)
         c = t.connection
@@ -103,6 +106,18 @@ def at_other_times(name, path, truths):
     yield f'{name}?at={ends[-1] + 86400}'
 
 
+def without_undecided(name, path, truths):
+    """Yields a recipe of a capture in which an edge has connections that must break a rule and others that may: without those that may, so
+    that their hits do not count for the others."""
+    states = {}
+    for t in truths:
+        for rule, (state, _) in t.rules.items():
+            states.setdefault((rules.edge_of(t.connection), rule), {}).setdefault(state, []).append(t.connection.client[1])
+    clients = sorted({port for s in states.values() if len(s) == 2 for port in s['may']})
+    if clients and any(True for _ in recipes.records(recipes.content(path))):
+        yield f"{name}?without={','.join(map(str, clients))}"
+
+
 def lines(name, truths):
     """The lines of expected.tsv for a capture."""
     table = {}
@@ -126,6 +141,7 @@ def main():
         wanted = [c for c in captures if not only or any(o in c[0] or any(c[0] in h and o in h for h in HISTORIES) for o in only)]
         readings = dict(zip((c[0] for c in wanted), pool.map(lambda c: read(*c, scratch), wanted)))
     names = [c[0] for c in wanted] + [r for c in wanted for r in at_other_times(c[0], c[1], readings[c[0]])]
+    names += [r for c in wanted for r in without_undecided(c[0], c[1], derive(c[0], readings))]
     names += [h for h in HISTORIES if all(n in readings for n, _ in recipes.parts(h))]
     connections = 0
     if not explain:
