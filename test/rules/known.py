@@ -38,7 +38,7 @@ def from_packets(t):
         if h.state == 'failed':
             return {'failed'}, auth, 'handshake ended early'
         ended = {'failed'} if any(c.fin) or any(c.reset) or h.alerts else set()
-        if auth == 'not_requested':
+        if auth == 'not_requested' and h.hello is not None and not c.gaps:
             return {'tls'} | ended, auth, 'the capture does not show how the handshake ended'
         return {'tls', 'mtls', 'unknown'} | ended, auth, 'the capture does not show how the handshake ended'
     if not sum(c.bytes):

@@ -125,7 +125,11 @@ def tls_facts(t):
                 yield rule, f'?tshark does not parse the certificate of the {who}'
             continue
         left, life = certificate.end - c.start, certificate.end - certificate.begin
-        if left < 0:
+        # After an hour of silence (docs/rules/certificate-expired.md) what follows counts as another connection
+        resumed = next((b for a, b in zip(c.times, c.times[1:]) if b - a > 3600), c.start)
+        if left >= 0 and certificate.end < resumed:
+            yield 'certificate-expired', '?more than an hour lies between two packets of the connection'
+        elif left < 0:
             yield 'certificate-expired', f'{who}: {-left / 86400:.1f} days ago'
         elif left < life / 10:
             yield 'certificate-expiring', f'{who}: {left / 86400:.1f} of {life / 86400:.0f} days left'

@@ -5,8 +5,8 @@ FOLDER has corpus, cases and stacks; expected.tsv (written by truth.py) has what
 every rule turned on: with mutual TLS declared for all peers, where all rules can fire, and without a declaration. A rule that is off
 by default is read with its severity set. Over loopback nothing may fire; the same packets with other addresses are scored.
 A hit is a connection that breaks a rule. Missed: fewer hits on an edge than must be. False: more than must and may be. A finding has the
-number of its hits, not their connections: where one edge has connections that must break a rule and others that may, expected.tsv has the
-capture once more without the latter, and their lines are printed here as mixed.
+number of its hits, not their connections. So captures in which the connections of an edge differ are also scored with each kind alone
+(?without=), and the lines of an edge on which one rule both must and may fire are printed as mixed.
 Exit status 1 if a hit is missed or false, or if a mixed line has no such capture.
 """
 import collections, csv, json, os, subprocess, sys, tempfile, concurrent.futures

@@ -106,16 +106,21 @@ def at_other_times(name, path, truths):
     yield f'{name}?at={ends[-1] + 86400}'
 
 
-def without_undecided(name, path, truths):
-    """Yields a recipe of a capture in which an edge has connections that must break a rule and others that may: without those that may, so
-    that their hits do not count for the others."""
-    states = {}
+def apart(name, path, truths):
+    """Yields recipes of a capture in which the connections of an edge differ in the rules that they must or may break: once with each kind of
+    them alone. The tap reports the number of hits of an edge, so a wrong hit of one connection could stand for the missing hit of another."""
+    edges = {}
     for t in truths:
-        for rule, (state, _) in t.rules.items():
-            states.setdefault((rules.edge_of(t.connection), rule), {}).setdefault(state, []).append(t.connection.client[1])
-    clients = sorted({port for s in states.values() if len(s) == 2 for port in s['may']})
-    if clients and any(True for _ in recipes.records(recipes.content(path))):
-        yield f"{name}?without={','.join(map(str, clients))}"
+        if t.verdicts and rules.on_wire(t.connection):
+            kinds = edges.setdefault(rules.edge_of(t.connection), {})
+            kinds.setdefault(tuple(sorted((rule, state) for rule, (state, _) in t.rules.items())), set()).add(t.connection.client[1])
+    if not any(True for _ in recipes.records(recipes.content(path))):
+        return
+    for kinds in edges.values():
+        for clients in kinds.values():
+            others = set().union(*kinds.values()) - clients
+            if others:
+                yield f"{name}?without={','.join(map(str, sorted(others)))}"
 
 
 def lines(name, truths):
@@ -141,7 +146,7 @@ def main():
         wanted = [c for c in captures if not only or any(o in c[0] or any(c[0] in h and o in h for h in HISTORIES) for o in only)]
         readings = dict(zip((c[0] for c in wanted), pool.map(lambda c: read(*c, scratch), wanted)))
     names = [c[0] for c in wanted] + [r for c in wanted for r in at_other_times(c[0], c[1], readings[c[0]])]
-    names += [r for c in wanted for r in without_undecided(c[0], c[1], derive(c[0], readings))]
+    names += [r for c in wanted for r in apart(c[0], c[1], derive(c[0], readings))]
     names += [h for h in HISTORIES if all(n in readings for n, _ in recipes.parts(h))]
     connections = 0
     if not explain:
