@@ -37,6 +37,8 @@ type ng struct {
 	interfaces []ngInterfaceInfo
 	extra      uint64 // number of the section's interfaces beyond ngInterfaces
 	unknown    bool   // the section has an unknown version, so its blocks are skipped
+	within     bool   // the latest packet's block is read up to the packet's data
+	left       int64  // bytes of that block's body that are not read yet
 	skipped    *skips
 }
 
@@ -66,7 +68,7 @@ func (n *ng) order() binary.ByteOrder {
 	return binary.LittleEndian
 }
 
-// next returns the next packet. p.Data is valid until the next call. At the end of the file it returns io.EOF, or
+// next returns the next packet. Call finish before. p.Data is valid until then. At the end of the file it returns io.EOF, or
 // io.ErrUnexpectedEOF if the last block is truncated.
 func (n *ng) next(p *flow.Packet) (iface int, err error) {
 	for found := false; !found; {
@@ -88,7 +90,17 @@ func (n *ng) next(p *flow.Packet) (iface int, err error) {
 	return iface, nil
 }
 
-// block reads one block, whose type was peeked at, and reports whether it has a packet.
+// finish skips what is left of the latest packet's block.
+func (n *ng) finish() error {
+	if !n.within {
+		return nil
+	}
+	n.within = false
+	return n.leave(n.left)
+}
+
+// block reads one block, whose type was peeked at, and reports whether it has a packet. Of such a block it leaves the bytes after the
+// packet's data to finish: to read them may move the data in the buffer.
 func (n *ng) block(kind uint32, p *flow.Packet) (iface int, found bool, err error) {
 	if kind == ngSection {
 		return 0, false, n.section()
@@ -107,7 +119,9 @@ func (n *ng) block(kind uint32, p *flow.Packet) (iface int, found bool, err erro
 	case kind == ngSimple:
 		left, found, err = n.simple(left, p)
 	}
-	if err == nil {
+	if found {
+		n.within, n.left = true, left
+	} else if err == nil {
 		err = n.leave(left)
 	}
 	return iface, found, err

@@ -2,12 +2,15 @@ package pcapfile
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
@@ -195,4 +198,36 @@ func FuzzCapture(f *testing.F) {
 			t.Errorf("the fast path reads %q, want %q", got, want)
 		}
 	})
+}
+
+// TestPcapngPieces: packets are the same however much of the file each read returns, and wherever the buffer ends.
+func TestPcapngPieces(t *testing.T) {
+	w, r := capturetest.LittleBlocks, rand.New(rand.NewPCG(3, 4))
+	file := bytes.Join([][]byte{w.Section(1), w.Interface(101, 0, w.Option(2, "eth0"))}, nil)
+	var want []string
+	for i := range 2000 {
+		data := make([]byte, r.IntN(1500))
+		for k := range data {
+			data[k] = byte(r.Uint32())
+		}
+		want = append(want, fmt.Sprintf("%x", sha256.Sum256(data)))
+		file = append(file, w.Packet(0, uint64(i), string(data))...)
+	}
+	for name, in := range map[string]io.Reader{
+		"whole": bytes.NewReader(file), "in halves": iotest.HalfReader(bytes.NewReader(file)), "byte by byte": iotest.OneByteReader(bytes.NewReader(file)),
+	} {
+		c, err := NewReader(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			var p flow.Packet
+			if _, err := c.Next(&p); err != nil {
+				t.Fatal(name, i, err)
+			}
+			if got := fmt.Sprintf("%x", sha256.Sum256(p.Data)); got != want[i] {
+				t.Errorf("%s: packet %d of %d bytes has other data", name, i, len(p.Data))
+			}
+		}
+	}
 }

@@ -92,6 +92,11 @@ func NewReader(r io.Reader) (c *Reader, err error) {
 // Next fills in p except its Interface, and returns the number of the capturing interface in the file. p.Data is valid until the next call.
 // Next returns io.EOF at the end of the file; other errors include the position, and match io.ErrUnexpectedEOF if the file ends within a packet.
 func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
+	if c.ng != nil {
+		if err := c.ng.finish(); err != nil {
+			return 0, truncatedError(fmt.Sprintf("truncated after packet %d: the file ends at byte %d", c.packets, c.position()))
+		}
+	}
 	at := c.position()
 	iface, err = c.source.next(p)
 	switch {
