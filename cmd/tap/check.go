@@ -176,13 +176,13 @@ func (s *settings) checkTopics(ctx context.Context, a *sink.Admin, list *checkli
 	return all
 }
 
-// usedTopics returns the names of the topics of the datasets in TAP_EMIT.
+// usedTopics returns the names of the topics of the datasets in TAP_EMIT, and that of evidence.
 func (s *settings) usedTopics() []string {
 	var out []string
 	for _, x := range []struct {
 		name string
 		used bool
-	}{{s.kafka.FindingsTopic, s.emit[datasets["findings"]]}, {s.kafka.PostureTopic, true}, {s.kafka.FlowsTopic, s.emit[datasets["flows"]]}} {
+	}{{s.kafka.FindingsTopic, s.emit[datasets["findings"]]}, {s.kafka.PostureTopic, true}, {s.kafka.FlowsTopic, s.emit[datasets["flows"]]}, {s.kafka.EvidenceTopic, s.kafka.EvidenceTopic != ""}} {
 		if x.used && (len(out) == 0 || out[len(out)-1] != x.name) {
 			out = append(out, x.name)
 		}

@@ -53,6 +53,7 @@ type environment struct {
 	Topic        string        `env:"TAP_KAFKA_TOPIC" envDefault:"meshtls-tap.findings" about:"topic of findings; {namespace} in a topic's name is the pod's"`
 	PostureTopic string        `env:"TAP_KAFKA_POSTURE_TOPIC" envDefault:"meshtls-tap.posture" about:"topic of posture and the tap's own state"`
 	FlowsTopic   string        `env:"TAP_KAFKA_FLOWS_TOPIC" envDefault:"meshtls-tap.flows" about:"topic of flows"`
+	FilesTopic   string        `env:"TAP_KAFKA_EVIDENCE_TOPIC" envDefault:"none" about:"topic that files of evidence (see TAP_EVIDENCE_DIR) are sent to, with or without that folder, such as meshtls-tap.evidence; none: not sent. Not with TAP_REDACT=strict"`
 	Compression  string        `env:"TAP_KAFKA_COMPRESSION" envDefault:"zstd" about:"zstd, lz4, snappy, gzip or none"`
 	BatchTimeout time.Duration `env:"TAP_KAFKA_BATCH_TIMEOUT" envDefault:"100ms" expected:"a duration such as 100ms" about:"how long a record waits for others to form a batch"`
 	BatchSize    int           `env:"TAP_KAFKA_BATCH_SIZE" envDefault:"2000" expected:"a number of records" about:"maximum number of records in a batch"`

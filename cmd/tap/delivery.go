@@ -58,6 +58,10 @@ func (s *settings) setSink() error {
 		Seed: s.PodUID, Spread: spread, Schema: s.format.header,
 	}
 
+	if s.FilesTopic != "none" && s.redact != finding.RedactStrict {
+		s.kafka.EvidenceTopic = s.topic(s.FilesTopic)
+	}
+
 	if s.TLS || s.CAFile+s.CertFile+s.KeyFile+s.ServerName != "" {
 		s.kafka.TLS = &sink.TLSConfig{CAFile: s.CAFile, CertFile: s.CertFile, KeyFile: s.KeyFile, ServerName: s.ServerName}
 	}

@@ -27,6 +27,10 @@ func (s *settings) doubts(vars map[string]string) (out []string) {
 		out = append(out, fmt.Sprintf("TAP_SPOOL_MAX=%d: less than 1Mi, which is used instead", s.SpoolMax))
 	}
 
+	if s.kafka.EvidenceTopic != "" && s.EvidenceMax+messageOverhead > s.BatchBytes {
+		out = append(out, fmt.Sprintf("TAP_EVIDENCE_FILE_MAX=%d: files larger than TAP_KAFKA_BATCH_BYTES=%d allows are not sent", s.EvidenceMax, s.BatchBytes))
+	}
+
 	if s.redact == finding.RedactStrict && slices.ContainsFunc(s.mute, func(m finding.Mute) bool { return m.SelectsNames() }) {
 		out = append(out, "TAP_MUTE: no effect for peers by name, because TAP_REDACT is strict")
 	}
@@ -51,6 +55,9 @@ func (s *settings) doubts(vars map[string]string) (out []string) {
 // tapPrefix is how the names of the tap's own variables begin.
 const tapPrefix = "TAP_"
 
+// messageOverhead bounds the bytes of a record of Kafka in addition to its value: key, headers and framing.
+const messageOverhead = 1 << 10
+
 // leastSpool is the least size of a spool in bytes; see buffer.SpoolConfig.
 const leastSpool = 1 << 20
 
@@ -67,8 +74,10 @@ func (s *settings) idleReason(name string) string {
 		return "TAP_KAFKA_SASL_MECHANISM is not set"
 	case name == "TAP_SPOOL_MAX" && s.SpoolDir == "":
 		return "TAP_SPOOL_DIR is not set"
-	case strings.HasPrefix(name, "TAP_EVIDENCE_"):
+	case strings.HasPrefix(name, "TAP_EVIDENCE_") && s.noEvidence() != "", name == "TAP_KAFKA_EVIDENCE_TOPIC" && s.FilesTopic != "none" && s.redact == finding.RedactStrict:
 		return s.noEvidence()
+	case (name == "TAP_EVIDENCE_FILES" || name == "TAP_EVIDENCE_AGE") && s.EvidenceDir == "":
+		return "TAP_EVIDENCE_DIR is not set"
 	}
 	return ""
 }

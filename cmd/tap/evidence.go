@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/evidence"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
@@ -33,28 +34,28 @@ func (s *settings) checkEvidence(bad func(name string, err error)) {
 	}
 }
 
-// noEvidence returns why no evidence is stored, "" if it is.
+// noEvidence returns why no evidence is stored or sent, "" if it is.
 func (s *settings) noEvidence() string {
 	switch {
-	case s.EvidenceDir == "":
-		return "TAP_EVIDENCE_DIR is not set"
-	case s.redact == finding.RedactStrict:
+	case s.redact == finding.RedactStrict && (s.EvidenceDir != "" || s.FilesTopic != "none"):
 		return "TAP_REDACT is strict, and TLS handshakes contain names"
+	case s.EvidenceDir == "" && (s.kafka.EvidenceTopic == "" || s.noSink != ""):
+		return "neither TAP_EVIDENCE_DIR nor TAP_KAFKA_EVIDENCE_TOPIC is set"
 	}
 	return ""
 }
 
-// evidenceOf stores evidence for the findings of a live capture. It is nil if none is stored.
+// evidenceOf stores and sends evidence for the findings of a live capture. It is nil if it does neither.
 type evidenceOf struct {
 	tap      *tap
 	recorder *evidence.Recorder
-	store    *evidence.Store // nil until start
+	store    *evidence.Store // nil until start, and without a folder
 	nextLog  time.Time       // time from which a failure may be logged again; used only by the goroutine of store
 }
 
 // start starts to write files.
 func (e *evidenceOf) start() {
-	if e == nil {
+	if e == nil || e.tap.EvidenceDir == "" {
 		return
 	}
 	s := &e.tap.settings
@@ -65,7 +66,7 @@ func (e *evidenceOf) start() {
 
 // close writes what is queued, within a second or the time TAP_GRACE.
 func (e *evidenceOf) close() {
-	if e != nil {
+	if e != nil && e.store != nil {
 		e.store.Close(min(e.tap.Grace, time.Second))
 	}
 }
@@ -80,9 +81,9 @@ func (e *evidenceOf) failed(err error) {
 	e.tap.log.Warn("evidence could not be stored; see TAP_EVIDENCE_DIR", "error", err)
 }
 
-// add stores the evidence for an alert. The caller holds the pipeline's lock.
+// add stores and sends the evidence for an alert. The caller holds the pipeline's lock.
 func (e *evidenceOf) add(a *finding.Alert) finding.Evidence {
-	if e.store == nil {
+	if e.store == nil && e.tap.kafka.EvidenceTopic == "" {
 		return finding.Evidence{}
 	}
 	x := describe(a, e.tap.localName())
@@ -95,10 +96,20 @@ func (e *evidenceOf) add(a *finding.Alert) finding.Evidence {
 	}
 	file := e.recorder.Encode(a.Connection.ID, &x, int(e.tap.EvidenceMax))
 	name := evidence.FileName(a.Connection.Last, a.Rule, a.ID)
-	if file == nil || !e.store.Put(name, file) {
+	if file == nil {
 		return finding.Evidence{}
 	}
-	return stored(name, file)
+	out := stored(name, file)
+	kept := e.store != nil && e.store.Put(name, file)
+	if e.tap.kafka.EvidenceTopic != "" {
+		kept = e.tap.publisher.Put(buffer.Message{
+			Dataset: buffer.Evidence, ID: a.ID, Key: a.Key, Value: file, Time: time.Unix(0, a.Connection.Last), File: &buffer.File{Name: name, SHA256: out.SHA256},
+		}) || kept
+	}
+	if !kept {
+		return finding.Evidence{}
+	}
+	return out
 }
 
 // localName returns the name of the pod's workload, empty if it is unknown.

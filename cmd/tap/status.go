@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
@@ -60,6 +61,9 @@ func (t *tap) addCoverage(c *finding.Coverage) {
 		c.Counters["sink_delivered_"+name], c.Counters["sink_dropped_"+name] = s.Delivered[dataset], s.Dropped[dataset]
 	}
 	delivered("tap", finding.DatasetTap)
+	if t.kafka.EvidenceTopic != "" {
+		delivered("evidence", buffer.Evidence)
+	}
 	for name, dataset := range datasets {
 		delivered(name, dataset)
 	}

@@ -22,7 +22,7 @@ may write to them. With --apply it creates missing topics; it never changes an e
   --partitions=3          partitions of each new topic
   --replication-factor=N  replicas of each new topic; default the brokers' default. From 3 on, min.insync.replicas is 2
 
-New topics keep findings for 30 days, posture and the tap's own state for 7, flows for 3. If TAP_KAFKA_POSTURE_TOPIC is set, the
+New topics keep findings for 30 days, posture, the tap's own state and evidence for 7, flows for 3. If TAP_KAFKA_POSTURE_TOPIC is set, the
 topic for posture is compacted too: the last record of each edge is kept while its pod exists. Exit status 1 if something is wrong.
 
 Examples:
@@ -86,6 +86,8 @@ func (s *settings) wantedTopics(partitions, replicas int, compact bool) []sink.T
 			if compact {
 				t.Config["cleanup.policy"] = "compact,delete"
 			}
+		case s.kafka.EvidenceTopic:
+			days = 7
 		default:
 			days = 3
 		}
@@ -151,10 +153,12 @@ func (s *settings) topicProblem(t sink.Topic) error {
 		return nil
 	case number("min.insync.replicas") > t.InSync:
 		return fmt.Errorf("min.insync.replicas=%d, but a partition has %d replicas in sync: nothing can be written to it", number("min.insync.replicas"), t.InSync)
+	case t.Name == s.kafka.EvidenceTopic && number("max.message.bytes") < int(s.EvidenceMax)+messageOverhead:
+		return fmt.Errorf("max.message.bytes=%d is too little for TAP_EVIDENCE_FILE_MAX=%d: large files are dropped", number("max.message.bytes"), s.EvidenceMax)
 	case number("max.message.bytes") < s.kafka.BatchBytes:
 		return fmt.Errorf("max.message.bytes=%d is less than TAP_KAFKA_BATCH_BYTES=%d: a large batch is refused and sent again in parts", number("max.message.bytes"), s.kafka.BatchBytes)
 	case t.Config["cleanup.policy"] == "compact" && t.Name != s.kafka.PostureTopic:
-		return fmt.Errorf("cleanup.policy=compact keeps only the last record of each edge: findings and flows are lost")
+		return fmt.Errorf("cleanup.policy=compact keeps only the last record of each edge: findings, flows and evidence are lost")
 	}
 	return nil
 }

@@ -8,11 +8,18 @@ import (
 
 // Message is one finished record.
 type Message struct {
-	Dataset string    // Finding, Posture, Tap or Flow; records of other datasets are refused and counted
+	Dataset string    // Finding, Posture, Tap, Flow or Evidence; records of other datasets are refused and counted
 	ID      string    // event.id; the same each time a record is sent
 	Key     string    // records with the same key go to the same partition; may be empty
-	Value   []byte    // JSON without a line break; the buffer owns it after Put
+	Value   []byte    // JSON without a line break, except for Evidence; nobody changes it after Put
 	Time    time.Time // Kafka timestamp; brokers refuse records more than an hour in the future
+	File    *File     // set for Evidence only
+}
+
+// File describes the file that is the value of a Message of the dataset Evidence.
+type File struct {
+	Name   string
+	SHA256 string // in hexadecimal
 }
 
 // Item is a buffered record, as Take returns it.
@@ -31,7 +38,7 @@ const (
 	DropClosed   = "closed"    // Put after Seal, or nobody reads the output any more
 
 	dropQueueFull    = "queue_full"    // the queue was full and the record was among the least important ones
-	dropBadDataset   = "bad_dataset"   // Message.Dataset is not one of the four
+	dropBadDataset   = "bad_dataset"   // Message.Dataset is unknown
 	dropSpoolFull    = "spool_full"    // the spool was full and the record was among the least important ones
 	dropSpoolDamaged = "spool_damaged" // a file of the spool was damaged; the count is a lower bound
 )
@@ -79,11 +86,11 @@ func New(cfg Config) *Buffer {
 }
 
 // Put adds m and reports whether it was accepted. The buffer owns m.Value afterwards, accepted or not. With a spool,
-// Put waits until the record is on disk. It waits at most a tenth of the time overall, and at most 50 ms in one call
+// Put waits until the record is on disk, unless it is evidence. It waits at most a tenth of the time overall, and at most 50 ms in one call
 // (see spool.waitWritten).
 func (b *Buffer) Put(m Message) bool {
 	p, seq, ok := b.queue.put(m)
-	if ok && b.spool != nil {
+	if ok && b.spool != nil && spooled.has(p) {
 		b.spool.waitWritten(p, seq)
 	}
 	return ok
@@ -120,8 +127,8 @@ func (b *Buffer) Take(set Set, n, bytes int) []Item {
 	return b.queue.take(set, n, bytes)
 }
 
-// bypass returns the datasets in set that are sent from memory in spite of a spool. For these datasets the spool
-// cannot write or is too slow, and has no older records left.
+// bypass returns the datasets in set that are sent from memory in spite of a spool. These are evidence, and datasets for which
+// the spool cannot write or is too slow, and has no older records left.
 func (b *Buffer) bypass(set Set) (out Set) {
 	var oldest [priorities]time.Time
 	for p := range priorities {
@@ -133,7 +140,7 @@ func (b *Buffer) bypass(set Set) (out Set) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range priorities {
-		stuck := s.reason != "" || s.full.has(p) || !oldest[p].IsZero() && time.Since(oldest[p]) > spoolPatience
+		stuck := !spooled.has(p) || s.reason != "" || s.full.has(p) || !oldest[p].IsZero() && time.Since(oldest[p]) > spoolPatience
 		if j := &s.journals[p]; set.has(p) && stuck && j.unread == 0 && len(j.ahead) == 0 {
 			out |= 1 << p
 		}
@@ -233,7 +240,7 @@ func (b *Buffer) Stats() (st Stats) {
 // Seal makes every later Put fail.
 func (b *Buffer) Seal() { b.queue.seal() }
 
-// Close moves records that are only in memory to the spool, if there is one. It syncs the spool and releases its
+// Close moves records that are only in memory to the spool, if there is one, except for evidence. It syncs the spool and releases its
 // folder. It waits at most two seconds for this, because a disk that hangs must not delay the end of a pod. It must be
 // called once, after the last Take.
 func (b *Buffer) Close() {

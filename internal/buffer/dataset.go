@@ -8,13 +8,16 @@ const (
 	Posture = record.DatasetPosture // the state of one edge
 	Tap     = record.DatasetTap     // the tap's own state
 	Flow    = record.DatasetFlow    // one connection
+
+	Evidence = "meshtls.evidence" // a file with the packets of an alert's connection, which is not JSON and never spooled
 )
 
 // priority is a dataset as a number. A higher number means that its records are more important.
 type priority uint8
 
 const (
-	flow priority = iota
+	evidence priority = iota
+	flow
 	posture
 	finding
 	tap
@@ -24,7 +27,7 @@ const (
 )
 
 // datasetOf is the inverse of priorityOf.
-var datasetOf = [priorities]string{flow: Flow, posture: Posture, finding: Finding, tap: Tap}
+var datasetOf = [priorities]string{evidence: Evidence, flow: Flow, posture: Posture, finding: Finding, tap: Tap}
 
 func priorityOf(dataset string) (priority, bool) {
 	for p, d := range datasetOf {
@@ -38,8 +41,11 @@ func priorityOf(dataset string) (priority, bool) {
 // Set is a set of datasets, one bit for each.
 type Set uint8
 
-// All is the set of all datasets.
-const All Set = 1<<priorities - 1
+// Sets of datasets.
+const (
+	All     Set = 1<<priorities - 1
+	spooled Set = All &^ (1 << evidence) // the spool keeps these; evidence, which is large, waits only in memory
+)
 
 // SetOf returns a set of datasets. Unknown datasets are ignored.
 func SetOf(datasets ...string) (s Set) {

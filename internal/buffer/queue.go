@@ -11,10 +11,16 @@ import (
 // it.
 const overhead = 160
 
-func (m *Message) size() int { return len(m.Value) + len(m.Key) + len(m.ID) + overhead }
+func (m *Message) size() int {
+	n := len(m.Value) + len(m.Key) + len(m.ID) + overhead
+	if m.File != nil {
+		n += len(m.File.Name) + len(m.File.SHA256)
+	}
+	return n
+}
 
-// queue keeps records in memory, bounded by number and by bytes. A full queue evicts flows first, then posture, the
-// oldest records first. It never evicts findings and the tap's state. A queue with nothing else drops a new record
+// queue keeps records in memory, bounded by number and by bytes. A full queue evicts evidence first, then flows and posture,
+// the oldest records first. It never evicts findings and the tap's state. A queue with nothing else drops a new record
 // instead. Records that are being sent count too. All methods are safe for concurrent use; none blocks.
 type queue struct {
 	maxRecords, maxBytes int
@@ -99,14 +105,14 @@ func (q *queue) reserve(p priority, size int) bool {
 		return true
 	}
 	var haveRecords, haveBytes int
-	for v := flow; v <= p && v < firstKept; v++ {
+	for v := evidence; v <= p && v < firstKept; v++ {
 		haveRecords += q.lists[v].len()
 		haveBytes += q.lists[v].bytes
 	}
 	if haveRecords < needRecords || haveBytes < needBytes {
 		return false
 	}
-	for v := flow; v <= p && v < firstKept; v++ {
+	for v := evidence; v <= p && v < firstKept; v++ {
 		for q.lists[v].len() > 0 && (q.records >= q.maxRecords || q.bytes+size > q.maxBytes) {
 			old := q.lists[v].pop()
 			q.forget(&old)

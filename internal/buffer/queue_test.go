@@ -10,7 +10,7 @@ import (
 )
 
 // letters are abbreviations of datasets in the tables below.
-var letters = map[rune]string{'t': Tap, 'a': Finding, 'p': Posture, 'f': Flow, '?': "meshtls.other"}
+var letters = map[rune]string{'t': Tap, 'a': Finding, 'p': Posture, 'f': Flow, 'e': Evidence, '?': "meshtls.other"}
 
 func put(q *queue, letter rune, id string) bool {
 	return accepts(q, Message{Dataset: letters[letter], ID: id, Value: []byte("{}")})
@@ -42,6 +42,9 @@ func TestQueuePriorities(t *testing.T) {
 		{"posture is evicted for posture", "ppppp", "p1 p2 p3 p4", 0, map[string]uint64{Posture: 1}},
 		{"a flow does not fit", "pppp" + "f", "p0 p1 p2 p3", 1, map[string]uint64{Flow: 1}},
 		{"alerts and tap state are kept", "aatt" + "atpf", "a0 a1 t2 t3", 4, map[string]uint64{Finding: 1, Tap: 1, Posture: 1, Flow: 1}},
+		{"evidence is evicted first", "fepa" + "fa", "p2 a3 f4 a5", 0, map[string]uint64{Evidence: 1, Flow: 1}},
+		{"evidence is evicted for evidence", "eeeee", "e1 e2 e3 e4", 0, map[string]uint64{Evidence: 1}},
+		{"evidence displaces nothing else", "ffpa" + "e", "f0 f1 p2 a3", 1, map[string]uint64{Evidence: 1}},
 		{"unknown dataset", "a?", "a0", 1, map[string]uint64{"meshtls.other": 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -74,6 +77,9 @@ func TestQueueBytes(t *testing.T) {
 	if accepts(q, big(Finding, 1001)) {
 		t.Error("accepted a record larger than the queue")
 	}
+	if accepts(q, big(Evidence, 1001)) || q.reasons[DropTooLarge] != 2 {
+		t.Errorf("evidence larger than the queue: %v", q.reasons)
+	}
 	if !accepts(q, big(Posture, 650)) {
 		t.Error("two flows should have been evicted for one large posture record")
 	}
@@ -86,7 +92,7 @@ func TestQueueBytes(t *testing.T) {
 	if n, _ := q.len(); n != 2 {
 		t.Error("a record that did not fit evicted others")
 	}
-	want := map[string]uint64{Flow: 3, Finding: 1}
+	want := map[string]uint64{Flow: 3, Finding: 1, Evidence: 1}
 	if got := q.dropped; !maps.Equal(got, want) {
 		t.Errorf("dropped %v, want %v", got, want)
 	}

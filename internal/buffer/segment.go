@@ -80,7 +80,7 @@ func segmentName(p priority, number uint64) string {
 	return fmt.Sprintf("%s-%016x.spool", fileNames[p], number)
 }
 
-// fileNames are the prefixes of segments' file names.
+// fileNames are the prefixes of segments' file names, empty for evidence, which is not spooled.
 var fileNames = [priorities]string{flow: "flow", posture: "posture", finding: "finding", tap: "tap"}
 
 // createSegment creates an empty segment.

@@ -180,7 +180,7 @@ func (s *spool) moveAll() {
 // more records.
 func (s *spool) move() bool {
 	s.mu.Lock()
-	set := All &^ s.full
+	set := spooled &^ s.full
 	s.mu.Unlock()
 
 	items := s.queue.take(set, spoolBatch, int(min(spoolBytes, s.segmentSize)))

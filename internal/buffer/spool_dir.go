@@ -65,7 +65,7 @@ func parseSegmentName(name string) (p priority, number uint64, ok bool) {
 	prefix, digits, cut := strings.Cut(base, "-")
 	i := slices.Index(fileNames[:], prefix)
 	number, err := strconv.ParseUint(digits, 16, 64)
-	return priority(max(0, i)), number, found && cut && i >= 0 && err == nil
+	return priority(max(0, i)), number, found && cut && prefix != "" && i >= 0 && err == nil
 }
 
 // sync syncs segments with records that are neither synced nor done. It does nothing if the last sync was less

@@ -291,3 +291,38 @@ func TestSpoolNoSpace(t *testing.T) {
 		t.Errorf("%d records", len(got))
 	}
 }
+
+// TestEvidenceIsNotSpooled: evidence waits in memory, is sent from there although the spool works, and does not survive a restart.
+func TestEvidenceIsNotSpooled(t *testing.T) {
+	dir := t.TempDir()
+	b := openSpool(t, SpoolConfig{Dir: dir})
+	file := &File{Name: "a.pcapng", SHA256: "00"}
+	for n := range 2 {
+		b.Put(Message{Dataset: Evidence, ID: fmt.Sprint("evidence", n), Value: []byte("\n\r\r\n" + recordMagic), File: file})
+	}
+	b.Put(sample(Finding, 0))
+	eventually.True(t, "the finding is on disk", func() bool { return b.Stats().Spooled == 1 }, b.Stats)
+	if n, _ := b.Waiting(SetOf(Evidence)); n != 2 || b.Unspooled() != 2 {
+		t.Errorf("%d files wait, %d in memory", n, b.Unspooled())
+	}
+	items := b.Take(SetOf(Evidence), 1, 1<<20)
+	if len(items) != 1 || items[0].ID != "evidence0" || items[0].File != file || items[0].disk != nil {
+		t.Fatalf("%+v", items)
+	}
+	b.Ack(items)
+	if s := b.Stats(); s.Delivered[Evidence] != 1 || s.Queued != 2 {
+		t.Errorf("%+v", s)
+	}
+	closeSpool(b)
+	if got := drain(openSpoolLoaded(t, dir)); !slices.Equal(got, []string{sample(Finding, 0).ID}) {
+		t.Errorf("after a restart: %q", got)
+	}
+}
+
+// openSpoolLoaded returns a buffer whose spool has read its folder.
+func openSpoolLoaded(t *testing.T, dir string) *Buffer {
+	t.Helper()
+	b := openSpool(t, SpoolConfig{Dir: dir})
+	eventually.True(t, "the spool is read", func() bool { return b.Stats().Recovered > 0 }, b.Stats)
+	return b
+}

@@ -91,6 +91,7 @@ type Coverage struct {
 // An Alert is a finding that a person should look at.
 type Alert struct {
 	ID, Rule, Message string // event.id, rule.id and message of its record
+	Key               string // Key of its Record
 	Connection        *verdict.Judged
 }
 

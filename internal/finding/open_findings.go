@@ -180,7 +180,7 @@ func (e *Engine) emitFinding(g *edge, r int, f *openFinding, kind, state string,
 	out.Meshtls.Edge = g.findingEdge()
 	out.Meshtls.Coverage = e.coverageOf(&cover, nil)
 	if kind == kindAlert && e.cfg.Evidence != nil {
-		out.Meshtls.Evidence = e.cfg.Evidence(&Alert{ID: e.id, Rule: rules[r].id, Message: h.message, Connection: &f.last})
+		out.Meshtls.Evidence = e.cfg.Evidence(&Alert{ID: e.id, Rule: rules[r].id, Message: h.message, Key: e.recordKey(&h), Connection: &f.last})
 	}
 	e.emitRecord(&h, f.last.Interface)
 }

@@ -90,10 +90,6 @@ func (e *Engine) emitRecord(h *header, iface string) {
 	e.record.Observer.Ingress.Interface.Name = iface
 	e.encoded = e.cfg.Encode(e.encoded[:0], &e.record)
 	e.record, e.tls = e.blank, record.TLS{}
-	key := e.cfg.Tap
-	if of := cmp.Or(h.edge, h.stateKey); of != "" {
-		key = e.cfg.Tap + "|" + of
-	}
 	rule := ""
 	if h.rule != nil {
 		rule = h.rule.id
@@ -102,7 +98,15 @@ func (e *Engine) emitRecord(h *header, iface string) {
 	if !e.cfg.Reuse || e.delaying {
 		value = append([]byte(nil), value...)
 	}
-	e.emit(Record{Dataset: h.dataset, Rule: rule, ID: e.id, Key: key, Time: h.time, Value: value})
+	e.emit(Record{Dataset: h.dataset, Rule: rule, ID: e.id, Key: e.recordKey(h), Time: h.time, Value: value})
+}
+
+// recordKey returns Record.Key for a record.
+func (e *Engine) recordKey(h *header) string {
+	if of := cmp.Or(h.edge, h.stateKey); of != "" {
+		return e.cfg.Tap + "|" + of
+	}
+	return e.cfg.Tap
 }
 
 // eventID returns a hash of the source, the subject and the time of a record. A record that is sent

@@ -22,6 +22,7 @@ const (
 	settingTopic         = "TAP_KAFKA_TOPIC"
 	settingPostureTopic  = "TAP_KAFKA_POSTURE_TOPIC"
 	settingFlowsTopic    = "TAP_KAFKA_FLOWS_TOPIC"
+	settingEvidenceTopic = "TAP_KAFKA_EVIDENCE_TOPIC"
 	settingCompression   = "TAP_KAFKA_COMPRESSION"
 	settingBatchTimeout  = "TAP_KAFKA_BATCH_TIMEOUT"
 	settingBatchSize     = "TAP_KAFKA_BATCH_SIZE"
@@ -46,6 +47,7 @@ type KafkaConfig struct {
 	FindingsTopic string // for the dataset Finding; default meshtls-tap.findings
 	PostureTopic  string // for the datasets Posture and Tap; default meshtls-tap.posture
 	FlowsTopic    string // for the dataset Flow; default meshtls-tap.flows
+	EvidenceTopic string // for the dataset Evidence, a topic of its own; empty: none, and Put must not get such records
 
 	TLS  *TLSConfig  // nil: no TLS
 	SASL *SASLConfig // nil: no authentication except by a TLS client certificate
@@ -160,6 +162,13 @@ func (c *KafkaConfig) check() error {
 		}
 	}
 
+	switch name := c.EvidenceTopic; {
+	case name == "":
+	case !validTopic(name):
+		return invalid(settingEvidenceTopic, name, "1 to 249 of a-z A-Z 0-9 . _ -, or none")
+	case name == c.FindingsTopic, name == c.PostureTopic, name == c.FlowsTopic:
+		return invalid(settingEvidenceTopic, name, "a topic of its own, because evidence is not JSON")
+	}
 	if _, ok := codec(c.Compression); !ok {
 		return invalid(settingCompression, c.Compression, "zstd, lz4, snappy, gzip or none")
 	}

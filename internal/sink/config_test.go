@@ -21,6 +21,8 @@ func TestKafkaConfigErrors(t *testing.T) {
 		{"port name", func(c *KafkaConfig) { c.Brokers = []string{"a:kafka"} }, `"a:kafka"`},
 		{"bare IPv6", func(c *KafkaConfig) { c.Brokers = []string{"2001:db8::1"} }, `"2001:db8::1"`},
 		{"topic", func(c *KafkaConfig) { c.FlowsTopic = "a b" }, `TAP_KAFKA_FLOWS_TOPIC: "a b": expected`},
+		{"evidence topic", func(c *KafkaConfig) { c.EvidenceTopic = "{namespace}" }, `TAP_KAFKA_EVIDENCE_TOPIC: "{namespace}": expected`},
+		{"evidence with findings", func(c *KafkaConfig) { c.EvidenceTopic = "meshtls-tap.findings" }, `TAP_KAFKA_EVIDENCE_TOPIC: "meshtls-tap.findings": expected a topic of its own`},
 		{"codec", func(c *KafkaConfig) { c.Compression = "brotli" }, `TAP_KAFKA_COMPRESSION: "brotli": expected zstd`},
 		{"batch size", func(c *KafkaConfig) { c.BatchSize = -1 }, `TAP_KAFKA_BATCH_SIZE: "-1"`},
 		{"key without certificate", func(c *KafkaConfig) { c.TLS = &TLSConfig{KeyFile: "k"} }, `TAP_KAFKA_TLS_CERT_FILE and TAP_KAFKA_TLS_KEY_FILE: expected both`},

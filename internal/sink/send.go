@@ -87,17 +87,27 @@ func (k *Kafka) messages(topic string, items []buffer.Item) []kafka.Message {
 		it := &items[i]
 		out[i] = kafka.Message{
 			Topic: topic, Value: it.Value, Time: it.Time, WriterData: it.Seq,
-			Headers: []kafka.Header{
-				{Key: "schema", Value: []byte(k.cfg.Schema)},
-				{Key: "content-type", Value: []byte("application/json")},
-				{Key: "event-id", Value: []byte(it.ID)},
-			},
+			Headers: k.headers(it),
 		}
 		if it.Key != "" {
 			out[i].Key = []byte(it.Key)
 		}
 	}
 	return out
+}
+
+// headers returns the headers of a record.
+func (k *Kafka) headers(it *buffer.Item) []kafka.Header {
+	id := kafka.Header{Key: "event-id", Value: []byte(it.ID)}
+	if f := it.File; f != nil {
+		return []kafka.Header{
+			{Key: "content-type", Value: []byte("application/x-pcapng")},
+			{Key: "name", Value: []byte(f.Name)},
+			{Key: "sha256", Value: []byte(f.SHA256)},
+			id,
+		}
+	}
+	return []kafka.Header{{Key: "schema", Value: []byte(k.cfg.Schema)}, {Key: "content-type", Value: []byte("application/json")}, id}
 }
 
 // bisect handles a batch that was refused for its content. It halves the batch until it has

@@ -30,7 +30,11 @@ func topicsOf(cfg *KafkaConfig, limit int) []*topic {
 		{cfg.FindingsTopic, buffer.SetOf(buffer.Finding)},
 		{cfg.PostureTopic, buffer.SetOf(buffer.Tap, buffer.Posture)},
 		{cfg.FlowsTopic, flows},
+		{cfg.EvidenceTopic, buffer.SetOf(buffer.Evidence)},
 	} {
+		if to.name == "" {
+			continue
+		}
 		t := byName[to.name]
 		if t == nil {
 			t = &topic{name: to.name, limit: limit, used: to.datasets != flows}
@@ -45,6 +49,9 @@ func topicsOf(cfg *KafkaConfig, limit int) []*topic {
 // topicNames returns the names of the topics, each once.
 func (c *KafkaConfig) topicNames() []string {
 	all := []string{c.FindingsTopic, c.PostureTopic, c.FlowsTopic}
+	if c.EvidenceTopic != "" {
+		all = append(all, c.EvidenceTopic)
+	}
 	slices.Sort(all)
 	return slices.Compact(all)
 }
@@ -56,6 +63,8 @@ func (c *client) topicSetting(name string) string {
 		return settingTopic
 	case c.cfg.PostureTopic:
 		return settingPostureTopic
+	case c.cfg.EvidenceTopic:
+		return settingEvidenceTopic
 	}
 	return settingFlowsTopic
 }

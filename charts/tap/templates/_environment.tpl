@@ -28,6 +28,7 @@ TAP_KAFKA_BATCH_SIZE: { {{- $number -}} }
 TAP_KAFKA_BATCH_TIMEOUT: { {{- $duration -}} }
 TAP_KAFKA_BROKERS: {each: '[^ ,]+:{{ $port }}', expected: 'a list of host:port'}
 TAP_KAFKA_COMPRESSION: {one: zstd|lz4|snappy|gzip|none, expected: 'zstd, lz4, snappy, gzip or none'}
+TAP_KAFKA_EVIDENCE_TOPIC: { {{- $topic -}} }
 TAP_KAFKA_FLOWS_TOPIC: { {{- $topic -}} }
 TAP_KAFKA_POSTURE_TOPIC: { {{- $topic -}} }
 TAP_KAFKA_SASL_MECHANISM: {one: '(?i:plain|scram-sha-256|scram-sha-512|oauthbearer)', expected: 'plain, scram-sha-256, scram-sha-512 or oauthbearer'}
