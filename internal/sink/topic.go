@@ -42,6 +42,9 @@ func topicsOf(cfg *KafkaConfig, limit int) []*topic {
 			topics = append(topics, t)
 		}
 		t.datasets |= to.datasets
+		if t.datasets.Has(buffer.Evidence) {
+			t.limit = 1 // files are large, and findings wait while they are sent; adaptBatch raises it if the connection is fast
+		}
 	}
 	return topics
 }

@@ -17,6 +17,9 @@ func TestTopics(t *testing.T) {
 		var names []string
 		for _, to := range topicsOf(&cfg, 10) {
 			names = append(names, to.name)
+			if want := map[bool]int{true: 1, false: 10}[to.name == "meshtls-tap.evidence"]; to.limit != want {
+				t.Errorf("the first batch of %s has at most %d records, want %d", to.name, to.limit, want)
+			}
 			if got := to.datasets.Has(buffer.Evidence); got != (to.name == "meshtls-tap.evidence") {
 				t.Errorf("%q: %s has evidence: %v", evidence, to.name, got)
 			}
