@@ -115,9 +115,9 @@ func (t *Table) Add(p *Packet) {
 	if c != nil && d.Transport == wire.ProtoTCP && d.Flags&wire.FlagSYN != 0 && t.startsNew(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
-		again := c.tcp.dupSYNBy != 0 && d.Flags&wire.FlagACK != 0
+		syn, again := c.tcp.dupSYN, c.tcp.dupSYNBy != 0 && d.Flags&wire.FlagACK != 0
 		if c = t.open(*k, d, p.Time); again {
-			c.startFromSYNACK(d)
+			c.startFromSYNACK(d, syn)
 		}
 	}
 	if c != nil && d.Transport == wire.ProtoTCP {

@@ -274,7 +274,7 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 		}
 		c.tcp.dupSYN, c.tcp.dupSYNBy = d.Seq, uint8(side)+1 // the SYN does not count unless a SYN-ACK answers it
 		return false
-	case c.dupSYNOf(side.Other()) && d.Ack == c.tcp.dupSYN+1:
+	case c.dupSYNOf(side.Other()) && d.Ack-c.tcp.dupSYN-1 <= windowSlack: // it may acknowledge data of the SYN (RFC 7413)
 		return !c.OrigISNSeen || side == Originator || d.Ack != c.OrigISN+1
 	case side == Responder && c.OrigISNSeen:
 		return d.Ack != c.OrigISN+1 && c.closing()
@@ -289,12 +289,16 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 func (c *Conn) dupSYNOf(side Side) bool { return c.tcp.dupSYNBy == uint8(side)+1 }
 
 // startFromSYNACK sets the start of the originator's stream in c, which a SYN-ACK has opened. The SYN that the
-// SYN-ACK answers had been mistaken for a duplicate of an earlier connection's SYN.
-func (c *Conn) startFromSYNACK(d *Decoded) {
+// SYN-ACK answers had been mistaken for a duplicate of an earlier connection's SYN; syn is the number of the latest of these. Its data,
+// which the SYN-ACK then acknowledges, counts as missing.
+func (c *Conn) startFromSYNACK(d *Decoded, syn uint32) {
+	if d.Ack-syn-1 > windowSlack {
+		syn = d.Ack - 1 // it answers an earlier one
+	}
 	s := &c.tcp.side[Originator]
-	s.start(d.Ack)
+	s.start(syn + 1)
 	s.state = synSent
-	c.OrigISN, c.OrigISNSeen, c.MissedStart = d.Ack-1, true, false
+	c.OrigISN, c.OrigISNSeen, c.MissedStart = syn, true, false
 }
 
 func (c *Conn) isnSeen(side Side) bool {
@@ -313,6 +317,9 @@ func (t *Table) isStray(c *Conn, side Side, d *Decoded) bool {
 	}
 	if d.Flags&wire.FlagACK == 0 && c.dupSYNOf(side) && d.Seq == c.tcp.dupSYN {
 		return true // see startsNew
+	}
+	if d.Flags&wire.FlagACK != 0 && side == Originator && c.OrigISNSeen {
+		return true // in a simultaneous open, both SYNs of a side have the same number
 	}
 	if d.Flags&wire.FlagACK != 0 && side == Responder && c.OrigISNSeen && d.Ack != c.OrigISN+1 {
 		return d.Ack != c.OrigISN+1+uint32(c.tcp.side[Originator].next) // with Fast Open, the SYN-ACK acknowledges data too

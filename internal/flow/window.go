@@ -153,12 +153,31 @@ func (c *Conn) acceptableAtStart(side Side, d *Decoded) (seq, ack bool) {
 	return seq, ack
 }
 
-// dropped reports whether a receiver drops a segment regardless of its numbers: the ACK flag is missing, or the segment
-// is authenticated (RFC 2385, RFC 5925) and the SYNs of the connection were not.
+// mayReset reports whether the receiver of a RST may accept it while the connection is being established: it acknowledges the SYN, or it
+// continues the stream that a SYN has begun (RFC 9293, sections 3.10.7.3 and 3.10.7.4). reset decides about later ones.
+func (c *Conn) mayReset(side Side, d *Decoded) bool {
+	s := &c.tcp.side[side]
+	switch {
+	case s.sure || c.Excluded:
+		return true
+	case c.isnSeen(side):
+		off := s.offset(d.Seq)
+		return off >= 0 && off <= max(s.next, c.bufferedEnd(side))+windowSlack
+	case c.isnSeen(side.Other()):
+		n := c.tcp.side[side.Other()].offset(d.Ack)
+		return d.Flags&wire.FlagACK != 0 && n >= 0 && n <= c.sentEnd(side.Other())+windowSlack
+	}
+	return true
+}
+
+// dropped reports whether a receiver drops a segment: the ACK flag is missing, the segment is authenticated (RFC 2385, RFC 5925) and the SYNs
+// of the connection were not, or it is a RST that mayReset does not allow.
 func (c *Conn) dropped(side Side, d *Decoded) bool {
 	switch {
-	case d.Flags&(wire.FlagSYN|wire.FlagRST) != 0:
+	case d.Flags&wire.FlagSYN != 0:
 		return false
+	case d.Flags&wire.FlagRST != 0:
+		return !c.mayReset(side, d)
 	case d.Flags&wire.FlagACK == 0 && d.PayloadLen > 0 && c.OrigISNSeen:
 		return true
 	case !c.tcp.side[side].windowKnown():

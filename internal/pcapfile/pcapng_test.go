@@ -231,3 +231,14 @@ func TestPcapngPieces(t *testing.T) {
 		}
 	}
 }
+
+// TestPcapngReadError: an error of the input is reported unchanged, at any position.
+func TestPcapngReadError(t *testing.T) {
+	w, broken := capturetest.LittleBlocks, errors.New("the disk is broken")
+	file := bytes.Join([][]byte{w.Section(1), w.Interface(101, 0, w.Option(2, "eth0")), w.Packet(0, 1, "ab"), w.Packet(0, 2, "cd")}, nil)
+	for n := range len(file) {
+		if _, err := packets(io.MultiReader(bytes.NewReader(file[:n]), iotest.ErrReader(broken))); !errors.Is(err, broken) {
+			t.Errorf("after %d of %d bytes: %v", n, len(file), err)
+		}
+	}
+}

@@ -93,8 +93,11 @@ func NewReader(r io.Reader) (c *Reader, err error) {
 // Next returns io.EOF at the end of the file; other errors include the position, and match io.ErrUnexpectedEOF if the file ends within a packet.
 func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
 	if c.ng != nil {
-		if err := c.ng.finish(); err != nil {
+		switch err := c.ng.finish(); {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return 0, truncatedError(fmt.Sprintf("truncated after packet %d: the file ends at byte %d", c.packets, c.position()))
+		case err != nil:
+			return 0, fmt.Errorf("corrupt after packet %d, at byte %d: %w", c.packets, c.position(), err)
 		}
 	}
 	at := c.position()
