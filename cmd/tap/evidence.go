@@ -64,7 +64,7 @@ func (e *evidenceOf) start() {
 	})
 }
 
-// close writes what is queued, within a second or the time TAP_GRACE.
+// close writes the queued files, within a second or the time TAP_GRACE.
 func (e *evidenceOf) close() {
 	if e != nil && e.store != nil {
 		e.store.Close(min(e.tap.Grace, time.Second))
@@ -124,7 +124,7 @@ func (s *settings) localName() string {
 	return s.PodNamespace + "/" + name
 }
 
-// describe returns what a file says about an alert. local is the name of the pod's workload.
+// describe returns the description of an alert for its file. local is the name of the pod's workload.
 func describe(a *finding.Alert, local string) evidence.Finding {
 	j := a.Connection
 	x := evidence.Finding{

@@ -20,8 +20,8 @@ import (
 type session struct {
 	*exec.Cmd
 	keyboard *os.File          // the other end of the terminal
-	screen   eventually.Output // what the tap has written to the terminal
-	in       *os.File          // what the tap reads
+	screen   eventually.Output // output of the tap on the terminal
+	in       *os.File          // input of the tap
 	shown    chan error        // the end of screen
 }
 
@@ -73,7 +73,7 @@ func openSession(t *testing.T, columns int, environ []string, args ...string) *s
 	return s
 }
 
-// end waits for the tap and returns what it has shown, and its exit status.
+// end waits for the tap and returns its output and its exit status.
 func (s *session) end(t *testing.T) (string, int) {
 	t.Helper()
 	_ = s.Wait()
@@ -81,7 +81,7 @@ func (s *session) end(t *testing.T) (string, int) {
 	return strings.ReplaceAll(s.screen.String(), "\r\n", "\n"), s.ProcessState.ExitCode()
 }
 
-// TestReadOnTerminal: Ctrl-C on the terminal, while the producer still has the pipe open, is followed by the report of what was read. The
+// TestReadOnTerminal: Ctrl-C on the terminal, while the producer still has the pipe open, is followed by the report of the packets so far. The
 // report has colors and the width of the terminal, unless the environment or a flag is against it.
 func TestReadOnTerminal(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("testdata", "captures", "mixed.pcap"))

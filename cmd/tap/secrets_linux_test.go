@@ -22,7 +22,7 @@ import (
 // output is a part of what taps write.
 type output struct {
 	from  string // which tap, and where it wrote this
-	level int    // fromStrict to fromNone; never for what is no record, which no text from the wire may be in
+	level int    // fromStrict to fromNone; never for other output, which must not contain text from the wire
 	text  string
 }
 

@@ -41,7 +41,7 @@ const growthCheck = 100 * time.Millisecond
 
 func (f *followed) Read(b []byte) (int, error) {
 	for {
-		last := f.ctx.Err() != nil // checked first, so that what was written before the end of ctx is read
+		last := f.ctx.Err() != nil // checked first, so that bytes written before the end of ctx are read
 		n, err := f.file.Read(b)
 		f.at += int64(n)
 		if n > 0 || last || !errors.Is(err, io.EOF) {

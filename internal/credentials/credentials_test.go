@@ -50,7 +50,7 @@ func TestPlainMessages(t *testing.T) {
 	}
 }
 
-// TestCookiesWithoutValues: the cost of a field is linear in its size, whatever a client writes. If it were quadratic, this field would
+// TestCookiesWithoutValues: the cost of a field is linear in its size for any content. If it were quadratic, this field would
 // take minutes.
 func TestCookiesWithoutValues(t *testing.T) {
 	begin := time.Now()

@@ -18,7 +18,7 @@ import (
 // maxPending bounds the memory of one session, in bytes.
 const maxPending = 24 << 10
 
-// measuringError is how many bytes more weigh may return, for what the runtime itself allocates meanwhile.
+// measuringError is how many bytes more weigh may return, because the runtime itself allocates meanwhile.
 const measuringError = 64
 
 // weigh returns how many bytes of heap a session uses. fresh returns a session.

@@ -39,7 +39,7 @@ func (s *Session) match(side Side, b []byte) protocols.Match {
 }
 
 // adoptProtocol sets the protocol of a direction that begins with no known command, if it is text and the other side was recognized by its own
-// bytes as a side of a protocol of lines: servers answer such a command with an error, and the client goes on.
+// bytes as a side of a protocol of lines: servers answer such a command with an error, and the client continues.
 func (s *Session) adoptProtocol(side Side, b []byte) bool {
 	other := &s.sides[side.Other()]
 	if other.kind != KindPlain || other.protocol == "" || other.protocol != "telnet" && protocols.CountNonText(b) > 0 {

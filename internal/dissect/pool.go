@@ -46,7 +46,7 @@ const (
 	maxSameLeaf = 2048
 )
 
-// sameLeaf holds a certificate that was seen not long ago, and what is known of it.
+// sameLeaf holds a recent certificate and the result of parsing it.
 type sameLeaf struct {
 	der   []byte
 	sum   [32]byte // SHA-256 of der
@@ -90,7 +90,7 @@ func (m *Pool) storeLeaf(sum *[32]byte, l *knownLeaf) {
 	m.leaves[*sum] = l
 }
 
-// sameLeaf returns what is known of a certificate that equals one of the latest, and its SHA-256. Otherwise known is nil.
+// sameLeaf returns the SHA-256 of a certificate that equals one of the latest, and the result of parsing it. Otherwise known is nil.
 func (m *Pool) sameLeaf(der []byte) (sum [32]byte, known *knownLeaf) {
 	if m == nil || len(der) == 0 {
 		return sum, nil

@@ -1,5 +1,5 @@
-// Package evidence turns the packets of one connection into a small pcapng file that shows why a finding was raised, without what
-// the connection carried: packet headers and TLS handshakes stay, plaintext is masked except for words of the
+// Package evidence turns the packets of one connection into a small pcapng file that shows why a finding was raised, without the
+// connection's payload: packet headers and TLS handshakes stay, plaintext is masked except for words of the
 // protocol in the first line of each segment, and the content of protected TLS records is replaced.
 //
 // Order of use: a [Recorder] stores the packets of connections as they are captured. [Recorder.Encode] reduces the packets of one

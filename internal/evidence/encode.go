@@ -23,9 +23,9 @@ type Finding struct {
 	Counted     bool   // Received and Dropped are known
 }
 
-// notes are the sentences of the section comment about what a file leaves out.
+// notes are the sentences of the section comment about the parts that a file leaves out.
 const (
-	noteReduced = "Reduced: in plaintext x stands for each character, except for words of the protocol in the first line of a segment; the content of protected " +
+	noteReduced = "Reduced: in plaintext x replaces each character, except for words of the protocol in the first line of a segment; the content of protected " +
 		"TLS records is replaced by bytes without meaning; checksums no longer match."
 	noteMissedStart = "Packets at the start of the connection were no longer stored."
 	noteFull        = "Packets after the first 128 KiB are left out, except for the last one."
@@ -106,7 +106,7 @@ func interfacesOf(packets []packet) (out []iface) {
 	return out
 }
 
-// reduce masks in frames what the packets carry, except for handshakes.
+// reduce masks the payload of packets in frames, except for handshakes.
 func reduce(transport uint8, frames []byte, packets []packet) {
 	if transport == wire.ProtoUDP {
 		var g datagrams

@@ -17,7 +17,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestRecorderBound: whatever the traffic, a Recorder stays within its bound, and it is empty after the connections have ended, except for memory
+// TestRecorderBound: for any traffic, a Recorder stays within its bound, and it is empty after the connections have ended, except for memory
 // that it reuses.
 func TestRecorderBound(t *testing.T) {
 	mixed, err := capturetest.Mixed(time.Unix(1_800_000_000, 0))
@@ -51,7 +51,7 @@ func TestRecorderEvicts(t *testing.T) {
 	for n := range 40 {
 		frames := talk.Packets(capturetest.Options{NoFIN: true, Client: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(40000+n))})
 		p.Add(packetsOf(frames)...)
-		if n == 9 { // the first connection goes on
+		if n == 9 { // the first connection continues
 			p.Add(packetsOf(talk.Packets(capturetest.Options{NoFIN: true, NoSYN: true, Client: netip.MustParseAddrPort("10.0.0.1:40000")}))...)
 		}
 		if n == 10 && (!has(1) || has(0) || !has(11)) {
@@ -63,7 +63,7 @@ func TestRecorderEvicts(t *testing.T) {
 	}
 }
 
-// TestRecorderLatePacket: of a long connection, the latest packet is in the evidence, and the comment says what is left out.
+// TestRecorderLatePacket: of a long connection, the latest packet is in the evidence, and the comment names the parts that are left out.
 func TestRecorderLatePacket(t *testing.T) {
 	talks, err := capturetest.TLSTalk(0x0304, capturetest.Presented, 1)
 	if err != nil {

@@ -29,7 +29,7 @@ const fileBytes = 256 << 10
 // small bounds the memory of a table, since a test creates thousands of them.
 var small = flow.Config{MaxConns: 256, MaxRecent: 256 << 10}
 
-// essence is what a capture and the evidence from it must agree in.
+// essence holds the values in which a capture and its evidence must agree.
 func essence(j *verdict.Judged) string {
 	s := string(j.Verdict)
 	if j.TLS != nil {
@@ -38,7 +38,7 @@ func essence(j *verdict.Judged) string {
 	return s
 }
 
-// shown is a file, and what it must show.
+// shown is a file with the values that it must show.
 type shown struct {
 	rule, essence, protocol string
 	reasons                 []string

@@ -36,7 +36,7 @@ type Store struct {
 	stats  StoreStats
 }
 
-// StoreStats counts what a Store has done since it was created.
+// StoreStats holds the counters of a Store since it was created.
 type StoreStats struct {
 	Written, Failed uint64
 	Dropped         uint64 // files that did not fit into the queue, or were too large

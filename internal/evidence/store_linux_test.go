@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/evidence"
 )
 
-// TestStoreFull: on a full disk a file fails, is counted and leaves nothing behind. Files are written again once there is space.
+// TestStoreFull: on a full disk a file fails, is counted and leaves no other file. Files are written again once there is space.
 func TestStoreFull(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounting a file system needs root")

@@ -23,7 +23,7 @@ type stream struct {
 	run      textRun // in protected records
 }
 
-// mode is what the next bytes of a stream are.
+// mode is the kind of the next bytes of a stream.
 type mode uint8
 
 const (

@@ -54,10 +54,10 @@ func TestUnjudgedIsCountedOnce(t *testing.T) {
 	window := func(n int64) { r.e.Tick(noon + n*10*minute) }
 	add(1, 10, noon, living)
 	window(1)
-	window(2) // they go on
+	window(2) // they continue
 	add(11, 13, noon+21*minute, ended)
 	window(3)
-	for id := uint64(1); id <= 9; id++ { // one goes on
+	for id := uint64(1); id <= 9; id++ { // one continues
 		j := unknown(id, noon)
 		j.Last = noon + 31*minute
 		r.e.Add(j)

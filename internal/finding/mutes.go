@@ -23,7 +23,7 @@ const blindRule = ruleCount
 const endsSoon = 7 * 24 * time.Hour
 
 // Mute replaces the mutes. A finding is muted if a mute selects each of its connections; it is counted but not published. An open finding
-// that becomes muted is withdrawn. One that is no longer muted is published as open, in the same way as when the end of a mute is over.
+// that becomes muted is withdrawn. One that is no longer muted is published as open, as at the end of a mute.
 func (e *Engine) Mute(list []Mute) {
 	e.mutes.list = list
 	e.updateMutes()

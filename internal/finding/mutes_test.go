@@ -55,7 +55,7 @@ func TestNarrowMuteAndOtherRules(t *testing.T) {
 		})
 	}
 
-	// A mute that comes while the connections go on.
+	// A mute that is set during the connections.
 	r := newRig(t, finding.Config{Expect: expects(t, "0.0.0.0/0=mtls")})
 	r.e.Add(proven("10.2.2.2"))
 	r.e.Add(living(at(2, noon+minute, "10.2.2.2")))

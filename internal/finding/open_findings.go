@@ -39,7 +39,7 @@ type openFinding struct {
 	announced bool            // since it opened, it had a record of its own
 	yielded   bool            // of plaintext-edge: credentials-in-clear alerted instead, see yieldsToCredentials
 	folded    bool            // the fold of its rule counts it, because the budget was spent
-	carried   uint64          // of edge-unjudged: connections that it has counted and that go on in the next window
+	carried   uint64          // of edge-unjudged: connections that it has counted and that continue in the next window
 	inFold    uint64          // hits that the fold counts
 	covers    [ruleCount]bool // rules that its connections also break, which have no finding for them
 

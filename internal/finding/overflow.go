@@ -68,7 +68,7 @@ func (e *Engine) foldIntoOther(g *edge) {
 	e.totals.foldedEdges++
 }
 
-// restoreProof moves what is known of a connection's party from the aggregate edge to g, the party's own new edge.
+// restoreProof moves the proofs of a connection's party from the aggregate edge to g, the party's own new edge.
 func (e *Engine) restoreProof(g *edge, j *verdict.Judged) {
 	if o := e.edges[overflowKey(j.Scope, j.Class)]; o != nil {
 		moveProofs(&o.proofs, &g.proofs, partyOf(j))

@@ -90,7 +90,7 @@ func (n *ng) next(p *flow.Packet) (iface int, err error) {
 	return iface, nil
 }
 
-// finish skips what is left of the latest packet's block.
+// finish skips the rest of the latest packet's block.
 func (n *ng) finish() error {
 	if !n.within {
 		return nil
@@ -99,8 +99,8 @@ func (n *ng) finish() error {
 	return n.leave(n.left)
 }
 
-// block reads one block, whose type was peeked at, and reports whether it has a packet. Of such a block it leaves the bytes after the
-// packet's data to finish: to read them may move the data in the buffer.
+// block reads one block, whose type was peeked at, and reports whether it has a packet. If it has one, finish reads the
+// bytes after the packet's data: to read them earlier may move the data in the buffer.
 func (n *ng) block(kind uint32, p *flow.Packet) (iface int, found bool, err error) {
 	if kind == ngSection {
 		return 0, false, n.section()

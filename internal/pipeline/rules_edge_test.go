@@ -116,7 +116,7 @@ func TestEdgeUnjudged(t *testing.T) {
 // agreeOn records TLS in which the server accepts one group only.
 func agreeOn(t *testing.T, group tls.CurveID) *capturetest.Conversation {
 	t.Helper()
-	return offerAndAgreeOn(t, &tls.Config{}, group) //nolint:gosec // the wire is what is judged
+	return offerAndAgreeOn(t, &tls.Config{}, group) //nolint:gosec // the test is about the wire
 }
 
 // offerAndAgreeOn is agreeOn with a client of a configuration.
@@ -163,7 +163,7 @@ func TestKeyExchangeDowngrade(t *testing.T) {
 	got.fires(t, id, 47, "with the group x25519 to cart (10.1.0.20) port 443, which used a post-quantum group before")
 
 	// The client no longer offers a hybrid group, and is otherwise the same.
-	silent := offerAndAgreeOn(t, &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}}, tls.X25519) //nolint:gosec // the wire is what is judged
+	silent := offerAndAgreeOn(t, &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}}, tls.X25519) //nolint:gosec // the test is about the wire
 	got = judge(t, then(nth(0, hybrid), nth(1, silent)))
 	got.fires(t, id, 47, "with the group x25519 to cart")
 

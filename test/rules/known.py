@@ -71,7 +71,7 @@ def orient(t, entry):
 
 
 def corpus_truth(expected, truths):
-    """Adds what the truth file of a capture of the corpus has to TRUTHS."""
+    """Adds the contents of the truth file of a capture of the corpus to TRUTHS."""
     nth = {}
     for entry in expected['tls']:
         pair = (entry['client'], entry['server'])

@@ -49,7 +49,7 @@ def apply_rules(truths):
 
 
 def is_dns(c):
-    """Class dns: DNS and nothing else at one of its ports. One end is enough, because a capture does not show who the resolvers are."""
+    """Class dns: DNS and nothing else at one of its ports. One end is enough, because a capture does not show the addresses of the resolvers."""
     names = c.protocols & {'dns', 'mdns'}
     return bool(names) and not c.protocols & (OTHER - names) and bool({53, 853, 5353, 15053} & {c.client[1], c.server[1]})
 
@@ -59,7 +59,7 @@ def add(t, rule, sure, why):
 
 
 def connection_rules(t):
-    """The rules that one connection breaks whatever others did."""
+    """The rules that one connection breaks, regardless of other connections."""
     c, h = t.connection, t.handshake
     if 'plaintext' in t.verdicts:
         add(t, 'plaintext-edge', t.verdicts == {'plaintext'}, 'plaintext')

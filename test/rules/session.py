@@ -145,7 +145,7 @@ class Handshake:
 
 
 def kind_of(hello):
-    """What docs/rules/key-exchange-downgrade.md compares of two ClientHellos: all but the groups, and what a resumption changes."""
+    """The parts of two ClientHellos that docs/rules/key-exchange-downgrade.md compares: all but the groups and the parts that a resumption changes."""
     types = sorted({str(t) for t in find(hello, 'tls.handshake.extension.type')} - {'21', '35', '41', '42', '44', '45'})
     offered = [f'tls.handshake.{f}' for f in ('version', 'extensions.supported_version', 'ciphersuite', 'sig_hash_alg')]
     return tuple(tuple(map(str, find(hello, f))) for f in offered) + (first(hello, 'tls.handshake.extensions_alpn_str'), *types)

@@ -108,7 +108,7 @@ def at_other_times(name, path, truths):
 
 def apart(name, path, truths):
     """Yields recipes of a capture in which the connections of an edge differ in the rules that they must or may break: once with each kind of
-    them alone. The tap reports the number of hits of an edge, so a wrong hit of one connection could stand for the missing hit of another."""
+    them alone. The tap reports the number of hits of an edge, so a wrong hit of one connection could hide the missing hit of another."""
     edges = {}
     for t in truths:
         if t.verdicts and rules.on_wire(t.connection):
