@@ -32,8 +32,9 @@ SIZE_LIMIT := 12000000
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build the tap: bin/tap, static and stripped
+build: ## build the tap and the kubectl plugin: bin/tap, bin/kubectl-meshtls, static and stripped
 	CGO_ENABLED=0 $(BUILD) -o bin/tap ./cmd/tap
+	CGO_ENABLED=0 $(BUILD) -o bin/kubectl-meshtls ./cmd/kubectl-meshtls
 
 test: ## vet and test everything. Installs what the tests need if run as root on Debian; otherwise such tests skip and print why. CLUSTER=0: without a Kubernetes API server
 	@tools/setup.sh test

@@ -36,9 +36,17 @@ var table = map[string]rule{
 		"internal/limits", "internal/live", "internal/migration", "internal/ocsf", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/selftest", "internal/sink", "internal/tapfilter",
 		"internal/variables", "internal/verdict", "internal/wire", "schema",
 	}},
-	"cmd/kubectl-meshtls": {may: []string{"internal/finding", "internal/inject", "internal/migration", "internal/report"}, planned: true},
-	"cmd/tap-webhook":     {may: []string{"internal/variables", "webhook"}},
-	"webhook":             {may: []string{"internal/inject"}},
+	"cmd/kubectl-meshtls": {may: []string{
+		"internal/attach", "internal/htmlreport", "internal/inject", "internal/liveview", "internal/names", "internal/offline", "internal/record", "internal/report", "internal/topology",
+	}},
+	"cmd/tap-webhook": {may: []string{"internal/variables", "webhook"}},
+	"webhook":         {may: []string{"internal/inject"}},
+
+	"internal/attach":     {may: []string{"internal/record"}},
+	"internal/topology":   {may: []string{"internal/record"}, pure: true},
+	"internal/htmlreport": {may: []string{"internal/record", "internal/topology"}, planned: true},
+	"internal/liveview":   {may: []string{"internal/record", "internal/report", "internal/topology"}, planned: true},
+	"internal/offline":    {may: []string{"internal/finding", "internal/pcapfile", "internal/pipeline", "internal/record", "internal/verdict"}, planned: true},
 
 	"internal/credentials": {pure: true},
 
