@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -34,19 +35,46 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 // newRoot returns the command tree.
 func newRoot(o *options) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "kubectl-meshtls",
-		Short:         "See on the wire whether pods speak mutual TLS",
+		Use:   "kubectl-meshtls",
+		Short: "See on the wire whether pods speak mutual TLS",
+		Long: `See on the wire whether pods speak mutual TLS.
+
+A tap is a small container that reads the packets of a pod and judges each connection: mutual TLS,
+TLS, plaintext or unknown. The commands attach taps to running pods without a restart, and report
+what the taps see. What was not seen is never called absent.`,
+		Example: `  # What does this deployment speak, and with whom? No restart; the taps end after 10 minutes.
+  kubectl meshtls tap deploy/checkout -n shop --for 10m
+
+  # Is the connection from one to the other mutual TLS?
+  kubectl meshtls verify deploy/frontend deploy/checkout -n shop
+
+  # Prove afterwards that no tap runs any more.
+  kubectl meshtls status -A`,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl meshtls"},
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       version,
-		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl meshtls"},
+		Version:       versionText(),
+		Args:          noSubcommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	o.config.AddFlags(root.PersistentFlags())
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageErrorf("%w\nSee '%s --help'", err, c.CommandPath())
-	})
-	root.AddCommand( // one line for each command
+	root.SetVersionTemplate("kubectl-meshtls {{.Version}}\n")
+	connection := connectionFlags(o.config)
+	root.PersistentFlags().AddFlagSet(connection)
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageFunc(func(c *cobra.Command) error { return printUsage(c, connection) })
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) { printHelp(c, connection) })
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand( // one line for each command; help.go has its group
+		newCompletionCommand(o),
+		newOptionsCommand(connection),
+		newVersionCommand(o),
 	)
+	root.SetHelpCommand(newHelpCommand())
+	root.InitDefaultHelpCmd()
+	completions(root, o)
+	for _, c := range root.Commands() {
+		usageErrors(c)
+	}
 	return root
 }
 
@@ -64,4 +92,13 @@ func (o *options) client() (kubernetes.Interface, *rest.Config, error) {
 func (o *options) namespace() (string, error) {
 	ns, _, err := o.config.ToRawKubeConfigLoader().Namespace()
 	return ns, err
+}
+
+// home returns the user's home folder, or "".
+func home() string {
+	h, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return h
 }
