@@ -53,7 +53,7 @@ func (r *run) container() corev1.Container {
 		Env:                      r.env(),
 		Resources:                r.needs,
 		VolumeMounts:             r.mounts,
-		SecurityContext:          securityContext(r.result.Profile, *r.cfg.Settings.RunAsUser),
+		SecurityContext:          SecurityContext(r.result.Profile, *r.cfg.Settings.RunAsUser),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 	}
 
@@ -110,21 +110,10 @@ func (r *run) env() []corev1.EnvVar {
 	}
 
 	set(envCluster, r.cfg.Cluster)
-	kind, name := r.pod.workload(r.now)
-	set(envWorkloadKind, kind)
-	set(envWorkloadName, name)
-
-	proxy, skip := r.pod.proxy(r.ns)
-	set(envLocalProxy, proxy)
-	set(envDeclaredSkip, strings.Join(skip, ","))
-	if r.cfg.Settings.env(envAmbient) == "" { // the platform's setting overrides the labels
-		set(envAmbient, r.pod.ambient(r.ns))
-	}
-	if r.cfg.Settings.env(envProbePorts) == "" { // the platform's setting overrides the ports of the pod's probes
-		set(envProbePorts, strings.Join(r.pod.probed(), ","))
-	}
-	if r.cfg.Settings.env(envMetricsPorts) == "" {
-		set(envMetricsPorts, strings.Join(r.pod.scraped(), ","))
+	for _, e := range r.pod.describe(r.ns, r.now) {
+		if r.cfg.Settings.env(e.Name) == "" { // the platform's setting overrides what the pod declares
+			env = append(env, e)
+		}
 	}
 
 	set(envUntil, stamp(r.until))

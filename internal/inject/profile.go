@@ -48,9 +48,9 @@ func (r *run) profile() (Profile, string) {
 	return "", r.ns.Refusals[ProfileDefault]
 }
 
-// securityContext returns the security context of a profile. It sets every field that would otherwise be inherited
+// SecurityContext returns the security context of the tap for a profile. user is its user and group. It sets every field that would otherwise be inherited
 // from the pod.
-func securityContext(p Profile, user int64) *corev1.SecurityContext {
+func SecurityContext(p Profile, user int64) *corev1.SecurityContext {
 	yes, no := true, false
 	s := &corev1.SecurityContext{
 		Privileged:               &no,

@@ -1,0 +1,78 @@
+package attach
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// Announce returns what the plan will do and what the user should know beforehand, in sentences. Pods about which the same is said share one.
+func (p *Plan) Announce() []string {
+	var added, reused, refused said
+	var noted said
+	for i := range p.Pods {
+		x := &p.Pods[i]
+		name := x.Pod.Namespace + "/" + x.Pod.Name
+		switch {
+		case x.Refusal != "":
+			refused.add(x.Refusal, name)
+		case x.Reuse != nil:
+			reused.add("", name)
+		default:
+			added.add(string(x.Profile), name)
+		}
+		for _, n := range x.Notes {
+			noted.add(n, name)
+		}
+	}
+	var out []string
+	for _, s := range added.list {
+		out = append(out, fmt.Sprintf("Adds an ephemeral container to %s: %s. It runs as %s, and ends after %s, or when this command ends. The pods are not restarted.",
+			count(len(s.pods), "pod"), s.names(), profileText(inject.Profile(s.text)), p.Options.For))
+	}
+	if len(added.list) > 0 {
+		out = append(out, "Kubernetes keeps an ephemeral container in the pod's spec until the pod is deleted, even when it has ended.")
+	}
+	for _, s := range reused.list {
+		out = append(out, fmt.Sprintf("Reads the taps that run already in %s: %s.", count(len(s.pods), "pod"), s.names()))
+	}
+	for _, s := range noted.list {
+		out = append(out, fmt.Sprintf("%s: %s.", s.names(), s.text))
+	}
+	for _, s := range refused.list {
+		out = append(out, fmt.Sprintf("Not tapped: %s: %s.", s.names(), strings.TrimSuffix(s.text, ".")))
+	}
+	for _, n := range p.notes {
+		out = append(out, strings.ToUpper(n[:1])+n[1:]+".")
+	}
+	return out
+}
+
+// said is a list of texts, each with the pods that it is about.
+type said struct{ list []sentence }
+
+type sentence struct {
+	text string
+	pods []string
+}
+
+func (s *said) add(text, pod string) {
+	i := slices.IndexFunc(s.list, func(x sentence) bool { return x.text == text })
+	if i < 0 {
+		i = len(s.list)
+		s.list = append(s.list, sentence{text: text})
+	}
+	s.list[i].pods = append(s.list[i].pods, pod)
+}
+
+// shown is the number of names of pods in a sentence.
+const shown = 20
+
+func (s *sentence) names() string {
+	if n := len(s.pods) - shown; n > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(s.pods[:shown], ", "), n)
+	}
+	return strings.Join(s.pods, ", ")
+}

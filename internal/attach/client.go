@@ -1,0 +1,70 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// Client attaches taps and reads their records. It is safe for concurrent use. The zero value is not usable: set Kube and Config.
+type Client struct {
+	Kube   kubernetes.Interface
+	Config *rest.Config // of the same API server; for attach streams
+}
+
+// Event is what happened to a tap. Exactly one of the members from Record on is set.
+type Event struct {
+	Tap    Tap            // as it was last seen
+	Record *Record        // a record
+	Notice string         // a line of the tap's log that is not a record, without its line feed. It may contain anything
+	Lost   uint64         // so many records are missing in the log
+	Ended  *Ended         // the tap has ended, or can no longer be followed; the last event of the tap
+	Stream *StreamChanged // the connection to the log broke or is back
+}
+
+// Ended is the end of a tap, or of what can be known about it.
+type Ended struct {
+	Reason   string // a few words
+	ExitCode int32
+	Known    bool // the container is known to have ended
+	Failed   bool // it ended otherwise than by its time or by its reader
+}
+
+// StreamChanged reports that the log stream broke (Err is set) or works again. Nothing is lost if it comes back while the tap runs.
+type StreamChanged struct{ Err error }
+
+// Explain adds to a refusal by the API server which right is missing and where it is printed.
+func Explain(err error, verb, resource, namespace string) error {
+	if !apierrors.IsForbidden(err) || strings.Contains(err.Error(), "PodSecurity") {
+		return err
+	}
+	return fmt.Errorf("%w\nmissing right: verb %q on %q in namespace %q; `kubectl meshtls rbac` prints the Role with all rights that are needed", err, verb, resource, namespace)
+}
+
+// pause waits for d. It returns false if ctx has ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// gone reports whether an object does not exist.
+func gone(err error) bool { return apierrors.IsNotFound(err) }
+
+// unreachable reports whether err may be due to the connection, and not to the request.
+func unreachable(err error) bool {
+	var status apierrors.APIStatus
+	return !errors.As(err, &status) || apierrors.IsInternalError(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) ||
+		apierrors.IsTooManyRequests(err) || apierrors.IsTimeout(err)
+}

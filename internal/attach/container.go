@@ -1,0 +1,122 @@
+package attach
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// user is the user and group of the tap in its image. It must be set explicitly: with the pod's user, the runtime gives no capability.
+const user = 59469
+
+// Options say which taps to attach.
+type Options struct {
+	Image      string
+	PullPolicy corev1.PullPolicy
+	For        time.Duration   // how long the taps run; more than 0
+	MaxPods    int             // more pods are refused; 0: DefaultMaxPods
+	Command    []string        // of the container; nil: {"/tap", "run"}. Another program is never shared, so no tap is reused
+	Env        []corev1.EnvVar // in addition to the usual variables, which it replaces
+	Stdin      []byte          // sent to the container once it is attached
+}
+
+// DefaultMaxPods is the number of pods to which taps are attached at most, if Options do not say otherwise.
+const DefaultMaxPods = 20
+
+// Window is TAP_WINDOW of an attached tap: the time after which it reports changes of open findings and improved edges.
+const Window = 10 * time.Second
+
+// container returns the ephemeral container for a pod. The namespace's labels and annotations are empty if they are not known.
+func (o *Options) container(pod *corev1.Pod, ns *inject.Namespace, name string, profile inject.Profile) (*corev1.EphemeralContainer, error) {
+	raw, err := json.Marshal(pod)
+	if err != nil {
+		return nil, err
+	}
+	env, err := inject.PodEnv(ns, raw, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	set := func(name, value string) { env = append(env, corev1.EnvVar{Name: name, Value: value}) }
+	set(envEmit, "findings,posture,flows")
+	set(envWindow, Window.String())
+	set(envInterval, "1m0s")
+	set(envFor, o.For.String())
+	for _, e := range o.Env {
+		env = replace(env, e)
+	}
+	id := make([]byte, 6)
+	rand.Read(id) //nolint:errcheck // never fails (crypto/rand)
+	set(envAttachID, hex.EncodeToString(id))
+
+	command := o.Command
+	if command == nil {
+		command = []string{"/tap", ProgramRun}
+	}
+	return &corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+		Name:            name,
+		Image:           o.Image,
+		ImagePullPolicy: cmp.Or(o.PullPolicy, corev1.PullIfNotPresent),
+		Command:         command,
+		Env:             env,
+		SecurityContext: inject.SecurityContext(profile, user),
+		// The tap ends when its standard input ends. StdinOnce: the kubelet closes it when the first client that is attached goes.
+		Stdin:     true,
+		StdinOnce: true,
+		// The log's end is not repeated in the pod's status, which has limited space.
+		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
+	}}, nil
+}
+
+// replace sets a variable.
+func replace(env []corev1.EnvVar, e corev1.EnvVar) []corev1.EnvVar {
+	for i := range env {
+		if env[i].Name == e.Name {
+			env[i] = e
+			return env
+		}
+	}
+	return append(env, e)
+}
+
+// Patch returns the strategic merge patch of pods/ephemeralcontainers that adds a container.
+func Patch(c *corev1.EphemeralContainer) ([]byte, error) {
+	type spec struct {
+		EphemeralContainers []corev1.EphemeralContainer `json:"ephemeralContainers"`
+	}
+	return json.Marshal(struct {
+		Spec spec `json:"spec"`
+	}{spec{[]corev1.EphemeralContainer{*c}}})
+}
+
+// profiles are the profiles that are tried, the best first.
+var profiles = inject.AutoProfiles()
+
+// profileText describes a profile in a sentence's words.
+func profileText(p inject.Profile) string {
+	switch p {
+	case inject.ProfileDefault:
+		return "user 59469 with the capability NET_RAW and no other"
+	case inject.ProfileOpenShift:
+		return "a user that the cluster chooses, with the capability NET_RAW and no other"
+	}
+	return "user 59469 with the capabilities that the container runtime gives by default, since the namespace does not admit the addition of NET_RAW"
+}
+
+const patchType = types.StrategicMergePatchType
+
+// dryRun returns patch options for a dry run, or for the real request.
+func dryRun(dry bool) metav1.PatchOptions {
+	o := metav1.PatchOptions{FieldManager: "kubectl-meshtls"}
+	if dry {
+		o.DryRun = []string{metav1.DryRunAll}
+	}
+	return o
+}

@@ -1,0 +1,34 @@
+package attach
+
+import (
+	"context"
+	"io"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+)
+
+// stream attaches to the standard streams of a tap that are not nil, until the container or ctx ends, or the connection breaks.
+func (c *Client) stream(ctx context.Context, tap *Tap, stdin io.Reader, stdout, stderr io.Writer) error {
+	url := c.Kube.CoreV1().RESTClient().Post().Resource("pods").Namespace(tap.Namespace).Name(tap.Pod).SubResource("attach").
+		VersionedParams(&corev1.PodAttachOptions{
+			Container: tap.Container, Stdin: stdin != nil, Stdout: stdout != nil, Stderr: stderr != nil,
+		}, scheme.ParameterCodec).URL()
+	socket, err := remotecommand.NewWebSocketExecutor(c.Config, "GET", url.String())
+	if err != nil {
+		return err
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(c.Config, "POST", url)
+	if err != nil {
+		return err
+	}
+	executor, err := remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
+	if err != nil {
+		return err
+	}
+	return executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdout, Stderr: stderr})
+}
