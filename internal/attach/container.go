@@ -53,7 +53,7 @@ func (o *Options) container(pod *corev1.Pod, ns *inject.Namespace, name string, 
 		env = replace(env, e)
 	}
 	id := make([]byte, 6)
-	rand.Read(id) //nolint:errcheck // never fails (crypto/rand)
+	rand.Read(id)
 	set(envAttachID, hex.EncodeToString(id))
 
 	command := o.Command
@@ -101,13 +101,12 @@ var profiles = inject.AutoProfiles()
 
 // profileText describes a profile in a sentence's words.
 func profileText(p inject.Profile) string {
-	switch p {
-	case inject.ProfileDefault:
-		return "user 59469 with the capability NET_RAW and no other"
-	case inject.ProfileOpenShift:
-		return "a user that the cluster chooses, with the capability NET_RAW and no other"
+	text := map[inject.Profile]string{
+		inject.ProfileDefault:   "user 59469 with the capability NET_RAW and no other",
+		inject.ProfileOpenShift: "a user that the cluster chooses, with the capability NET_RAW and no other",
+		inject.ProfileBaseline:  "user 59469 with the capabilities that the container runtime gives by default, since the namespace does not admit the addition of NET_RAW",
 	}
-	return "user 59469 with the capabilities that the container runtime gives by default, since the namespace does not admit the addition of NET_RAW"
+	return text[p]
 }
 
 const patchType = types.StrategicMergePatchType

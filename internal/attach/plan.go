@@ -131,7 +131,7 @@ func (c *Client) plan(ctx context.Context, x *PodPlan, o *Options) error {
 		return nil
 	}
 	if before > 0 {
-		x.note("%s were attached before and stay in the pod's spec until the pod is deleted, so this one is named %s", count(before, "tap"), name)
+		x.note("earlier taps stay in the pod's spec until the pod is deleted, so this one is named %s, and a pod can have %d in all", name, maxEphemeral)
 	}
 	var note string
 	if x.Refusal, note = c.memory(ctx, x.Pod); x.Refusal != "" {

@@ -56,7 +56,7 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 	case <-ctx.Done():
 		return
 	}
-	tap, err := c.start(ctx, x, o)
+	tap, err := c.start(ctx, x)
 	line := idle()
 	if err == nil && tap.State == Running {
 		line = c.hold(&tap, o.Stdin)
@@ -100,7 +100,7 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 }
 
 // start adds the container and waits until it runs. The tap that it returns with an error has at least the names.
-func (c *Client) start(ctx context.Context, x *PodPlan, o *Options) (Tap, error) {
+func (c *Client) start(ctx context.Context, x *PodPlan) (Tap, error) {
 	tap := Tap{Namespace: x.Pod.Namespace, Pod: x.Pod.Name, UID: string(x.Pod.UID), Container: x.Container.Name, Image: x.Container.Image, Ephemeral: true}
 	pod, err := c.add(ctx, x.Pod, x.Container, false)
 	for n := 0; n < maxEphemeral && apierrors.IsInvalid(err); n++ { // somebody else has just used the name

@@ -104,7 +104,22 @@ func Taps(pod *corev1.Pod) []Tap {
 		c := corev1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		add(&c, true, pod.Status.EphemeralContainerStatuses)
 	}
+	slices.SortStableFunc(taps, func(a, b Tap) int { // the API server adds new ephemeral containers at the front of their list
+		if a.Ephemeral != b.Ephemeral {
+			return map[bool]int{false: -1, true: 1}[a.Ephemeral]
+		}
+		return cmp.Compare(number(a.Container), number(b.Container))
+	})
 	return taps
+}
+
+// number returns N of the name meshtls-tap-N, or 0.
+func number(name string) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(name, inject.Name+"-"))
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // containerName matches the names of taps.
@@ -191,9 +206,7 @@ func nextName(pod *corev1.Pod) (name string, ended int, err error) {
 			continue
 		}
 		ended++
-		if n, err := strconv.Atoi(strings.TrimPrefix(c.Name, inject.Name+"-")); err == nil {
-			last = max(last, n)
-		}
+		last = max(last, number(c.Name))
 	}
 	if ended >= maxEphemeral {
 		return "", ended, fmt.Errorf("it has %d ended tap containers already: Kubernetes keeps ended ephemeral containers in a pod for ever. Restart the pod, or tap another replica", ended)
