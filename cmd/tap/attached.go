@@ -32,6 +32,11 @@ func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc
 		return context.WithCancel(ctx)
 	}
 
+	return untilGone(ctx, files, lasts)
+}
+
+// untilGone returns a context that ends after a time (errTimeUp), or within a second after the other end of a file has hung up (errNoReader).
+func untilGone(ctx context.Context, files []*os.File, lasts time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		ends := time.NewTimer(lasts)

@@ -41,6 +41,12 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Set is for flags.
+func (b *byteSize) Set(text string) error { return b.UnmarshalText([]byte(text)) }
+
+// String returns the number of bytes.
+func (b *byteSize) String() string { return strconv.FormatInt(int64(*b), 10) }
+
 // setSink sets the settings of the sink. The sink itself checks the values of Kafka's settings when it is created.
 func (s *settings) setSink() error {
 	switch s.Sink {

@@ -5,6 +5,7 @@
 //	tap check        check whether a tap can capture and publish
 //	tap topics       check the Kafka topics, or create them
 //	tap read FILE    judge capture files
+//	tap pcap         capture packets for Wireshark
 //	tap filter EXPR  compile a filter expression and print the program
 //	tap schema       print the published record's JSON Schema
 //	tap completion   print the completion for a shell
@@ -84,6 +85,8 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 		err = topics(ctx, args, environ, std)
 	case "read":
 		status, err = read(ctx, args, std)
+	case "pcap":
+		status, err = pcap(ctx, args, environ, std)
 	case "filter":
 		err = printFilter(args, std)
 	case "schema":

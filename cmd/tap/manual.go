@@ -22,6 +22,7 @@ func commands() []commandHelp {
 		{"check", "check step by step whether a tap can capture and publish, and print what to do if not", text(checkHelp)},
 		{"topics", "check the Kafka topics, or create them", text(topicsHelp)},
 		{"read", "judge capture files (pcap, pcapng), or compare traffic before and after a change", text(readHelp)},
+		{"pcap", "capture packets for Wireshark, without their payload, to standard output or a file", text(pcapHelp)},
 		{"filter", "compile a filter expression and print the program", text(filterHelp)},
 		{"schema", "print the JSON Schema of the published record", text(schemaHelp)},
 		{"completion", "print the completion for a shell: bash, zsh or fish", text(completionHelp)},

@@ -49,7 +49,7 @@ func (r *Recorder) Encode(id uint64, f *Finding, most int) []byte {
 	w.section(f.Application, f.comment(t))
 	ifaces := interfacesOf(packets)
 	for _, i := range ifaces {
-		w.iface(uint16(i.link), f.Interface, f.Filter)
+		w.iface(uint16(i.link), f.Interface, f.Filter, 0)
 	}
 	if len(f.Names) > 0 {
 		w.names(f.Names)

@@ -54,11 +54,7 @@ func fillPlain(b []byte) {
 
 // mask masks the start of a segment with a function for words, and returns how many bytes are kept.
 func mask(b []byte, words func(b []byte, first bool)) int {
-	text := true
-	for _, c := range b[:min(len(b), 64)] {
-		text = text && isText(c)
-	}
-	if !text {
+	if !isTextHead(b) {
 		b = b[:min(len(b), maxBinary)]
 		maskBinary(b, words)
 		return len(b)
@@ -66,6 +62,16 @@ func mask(b []byte, words func(b []byte, first bool)) int {
 	b = b[:firstLine(b[:min(len(b), maxLine)])]
 	maskText(b, words)
 	return len(b)
+}
+
+// isTextHead reports whether the first bytes of b are text.
+func isTextHead(b []byte) bool {
+	for _, c := range b[:min(len(b), 64)] {
+		if !isText(c) {
+			return false
+		}
+	}
+	return true
 }
 
 // firstLine returns the length of the first line of b. The number of elements in an array of Redis, the length of the first element and that

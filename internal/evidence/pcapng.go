@@ -100,12 +100,12 @@ func (w *blocks) section(application, comment string) {
 	w.end()
 }
 
-// iface adds an interface description block (section 4.2) with timestamps in nanoseconds.
-func (w *blocks) iface(link uint16, name, filter string) {
+// iface adds an interface description block (section 4.2) with timestamps in nanoseconds. A snap length of 0 means no limit.
+func (w *blocks) iface(link uint16, name, filter string, snap uint32) {
 	w.begin(blockInterface)
 	w.u16(link)
 	w.u16(0)
-	w.u32(0) // no snap length
+	w.u32(snap)
 	w.text(interfaceName, name)
 	if filter != "" {
 		w.option(interfaceFilter, "\x00"+filter) // 0: in the language of libpcap

@@ -61,6 +61,7 @@ func (s *stream) addHeader(at, end int) int {
 		r.header[r.size] = s.raw[at]
 		r.size++
 	}
+	s.kept(at)
 	if r.size == len(r.header) {
 		r.left = int(r.header[3])<<8 | int(r.header[4])
 		r.plain = r.header[0] == wire.ContentHandshake
@@ -85,10 +86,12 @@ func (s *stream) addContent(at, end int) int {
 	from := at
 	for at < end && r.plain {
 		at = s.addMessage(at, end)
+		s.kept(at)
 	}
 	size := int(r.header[3])<<8 | int(r.header[4])
 	if r.header[0] == wire.ContentChangeCipherSpec && size == 1 || r.header[0] == wire.ContentAlert && size == 2 {
 		at = end // no value
+		s.kept(at)
 	}
 	s.protected(at, end)
 	r.left -= end - from
@@ -124,6 +127,9 @@ func (s *stream) addMessage(at, end int) int {
 // protected processes content that is encrypted, or should be. It is replaced by bytes that look random, so that nothing that an end put there
 // is written. If the direction's records contain text, each character of it is replaced by x.
 func (s *stream) protected(at, end int) {
+	if s.brief != nil && at < end && s.brief.replaced < 0 {
+		s.brief.replaced = at
+	}
 	s.run.add(s.raw[at:end])
 	for i := at; i < end; i++ {
 		switch {

@@ -21,6 +21,8 @@ type stream struct {
 	record   record
 	readable bool    // the protected records contain text
 	run      textRun // in protected records
+
+	brief *start // if set, a Truncator processes the stream: see addStart
 }
 
 // mode is the kind of the next bytes of a stream.
@@ -163,6 +165,9 @@ func (s *stream) add(at, end int) {
 // addPlain processes bytes that are not known to be TLS. It returns the index of the bytes where TLS begins, or end. A line that is split
 // over segments is masked as a whole.
 func (s *stream) addPlain(at, end int) int {
+	if s.brief != nil {
+		return s.addStart(at, end)
+	}
 	if startsTLS(s.raw[at:end]) {
 		s.startTLS()
 		return at

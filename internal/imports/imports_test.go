@@ -32,7 +32,7 @@ type rule struct {
 // Imports by tests are not checked.
 var table = map[string]rule{
 	tap: {may: []string{
-		"internal/buffer", "internal/cbom", "internal/evidence", "internal/finding", "internal/flow",
+		"internal/buffer", "internal/cbom", "internal/dump", "internal/evidence", "internal/finding", "internal/flow",
 		"internal/limits", "internal/live", "internal/migration", "internal/ocsf", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/selftest", "internal/sink", "internal/tapfilter",
 		"internal/variables", "internal/verdict", "internal/wire", "schema",
 	}},
@@ -66,6 +66,7 @@ var table = map[string]rule{
 	"internal/cbom":       {may: []string{"internal/iana", "internal/record"}, pure: true},
 	"internal/finding":    {may: []string{"internal/iana", "internal/record", "internal/verdict"}},
 	"internal/pipeline":   {may: []string{"internal/dissect", "internal/finding", "internal/flow", "internal/tapfilter", "internal/verdict", "internal/wire"}},
+	"internal/dump":       {may: []string{"internal/afpacket", "internal/evidence", "internal/flow", "internal/pcapfilter", "internal/wire"}},
 	"internal/live":       {may: []string{"internal/afpacket", "internal/finding", "internal/flow", "internal/pcapfilter", "internal/pipeline", "internal/tapfilter", "internal/wire"}},
 	"internal/selftest":   {may: []string{"internal/flow", "internal/live", "internal/pcapfilter", "internal/pipeline", "internal/tapfilter", "internal/verdict"}},
 	"internal/evidence":   {may: []string{"internal/flow", "internal/protocols", "internal/wire"}},
