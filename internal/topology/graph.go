@@ -1,0 +1,279 @@
+package topology
+
+import (
+	"encoding/hex"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
+)
+
+// Bounds of a Graph. With all of them reached it uses about 300 MB; a cluster of 300 pods with 2,000 edges takes about 10 MB.
+const (
+	maxTaps    = 1 << 12 // further taps share one
+	maxRuns    = 32      // of one tap; further runs share one
+	maxEntries = 1 << 15 // further edges are folded, for each run of a tap
+	maxIDs     = 1 << 20 // records that are recognized when they are repeated
+	maxFinds   = 1 << 14 // findings
+	maxLocal   = 16      // addresses of a tapped pod
+)
+
+// Graph joins records. Create it with New. It is not safe for concurrent use.
+type Graph struct {
+	inventory Inventory
+	index     index
+	taps      map[string]*tap
+	ids       map[hash]struct{}
+	entries   int
+	findings  map[findingKey]*latestFinding
+	joined    *joined // nil: records were added since
+
+	records, foreign uint64 // foreign: records of another schema
+	overBounds       uint64 // records whose edge, tap or finding exceeded a bound
+	unrecognized     uint64 // records that may be repeated: there were too many to recognize that
+	silent           uint64 // flows without payload
+}
+
+// tap is one tapped pod, or one capture.
+type tap struct {
+	key                 string
+	uid, pod, namespace string
+	kind, workload      string // as the tap's records have them
+	addrs               []netip.Addr
+	capture             bool // a capture file
+	runs                map[string]*run
+	entries             map[entryKey]*entry
+}
+
+// New returns a graph without records. It retains inv, which must not change.
+func New(inv Inventory) *Graph {
+	return &Graph{inventory: inv, index: newIndex(&inv), taps: map[string]*tap{}, ids: map[hash]struct{}{}, findings: map[findingKey]*latestFinding{}}
+}
+
+// Add adds a record. Records may come in any order, and more than once. Add does not retain r. It ignores records of another schema than
+// record.SchemaVersion, which Unknown reports.
+func (g *Graph) Add(r *record.Record) {
+	if r.Meshtls.Schema != record.SchemaVersion {
+		g.foreign++
+		g.joined = nil
+		return
+	}
+	if g.repeated(r) {
+		return
+	}
+	g.joined = nil
+	g.records++
+	t := g.tapOf(r)
+	u := t.runOf(r.Meshtls.Run)
+	u.add(r)
+	switch r.Event.Dataset {
+	case record.DatasetFlow, record.DatasetPosture, record.DatasetFinding:
+		if r.Event.Dataset == record.DatasetFinding {
+			g.addFinding(t, r)
+		}
+		g.addToEntry(t, r)
+	}
+}
+
+// repeated reports whether a record was added before.
+func (g *Graph) repeated(r *record.Record) bool {
+	id, ok := parseHash(r.Event.ID)
+	if !ok || hex.EncodeToString(id[:]) != r.Event.ID {
+		h := fnv.New128a()
+		h.Write([]byte(r.Event.ID + "\x00" + r.Event.Dataset + "\x00" + r.Meshtls.Run))
+		id = hash(h.Sum(nil))
+	}
+	if _, seen := g.ids[id]; seen {
+		return true
+	}
+	if len(g.ids) >= maxIDs {
+		g.unrecognized++
+		return false
+	}
+	g.ids[id] = struct{}{}
+	return false
+}
+
+// tapOf returns the tap of a record.
+func (g *Graph) tapOf(r *record.Record) *tap {
+	k := &r.Kubernetes
+	uid, pod, namespace := clean(k.Pod.UID, maxText), clean(k.Pod.Name, maxText), clean(k.Namespace, maxText)
+	if namespace == "" {
+		namespace = clean(r.Orchestrator.Namespace, maxText)
+	}
+	key, capture := "uid:"+uid, false
+	switch {
+	case uid != "":
+	case pod != "":
+		key = "pod:" + namespace + "/" + pod
+	case r.Service.Name != "":
+		key = "workload:" + namespace + "/" + clean(r.Service.Name, maxText)
+	default:
+		key, capture = "run:"+clean(r.Meshtls.Run, maxText), true
+	}
+	t := g.taps[key]
+	if t == nil {
+		if len(g.taps) > maxTaps {
+			g.overBounds++
+			key, uid, pod, namespace = "further", "", "", ""
+		}
+		if t = g.taps[key]; t == nil {
+			t = &tap{key: key, uid: uid, pod: pod, namespace: namespace, capture: capture, runs: map[string]*run{}, entries: map[entryKey]*entry{}}
+			if key != "further" {
+				t.kind, t.workload = workloadOf(r)
+			}
+			g.taps[key] = t
+		}
+	}
+	if key != "further" {
+		for _, a := range k.Pod.IP {
+			if a = bare(a); a.IsValid() {
+				t.addrs, _ = insertSorted(t.addrs, a, maxLocal, netip.Addr.Compare)
+			}
+		}
+	}
+	return t
+}
+
+// workloadOf returns the kind and the name of the tapped workload; empty if they are not known.
+func workloadOf(r *record.Record) (kind, name string) {
+	k := &r.Kubernetes
+	for _, of := range []struct{ kind, name string }{
+		{"Deployment", k.Deployment.Name}, {"StatefulSet", k.StatefulSet.Name}, {"DaemonSet", k.DaemonSet.Name},
+		{"CronJob", k.CronJob.Name}, {"Job", k.Job.Name}, {"ReplicaSet", k.ReplicaSet.Name}, {"", r.Service.Name},
+	} {
+		if of.name != "" {
+			return of.kind, clean(of.name, maxText)
+		}
+	}
+	return "", ""
+}
+
+func (t *tap) runOf(id string) *run {
+	id = clean(id, maxText)
+	if t.runs[id] == nil && len(t.runs) >= maxRuns {
+		id = "further"
+	}
+	if t.runs[id] == nil {
+		t.runs[id] = &run{}
+	}
+	return t.runs[id]
+}
+
+// identified reports whether the tap's pod or workload is known.
+func (t *tap) identified() bool { return t.uid != "" || t.pod != "" || t.workload != "" }
+
+// addToEntry adds a record to its edge.
+func (g *Graph) addToEntry(t *tap, r *record.Record) {
+	m := &r.Meshtls
+	if r.Event.Dataset == record.DatasetFlow && m.Verdict == "" {
+		g.silent++
+		return
+	}
+	if m.Scope == "" && m.Edge.Key == "" {
+		return // a finding about the tap
+	}
+	k := keyOf(t, r)
+	e := t.entries[k]
+	if e == nil {
+		if g.entries >= maxEntries && k.folded == "" {
+			g.overBounds++
+			k = entryKey{run: k.run, scope: k.scope, class: k.class, folded: "further"}
+			e = t.entries[k]
+		}
+		if e == nil {
+			e = &entry{}
+			t.entries[k] = e
+			g.entries++
+		}
+	}
+	if k.folded == "" {
+		e.addEnds(r, k.direction)
+	}
+	e.add(r)
+}
+
+// keyOf returns the key of a record's edge. A flow gets the same key as the posture that counts it.
+func keyOf(t *tap, r *record.Record) entryKey {
+	m := &r.Meshtls
+	k := entryKey{run: clean(m.Run, maxText), direction: r.Network.Direction, scope: "wire", class: clean(m.Class, maxText)}
+	if m.Scope == "pod" {
+		k.scope = "pod"
+	}
+	if m.Edge.Folded {
+		return entryKey{run: k.run, scope: k.scope, class: k.class, folded: clean(m.Edge.Key, maxText)}
+	}
+	from, to := m.Edge.From, m.Edge.To
+	k.port = m.Edge.Port
+	if m.Edge.Key == "" { // a flow
+		from, to = addrText(r.Source.IP), addrText(r.Destination.IP)
+		k.port = r.Destination.Port
+	}
+	name := peerName(m)
+	switch k.direction {
+	case "ingress":
+		k.local, k.peer = to, from
+	case "egress":
+		k.local, k.peer = from, to
+	default:
+		k.direction, k.local, k.peer = "", from, to
+	}
+	if name != "" {
+		k.peer = name
+	}
+	if t.identified() && k.direction != "" {
+		k.local = ""
+	}
+	k.local, k.peer = clean(k.local, maxText), clean(k.peer, maxText)
+	return k
+}
+
+// peerName returns the peer's name, as edges of taps have it; empty if its address identifies it.
+func peerName(m *record.Meshtls) string {
+	name := strings.TrimSuffix(m.Peer.Name, ".")
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || strings.HasPrefix(name, "spiffe://") {
+		if err == nil {
+			return ""
+		}
+		return name
+	}
+	return strings.ToLower(name)
+}
+
+// addEnds adds the addresses of the peer, and where its name comes from.
+func (e *entry) addEnds(r *record.Record, direction string) {
+	m := &r.Meshtls
+	if m.Peer.Name != "" && m.Peer.NameBasis != "spiffe" {
+		e.claimed = true
+	}
+	switch {
+	case r.Event.Dataset == record.DatasetPosture:
+		for _, a := range r.Related.IP[:min(maxPeers, len(r.Related.IP))] {
+			e.addPeer(a)
+		}
+		e.manyPeers = e.manyPeers || m.Edge.PeerAddresses > 0
+	case direction == "ingress":
+		e.addPeer(r.Source.IP)
+	default:
+		e.addPeer(r.Destination.IP)
+	}
+}
+
+func addrText(a netip.Addr) string {
+	if a = bare(a); a.IsValid() {
+		return a.String()
+	}
+	return ""
+}
+
+// sortedTaps returns the taps by key.
+func (g *Graph) sortedTaps() []*tap {
+	out := make([]*tap, 0, len(g.taps))
+	for _, t := range g.taps {
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b *tap) int { return strings.Compare(a.key, b.key) })
+	return out
+}

@@ -1,0 +1,195 @@
+package topology
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// maxNamed bounds the workloads of an Unknown, and the addresses in a sentence.
+const (
+	maxNamed     = 64
+	maxAddresses = 8
+)
+
+// Unknown returns what could not be known, the most important first. The caller must not change it.
+func (g *Graph) Unknown() []Unknown { return g.join().unknown }
+
+// unknowns collects sentences with their workloads.
+type unknowns struct {
+	g    *Graph
+	list []Unknown
+}
+
+func (u *unknowns) add(workloads []Workload, format string, args ...any) {
+	slices.SortFunc(workloads, func(a, b Workload) int { return compareWorkloads(&a, &b) })
+	workloads = slices.CompactFunc(workloads, func(a, b Workload) bool { return keyOfWorkload(&a) == keyOfWorkload(&b) })
+	u.list = append(u.list, Unknown{Text: fmt.Sprintf(format, args...), Workloads: workloads[:min(maxNamed, len(workloads))]})
+}
+
+// taps adds a sentence about the taps for which count returns more than 0. format has a verb for the sum.
+func (u *unknowns) taps(count func(r *run) uint64, format string) {
+	var sum uint64
+	var workloads []Workload
+	for _, t := range u.g.sortedTaps() {
+		var n uint64
+		for _, r := range t.runs {
+			n += count(r)
+		}
+		if n > 0 {
+			sum += n
+			workloads = append(workloads, u.g.index.workloadOf(t))
+		}
+	}
+	if sum > 0 {
+		u.add(slices.DeleteFunc(workloads, unnamed), format, sum)
+	}
+}
+
+// unknown returns what the records and the inventory leave open.
+func (g *Graph) unknown(j *joined) []Unknown {
+	u := &unknowns{g: g}
+	if g.records == 0 {
+		u.add(nil, "No tap has reported anything, so nothing is known about any connection.")
+	}
+	u.untapped()
+	u.taps(func(r *run) uint64 { return uint64(b2i(r.blind)) }, "Taps did not capture an interface of their pod at last (%d): nothing is known about the traffic there.")
+	u.taps(func(r *run) uint64 { return r.capture.Dropped }, "Taps lost %d packets: connections may be missing or unjudged.")
+	u.taps(func(r *run) uint64 { return r.capture.Evicted + r.capture.CutShort }, "Taps had no memory to follow %d connections to their end.")
+	u.taps(func(r *run) uint64 { return r.capture.Older }, "%d connections are older than their tap: their handshakes were not seen, and a verdict needs a new connection.")
+	u.taps(func(r *run) uint64 { return r.undecoded }, "%d packets could not be decoded, and may have carried connections.")
+	u.taps((*run).missing, "%d records are missing, by gaps in their numbers.")
+	u.taps(func(r *run) uint64 { return r.gone }, "Taps forgot %d edges, because there were too many.")
+	u.edges(j.edges)
+	u.filters()
+	u.muted()
+	u.addresses(j.resolver.ambiguous, "It is not known who had %s at the time: several pods have used the address.")
+	u.addresses(j.resolver.young, "Pods with %s started after some of the traffic: another pod may have had the address before.")
+	if g.silent > 0 {
+		u.add(nil, "%s carried no data, and have no verdict.", plural(g.silent, "connection"))
+	}
+	if g.foreign > 0 {
+		u.add(nil, "%s of another version of the schema were not read: use the kubectl-meshtls of that version.", plural(g.foreign, "record"))
+	}
+	if g.overBounds > 0 {
+		u.add(nil, "There were too many taps or edges: %s are counted without their edge.", plural(g.overBounds, "record"))
+	}
+	if g.unrecognized > 0 {
+		u.add(nil, "There were too many records to recognize repeated ones: connections of %s may be counted twice.", plural(g.unrecognized, "record"))
+	}
+	for _, n := range g.inventory.Notes {
+		u.add(nil, "%s", n)
+	}
+	return u.list
+}
+
+// untapped adds the workloads without a tap.
+func (u *unknowns) untapped() {
+	none, some, host := []Workload{}, []Workload{}, []Workload{}
+	for _, x := range u.g.Untapped() {
+		switch {
+		case x.Tapped > 0:
+			some = append(some, x.Workload)
+		case x.Why == whyHost:
+			host = append(host, x.Workload)
+		default:
+			none = append(none, x.Workload)
+		}
+	}
+	if len(none) > 0 {
+		u.add(none, "%s not tapped: their traffic is only known as far as the other end is tapped.", are(len(none), "workload"))
+	}
+	if len(some) > 0 {
+		u.add(some, "%s tapped in some of their pods only.", are(len(some), "workload"))
+	}
+	if len(host) > 0 {
+		u.add(host, "%s the network of their node: their traffic cannot be told from the node's.", uses(len(host)))
+	}
+}
+
+func are(n int, what string) string {
+	if n == 1 {
+		return "1 " + what + " is"
+	}
+	return fmt.Sprintf("%d %ss are", n, what)
+}
+
+func uses(n int) string {
+	if n == 1 {
+		return "1 workload uses"
+	}
+	return fmt.Sprintf("%d workloads use", n)
+}
+
+// edges adds what edges leave open.
+func (u *unknowns) edges(edges []Edge) {
+	var unjudged, folded uint64
+	var of, at []Workload
+	for i := range edges {
+		e := &edges[i]
+		if !e.between() {
+			continue
+		}
+		if e.Folded {
+			c := countsOf(&e.Connections)
+			folded += c.total()
+			at = append(at, e.To)
+			continue
+		}
+		if n := e.Connections.Unknown; n > 0 {
+			unjudged += n
+			of = append(of, e.From)
+		}
+	}
+	if unjudged > 0 {
+		u.add(of, "%s between workloads could not be judged.", plural(unjudged, "connection"))
+	}
+	if folded > 0 {
+		u.add(at, "%s have no edge of their own, because their taps counted several edges together.", plural(folded, "connection"))
+	}
+}
+
+// filters adds the capture filters that were chosen.
+func (u *unknowns) filters() {
+	found := map[string][]Workload{}
+	for _, t := range u.g.sortedTaps() {
+		for _, r := range t.runs {
+			if r.filter != "" {
+				found[r.filter] = append(found[r.filter], u.g.index.workloadOf(t))
+			}
+		}
+	}
+	for _, f := range slices.Sorted(maps.Keys(found)) {
+		u.add(slices.DeleteFunc(found[f], unnamed), "Only packets that a filter accepts were examined: %s", f)
+	}
+}
+
+// muted adds the rules of which findings are hidden.
+func (u *unknowns) muted() {
+	found := map[string][]Workload{}
+	for _, t := range u.g.sortedTaps() {
+		for _, r := range t.runs {
+			for _, rule := range r.muted {
+				found[rule] = append(found[rule], u.g.index.workloadOf(t))
+			}
+		}
+	}
+	for _, rule := range slices.Sorted(maps.Keys(found)) {
+		u.add(slices.DeleteFunc(found[rule], unnamed), "Findings of the rule %s are muted; the edges are complete.", rule)
+	}
+}
+
+func (u *unknowns) addresses(of map[string]bool, format string) {
+	if len(of) == 0 {
+		return
+	}
+	list := slices.Sorted(maps.Keys(of))
+	text := strings.Join(list[:min(maxAddresses, len(list))], ", ")
+	if more := len(list) - maxAddresses; more > 0 {
+		text += fmt.Sprintf(" and %d further addresses", more)
+	}
+	u.add(nil, format, text)
+}
+
+func unnamed(w Workload) bool { return w.Name == "" }
