@@ -2,7 +2,6 @@ package main
 
 import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
-	"github.com/meshtls-tap/meshtls-tap/internal/live"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
@@ -12,14 +11,11 @@ import (
 type batch struct {
 	file     *pcapfile.Reader
 	progress *progress
-	names    map[device]uint16
-	last     device // the device that captured the previous packet
-	number   uint16 // the number that this run gave to the device in last
+	devices  map[pcapfile.Device]uint16
+	last     pcapfile.Device // the device that captured the previous packet
+	number   uint16          // the number that this run gave to the device in last
 	packets  [flow.MaxPrefetch]flow.Packet
 	err      error // why no packet follows; io.EOF at the end
-
-	checked bool // routed is known
-	routed  bool // frames between zero addresses come from a device other than lo
 }
 
 // batch returns the next packets that pass the filter, but only those that are already in the
@@ -56,44 +52,21 @@ func (r *reading) batch(b *batch) []flow.Packet {
 // interfaceOf returns the number that this run uses for the interface that captured p. iface is the number in
 // the file.
 func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
-	name := ""
-	if b.file.HasInterfaces() {
-		name = b.file.InterfaceName(iface)
-	}
-
-	lo := b.onLoopback(p, name)
-	if !b.file.HasInterfaces() && lo == b.last.loopback && len(b.names) > 0 {
-		return b.number
-	}
-	d := device{iface: iface, name: name, loopback: lo}
-	if d != b.last || len(b.names) == 0 {
-		b.last, b.number = d, r.number(b.names, d)
+	if d := b.file.Device(p, iface); d != b.last || len(b.devices) == 0 {
+		b.last, b.number = d, r.number(b.devices, d)
 	}
 	return b.number
 }
 
-// device identifies an interface of a file. The interface "any" stands for two devices, lo and everything else. Each section of a
-// pcapng file numbers its interfaces anew. So interfaces of two sections are one device if they have the same number and name.
-type device struct {
-	iface    int
-	name     string
-	loopback bool
-}
-
 // number returns the number of a device in this run.
-func (r *reading) number(names map[device]uint16, d device) uint16 {
-	n, ok := names[d]
+func (r *reading) number(devices map[pcapfile.Device]uint16, d pcapfile.Device) uint16 {
+	n, ok := devices[d]
 	if ok {
 		return n
 	}
-
-	name := d.name
-	if d.loopback {
-		name = live.Loopback
-	}
-	r.pipeline.Do(func(p *pipeline.Locked) { n = p.AddInterface(name) })
-	if len(names) < pipeline.MaxInterfaces {
-		names[d] = n
+	r.pipeline.Do(func(p *pipeline.Locked) { n = p.AddInterface(d.Name()) })
+	if len(devices) < pipeline.MaxInterfaces {
+		devices[d] = n
 	}
 	return n
 }

@@ -32,7 +32,7 @@ func TestBatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := newReading(t.Context(), readOptions{filter: f}, streams{out: io.Discard})
-		b := batch{file: c, progress: &progress{}, names: map[device]uint16{}}
+		b := batch{file: c, progress: &progress{}, devices: map[pcapfile.Device]uint16{}}
 		next, full := uint32(0), 0
 		for b.err == nil {
 			got := r.batch(&b)

@@ -205,7 +205,7 @@ func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
 // all reads all packets of a capture and then ends its connections.
 func (r *reading) all(c *pcapfile.Reader, progress *progress) error {
 	defer progress.done()
-	b := batch{file: c, progress: progress, names: map[device]uint16{}}
+	b := batch{file: c, progress: progress, devices: map[pcapfile.Device]uint16{}}
 	r.identity.startFile()
 	for b.err == nil && (r.streamed || r.ctx.Err() == nil) {
 		r.add(r.batch(&b))

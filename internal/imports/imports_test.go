@@ -46,7 +46,7 @@ var table = map[string]rule{
 	"internal/topology":   {may: []string{"internal/record"}, pure: true},
 	"internal/htmlreport": {may: []string{"internal/record", "internal/topology"}, planned: true},
 	"internal/liveview":   {may: []string{"internal/record", "internal/report", "internal/topology"}, planned: true},
-	"internal/offline":    {may: []string{"internal/finding", "internal/pcapfile", "internal/pipeline", "internal/record", "internal/verdict"}, planned: true},
+	"internal/offline":    {may: []string{"internal/finding", "internal/flow", "internal/pcapfile", "internal/pipeline", "internal/record"}},
 
 	"internal/credentials": {pure: true},
 

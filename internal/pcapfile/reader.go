@@ -24,6 +24,8 @@ type Reader struct {
 	source  packetSource
 	classic *classic // source, if the file is pcap
 	ng      *ng      // source, if the file is pcapng
+
+	routedKnown, routed bool // see isRouted
 }
 
 // packetSource is a file format. next fills in p except its Interface, and returns the number of the capturing
@@ -132,14 +134,6 @@ func (c *Reader) NextBuffered(p *flow.Packet) bool {
 	}
 	c.packets++
 	return true
-}
-
-// Buffered calls yield with the packets in the buffer that are not yet read, until yield returns false. It does nothing
-// for pcapng and unusual pcap files.
-func (c *Reader) Buffered(yield func(packet []byte) bool) {
-	if c.classic != nil {
-		c.classic.buffered(yield)
-	}
 }
 
 // HasInterfaces reports whether the file describes its interfaces. A pcapng file does; a pcap file has one interface

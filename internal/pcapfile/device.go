@@ -1,4 +1,4 @@
-package main
+package pcapfile
 
 import (
 	"encoding/binary"
@@ -6,9 +6,36 @@ import (
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
-	"github.com/meshtls-tap/meshtls-tap/internal/live"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
+
+// loopback is the name of Linux's loopback device.
+const loopback = "lo"
+
+// A Device is a network device that captured packets of a file. The interface "any" stands for two devices, lo and everything else. Each
+// section of a pcapng file numbers its interfaces anew. So interfaces of two sections are one device if they have the same number and name.
+type Device struct {
+	interfaceNumber int
+	interfaceName   string
+	onLoopback      bool
+}
+
+// Name returns the name of the device, "lo" for Linux's loopback device; empty if the file has no names.
+func (d Device) Name() string {
+	if d.onLoopback {
+		return loopback
+	}
+	return d.interfaceName
+}
+
+// Device returns the device that captured p, which Next or NextBuffered has just returned with iface.
+func (c *Reader) Device(p *flow.Packet, iface int) Device {
+	name := ""
+	if c.HasInterfaces() {
+		name = c.InterfaceName(iface)
+	}
+	return Device{iface, name, c.onLoopback(p, name)}
+}
 
 // arphrdLoopback is the type of Linux's loopback device, linux/if_arp.h.
 const arphrdLoopback = 772
@@ -16,16 +43,16 @@ const arphrdLoopback = 772
 // onLoopback reports whether p was captured on Linux's loopback device. name is the interface's name in the file, or empty if
 // the file has no names, as in pcap. Without a name the link header decides. The IP addresses do not show the device: under a
 // mesh's REDIRECT, packets on lo have the addresses of the pod and its peer.
-func (b *batch) onLoopback(p *flow.Packet, name string) bool {
+func (c *Reader) onLoopback(p *flow.Packet, name string) bool {
 	switch {
 	case !fromLoopback(p):
 		return false
 	case p.Link != wire.LinkEthernet: // the link header contains the type of the device
 		return true
 	case isDevice(name):
-		return name == live.Loopback
+		return name == loopback
 	}
-	return !b.isRouted(p)
+	return !c.isRouted(p)
 }
 
 // isDevice reports whether an interface's name in a file is the name of a device. In a capture from a pipe the name
@@ -37,16 +64,18 @@ func isDevice(name string) bool { return name != "" && name != "-" && !strings.C
 // their default mode (cilium/cilium issue 37265). A router has decremented the TTL of packets that
 // arrive at eth0, but not the TTL of packets on lo. The frames in the buffer decide for the whole
 // file, so that all packets of a connection have the same interface.
-func (b *batch) isRouted(p *flow.Packet) bool {
-	if !b.checked {
-		b.checked = true
-		b.routed = isDecremented(p.Data)
-		b.file.Buffered(func(frame []byte) bool {
-			b.routed = b.routed || isDecremented(frame)
-			return !b.routed
-		})
+func (c *Reader) isRouted(p *flow.Packet) bool {
+	if !c.routedKnown {
+		c.routedKnown = true
+		c.routed = isDecremented(p.Data)
+		if c.classic != nil { // unusual pcap files and pcapng have no packets that are known to be in the buffer
+			c.classic.buffered(func(frame []byte) bool {
+				c.routed = c.routed || isDecremented(frame)
+				return !c.routed
+			})
+		}
 	}
-	return b.routed
+	return c.routed
 }
 
 // isDecremented reports whether an Ethernet frame has a TCP packet whose TTL is 1 to 31 less than an initial TTL (64, 128, 255).
