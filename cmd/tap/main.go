@@ -90,7 +90,10 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 	case "filter":
 		err = printFilter(args, std)
 	case "schema":
-		err = printOnly(schemaHelp, args, std, string(schema.JSON))
+		var text string
+		if text, err = schema.Text(); err == nil {
+			err = printOnly(schemaHelp, args, std, text)
+		}
 	case "completion":
 		err = completion(args, std)
 	case "complete":
