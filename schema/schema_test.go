@@ -18,7 +18,9 @@ func TestText(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.Write(JSON) //nolint:errcheck // to memory
+		if _, err := w.Write(JSON); err != nil {
+			t.Fatal(err)
+		}
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}

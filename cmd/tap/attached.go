@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/limits"
 )
 
 // attachedBudget is the memory limit, in bytes, of a tap that somebody attached to a running pod (TAP_FOR). Such a tap runs in
@@ -16,6 +20,7 @@ const attachedBudget = 48 << 20
 var (
 	errTimeUp   = errors.New("for")
 	errNoReader = errors.New("no_reader")
+	errMemory   = errors.New("memory")
 )
 
 // attached returns a context that ends when the time of TAP_FOR is up, or when the person who
@@ -108,4 +113,28 @@ func (s *settings) budget(group int64) int64 {
 		return min(group, attachedBudget)
 	}
 	return attachedBudget
+}
+
+// leastLeft is the memory, in bytes, that must be left under the pod's limit before a tap is attached: the tap's own, and a third more.
+const leastLeft = attachedBudget / 3 * 4
+
+// checkMemory returns an error that wraps errMemory if the control group has too little memory left for an attached tap, which would make the kernel
+// kill the application. The file system is root. It logs a warning if that cannot be known.
+func (t *tap) checkMemory(root fs.FS) error {
+	if t.For <= 0 {
+		return nil
+	}
+	need := int64(leastLeft)
+	if t.Memory > 0 {
+		need = int64(t.Memory) / 3 * 4
+	}
+	left, known := limits.Left(root)
+	switch {
+	case left < need:
+		return fmt.Errorf("%w: %d MiB are left under the memory limit of the pod, and an attached tap needs %d MiB: nothing was captured; raise the limit, or set TAP_MEMORY to a smaller value of 16Mi or more",
+			errMemory, left>>20, need>>20)
+	case !known:
+		t.log.Warn("the memory that is left under the pod's limit cannot be seen from this container and was not checked", "needed", need)
+	}
+	return nil
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +16,7 @@ import (
 )
 
 // run captures until ctx ends, and then delivers the remaining records. It pauses when TAP_UNTIL or the orders demand
-// it.
+// it. If the pod has too little memory left for an attached tap, it only publishes that it stopped.
 func (t *tap) run(ctx context.Context) error {
 	t.limits.Apply()
 	for _, e := range t.settingErrors {
@@ -25,6 +27,11 @@ func (t *tap) run(ctx context.Context) error {
 	}
 	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.destination(), "older_connections", t.live.Older(), "memory_limit", memoryLimit(t.limits.Group))
 
+	if err := t.checkMemory(os.DirFS("/")); err != nil {
+		t.live.Close()
+		t.pipeline.Do(func(p *pipeline.Locked) { p.Engine.Stopped(time.Now().UnixNano(), errMemory.Error()) })
+		return errors.Join(err, t.flush())
+	}
 	t.evidence.start()
 	stopServer := t.serve(ctx)
 	t.readOrders()

@@ -67,33 +67,50 @@ func groupIn(groups string, v2 bool) (group string, ok bool) {
 
 // limit returns the lowest limit of a control group and its ancestors, up to the mount point.
 func (m mount) limit(root fs.FS, group string) int64 {
+	least := int64(math.MaxInt64)
+	for _, dir := range m.folders(group) {
+		least = min(least, m.limitOf(root, dir))
+		if !m.v2 {
+			least = min(least, hierarchical(content(root, path.Join(dir, "memory.stat"))))
+		}
+	}
+	return least
+}
+
+// folders returns the folders of a control group and its ancestors, up to the mount point.
+func (m mount) folders(group string) (out []string) {
 	below, inside := strings.CutPrefix(group, strings.TrimSuffix(m.group, "/"))
-	if !inside || strings.Contains(below, "..") { // the group is unknown or outside the mount: read only the limit of the mount point
+	if !inside || strings.Contains(below, "..") { // the group is unknown or outside the mount: read only the mount point
 		below = "/"
 	}
-	least := int64(math.MaxInt64)
 	for below = path.Clean("/" + below); ; below = path.Dir(below) {
-		dir := path.Join(m.dir, below)
-		if m.v2 {
-			least = min(least, parseLimit(content(root, path.Join(dir, "memory.max"))), parseLimit(content(root, path.Join(dir, "memory.high"))))
-		} else {
-			least = min(least, parseLimit(content(root, path.Join(dir, "memory.limit_in_bytes"))), hierarchical(content(root, path.Join(dir, "memory.stat"))))
-		}
+		out = append(out, path.Join(m.dir, below))
 		if below == "/" {
-			return least
+			return out
 		}
 	}
 }
 
+// limitOf returns the limit of the control group with a folder, and math.MaxInt64 if it has none.
+func (m mount) limitOf(root fs.FS, dir string) int64 {
+	if m.v2 {
+		return min(parseLimit(content(root, path.Join(dir, "memory.max"))), parseLimit(content(root, path.Join(dir, "memory.high"))))
+	}
+	return parseLimit(content(root, path.Join(dir, "memory.limit_in_bytes")))
+}
+
 // hierarchical returns the lowest limit of a group of version 1 and all its ancestors, from its memory.stat.
 // The result includes ancestors that are not mounted.
-func hierarchical(stat string) int64 {
+func hierarchical(stat string) int64 { return parseLimit(field(stat, "hierarchical_memory_limit")) }
+
+// field returns the value of a field of memory.stat, or "".
+func field(stat, name string) string {
 	for line := range strings.Lines(stat) {
-		if v, ok := strings.CutPrefix(line, "hierarchical_memory_limit "); ok {
-			return parseLimit(v)
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
+			return v
 		}
 	}
-	return math.MaxInt64
+	return ""
 }
 
 // parseLimit parses a limit. It returns math.MaxInt64 if s is not a positive number. s is "max" if there is no
