@@ -11,7 +11,6 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/limits"
-	"github.com/meshtls-tap/meshtls-tap/internal/live"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
@@ -124,35 +123,30 @@ func (t *tap) capture(ctx context.Context) {
 // tick advances live time and monitors the tap until ctx ends or the tap should no longer capture. It returns the
 // reason of the end.
 func (t *tap) tick(ctx context.Context) (reason string) {
-	ticker := time.NewTicker(live.TickEvery)
-	defer ticker.Stop()
 	next := time.Now().Add(ordersEvery)
 
 	var drops dropMonitor
 	var output outputMonitor
 	var floods floodMonitor
 	var heap limits.Heap
-	for {
-		select {
-		case now := <-ticker.C:
-			t.pipeline.Do(func(p *pipeline.Locked) {
-				t.live.Tick(p)
-				floods.check(t, p, now)
-			})
-			if now.After(next) {
-				next = now.Add(ordersEvery)
-				t.readOrders()
-				heap.Trim()
-			}
-			drops.check(t, now)
-			output.check(t, now)
-			if reason := t.pauseReason(now); reason != "" {
-				return reason
-			}
-		case <-ctx.Done():
-			return endReason(ctx)
+	for t.live.WaitTick(ctx) {
+		now := time.Now()
+		t.pipeline.Do(func(p *pipeline.Locked) {
+			t.live.Tick(p)
+			floods.check(t, p, now)
+		})
+		if now.After(next) {
+			next = now.Add(ordersEvery)
+			t.readOrders()
+			heap.Trim()
+		}
+		drops.check(t, now)
+		output.check(t, now)
+		if reason := t.pauseReason(now); reason != "" {
+			return reason
 		}
 	}
+	return endReason(ctx)
 }
 
 // endConnections ends all connections and closes the open window.

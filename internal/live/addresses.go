@@ -204,7 +204,7 @@ func (c *Capture) updateAddresses(p *pipeline.Locked) {
 
 // followAddresses starts to follow the pod's addresses. If the kernel cannot announce changes, the addresses are polled.
 func (c *Capture) followAddresses(p *pipeline.Locked) {
-	if err := c.addresses.events.open(); err != nil {
+	if err := c.addresses.events.open(c.tickEarly); err != nil {
 		c.log.Warn("changes of the pod's addresses are noticed late", "error", err)
 	}
 	c.readAddresses(p)

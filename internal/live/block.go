@@ -27,7 +27,9 @@ func (i *Interface) addBlock(link wire.LinkType, filter pcapfilter.Program, b *a
 			p.Add(packets[:n])
 		}
 		c.due = nil
-		c.thin(p, time.Now())
+		now := time.Now()
+		c.packetsArrived(now)
+		c.thin(p, now)
 	})
 }
 

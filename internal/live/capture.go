@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// TickEvery is how often Tick must be called.
-	TickEvery = 250 * time.Millisecond
-
 	// checkEvery is the longest time between two calls of checkInterfaces. If the kernel reports a change, the
 	// next call is earlier.
 	checkEvery = 5 * time.Second
@@ -65,6 +62,7 @@ type Capture struct {
 	cancel  context.CancelFunc // ends the goroutines that running counts
 	running sync.WaitGroup
 	start   func(*Interface) // starts an interface's goroutine
+	ticks   ticks
 
 	mu         sync.Mutex // guards interfaces
 	interfaces []*Interface
@@ -86,6 +84,7 @@ type Capture struct {
 func New(cfg Config) *Capture {
 	c := &Capture{cfg: cfg, log: cfg.Log, created: networkCreated(time.Now()), older: establishedConnections()}
 	c.addresses.given = cfg.PodIPs
+	c.ticks.early = make(chan struct{}, 1)
 	c.addresses.read()
 	if cfg.Thin {
 		c.thinner.Most = pipeline.MaxThinned
@@ -134,14 +133,17 @@ func (c *Capture) WaitTried(ctx context.Context) {
 }
 
 // Tick advances the pipeline's time to the present. It also follows changes of addresses and interfaces and updates the filters.
+// WaitTick determines when it is called.
 func (c *Capture) Tick(p *pipeline.Locked) {
 	now := time.Now() // not before the caller had the lock: to the filters, a time before that of the last block is a clock set back
+	c.ticks.last = now
 	c.updateAddresses(p)
 	p.Tick(now.UnixNano())
 	c.thin(p, now)
 	if c.linksChanged || now.After(c.nextCheck) {
 		c.checkInterfaces(p)
 	}
+	c.checkQuiet(now)
 }
 
 // Stop ends the capture. When it returns, all packets in the rings are in the pipeline.

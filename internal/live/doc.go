@@ -5,7 +5,8 @@
 //
 //   - [New] reads the addresses. The configuration of the pipeline needs the methods [Capture.IsLocal] and [Capture.Receives].
 //   - [Capture.Attach] connects the capture to the pipeline.
-//   - [Capture.Start] starts to capture, on goroutines of its own. [Capture.Tick] must then be called every [TickEvery].
+//   - [Capture.Start] starts to capture, on goroutines of its own. [Capture.Tick] must then be called whenever
+//     [Capture.WaitTick] returns true.
 //   - [Capture.Stop] ends the capture. Start may begin another one.
 //   - [Capture.Close] stops following the addresses.
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"syscall"
 	"unsafe"
@@ -16,13 +17,14 @@ import (
 // events is a socket on which the kernel announces changes of addresses, routes and network interfaces. It needs no capability.
 // The zero value is closed.
 type events struct {
-	fd   int // 0: closed
+	fd   int      // 0: closed
+	file *os.File // owns fd
 	page [32 << 10]byte
 }
 
-// open opens the socket. The socket receives only changes from then on. open does nothing if the
-// socket is open already.
-func (e *events) open() error {
+// open opens the socket. The socket receives only changes from then on. For each of them, until close, open calls announced on
+// another goroutine. announced must not block. open does nothing if the socket is open already.
+func (e *events) open(announced func()) error {
 	if e.fd != 0 {
 		return nil
 	}
@@ -36,13 +38,27 @@ func (e *events) open() error {
 		unix.Close(fd)
 		return fmt.Errorf("listen for changes of addresses: %w", err)
 	}
-	e.fd = fd
+
+	file := os.NewFile(uintptr(fd), "rtnetlink socket")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("wait for changes of addresses: %w", err)
+	}
+	e.fd, e.file = fd, file
+	go func() {
+		_ = raw.Read(func(uintptr) bool { // it returns when the file is closed
+			announced()
+			return false
+		})
+	}()
 	return nil
 }
 
+// close closes the socket. announced is not called any more when close returns.
 func (e *events) close() {
 	if e.fd != 0 {
-		unix.Close(e.fd)
+		e.file.Close()
 		e.fd = 0
 	}
 }

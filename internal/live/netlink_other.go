@@ -7,7 +7,7 @@ import "errors"
 // events announces nothing, because this system has no rtnetlink(7).
 type events struct{}
 
-func (*events) open() error { return errors.ErrUnsupported }
+func (*events) open(func()) error { return errors.ErrUnsupported }
 
 func (*events) close() {}
 
