@@ -1,0 +1,96 @@
+package liveview
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/report"
+	"github.com/meshtls-tap/meshtls-tap/internal/topology"
+)
+
+// follow writes a line for each change: an edge that is new or has another verdict, a finding that opens or ends, a tap that starts or ends.
+func follow(ctx context.Context, source Source, o Options) error {
+	timer := time.NewTicker(interval)
+	defer timer.Stop()
+	c := changes{verdicts: map[edgeKey]int{}, taps: map[string]string{}, findings: map[string]string{}}
+	for {
+		s := source()
+		now := o.clock().UTC().Format(time.TimeOnly)
+		for _, line := range c.next(&s) {
+			if _, err := fmt.Fprintln(o.Out, now+"  "+line); err != nil {
+				return err
+			}
+		}
+		if s.Ended != "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// changes is what the lines have reported so far.
+type changes struct {
+	verdicts       map[edgeKey]int
+	taps, findings map[string]string
+}
+
+// next returns the lines for what s has and the states before it did not have.
+func (c *changes) next(s *State) []string {
+	var lines []string
+	for i := range s.Taps {
+		t := &s.Taps[i]
+		if line := tapState(t); c.taps[t.Pod] != line {
+			c.taps[t.Pod] = line
+			lines = append(lines, line)
+		}
+	}
+	for i := range s.Edges {
+		e := &s.Edges[i]
+		k := kindOf(e)
+		before, known := c.verdicts[keyOf(e)]
+		if known && before == k {
+			continue
+		}
+		c.verdicts[keyOf(e)] = k
+		lines = append(lines, edgeLine(e, k, before, known))
+	}
+	for i := range s.Findings {
+		f := &s.Findings[i]
+		id := f.Rule + "\n" + name(&f.From) + "\n" + name(&f.To) + "\n" + fmt.Sprint(f.Port)
+		state := f.State
+		if state == "ongoing" {
+			state = "open"
+		}
+		if c.findings[id] != state {
+			c.findings[id] = state
+			lines = append(lines, "finding "+report.CleanMessage(state)+": "+findingLine(f))
+		}
+	}
+	return lines
+}
+
+func edgeLine(e *topology.Edge, k, before int, known bool) string {
+	s := kinds[k].label + ": " + name(&e.From) + " to " + server(e)
+	if p := protocol(e); p != "" {
+		s += ", " + p
+	}
+	if e.Basis != "" && e.Basis != "none" {
+		s += " (" + report.CleanMessage(e.Basis) + ")"
+	}
+	switch {
+	case e.Scope == "pod":
+		s += ", within the pod"
+	case !ofWire(e):
+		s += ", " + strings.ReplaceAll(report.CleanMessage(e.Class), "_", " ")
+	}
+	if known {
+		s += ", before: " + kinds[before].label
+	}
+	return s
+}
