@@ -42,7 +42,7 @@ var table = map[string]rule{
 	"cmd/tap-webhook": {may: []string{"internal/variables", "webhook"}},
 	"webhook":         {may: []string{"internal/inject"}},
 
-	"internal/attach":     {may: []string{"internal/inject", "internal/record"}},
+	"internal/attach":     {may: []string{"internal/inject", "internal/record", "internal/topology"}},
 	"internal/topology":   {may: []string{"internal/record"}, pure: true},
 	"internal/htmlreport": {may: []string{"internal/record", "internal/topology"}, planned: true},
 	"internal/liveview":   {may: []string{"internal/record", "internal/report", "internal/topology"}},

@@ -22,6 +22,9 @@ func (g *Graph) Untapped() []Untapped {
 	found := map[string]*Untapped{}
 	for i := range g.inventory.Pods {
 		p := &g.inventory.Pods[i]
+		if !g.concerns(&p.Workload) {
+			continue
+		}
 		k := keyOfWorkload(&p.Workload)
 		if found[k] == nil {
 			found[k] = &Untapped{Workload: p.Workload}

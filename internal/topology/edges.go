@@ -66,6 +66,9 @@ func (g *Graph) join() *joined {
 	taps := g.tapsByWorkload()
 	for _, gr := range groups {
 		e := gr.edge()
+		if !g.concerns(&e.From, &e.To) {
+			continue
+		}
 		e.Disagreement = g.disagreement(gr, &e, taps[keyOfWorkload(&e.To)], views)
 		j.edges = append(j.edges, e)
 	}
@@ -73,6 +76,12 @@ func (g *Graph) join() *joined {
 	slices.SortFunc(j.edges, func(a, b Edge) int { return compareEdges(&a, &b) })
 	j.unknown = g.unknown(j)
 	return j
+}
+
+// concerns reports whether an end is in the namespace that the reports are about.
+func (g *Graph) concerns(ends ...*Workload) bool {
+	ns := g.inventory.Namespace
+	return ns == "" || slices.ContainsFunc(ends, func(w *Workload) bool { return w.Namespace == ns })
 }
 
 // views returns the entries with their ends, in a stable order.

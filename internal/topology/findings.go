@@ -108,6 +108,9 @@ func (g *Graph) findingList(views []*view) []Finding {
 		default: // its edge exceeded the bound
 			f.From, f.To = several, g.index.workloadOf(l.tap)
 		}
+		if !g.concerns(&f.From, &f.To) {
+			continue
+		}
 		k := same{f.Rule, keyOfWorkload(&f.From), keyOfWorkload(&f.To), portText(f.Port)}
 		if all[k] == nil {
 			all[k] = &merged{counts: map[string]uint64{}}

@@ -30,8 +30,10 @@ type Inventory struct {
 	Pods     []Pod
 	Services []Service
 	Nodes    []Node
-	Complete bool     // all pods, services and nodes of the cluster are listed
-	Notes    []string // what could not be listed, a sentence each
+	// Namespace limits edges, findings and untapped workloads to those with an end in it. Empty: all namespaces.
+	Namespace string
+	Complete  bool     // all pods, services and nodes of the cluster are listed
+	Notes     []string // what could not be listed, a sentence each
 }
 
 // Pod is a running pod.
@@ -44,8 +46,10 @@ type Pod struct {
 	HostNetwork          bool      // it shares the node's addresses, and cannot be told from the node
 	Tapped               bool      // a tap runs in it now
 	Untapped             string    // why not, in a few words; empty: Tapped, or not known
-	Mesh                 string    // the mesh that it is enrolled in, by its labels, annotations and containers: "istio", "istio_ambient", "linkerd" ...; empty: none is known
-	Ports                []uint16  // the declared container ports
+	Mesh                 string    // the mesh that it is enrolled in, by its labels, annotations and containers: "istio", "istio_ambient", "cilium", "linkerd", "osm", "kuma", "consul"; empty: none is known
+	Ports                []uint16  // the declared TCP ports of its containers, without those of a mesh's proxy
+	Probes               []uint16  // the ports that the kubelet probes
+	Skip                 []uint16  // ports that its annotations exclude from the mesh
 }
 
 // Service is a Service with its cluster addresses.
