@@ -6,6 +6,7 @@
 //	tap topics       check the Kafka topics, or create them
 //	tap read FILE    judge capture files
 //	tap pcap         capture packets for Wireshark
+//	tap request AT   send one request from the pod, for a tap to judge
 //	tap filter EXPR  compile a filter expression and print the program
 //	tap schema       print the published record's JSON Schema
 //	tap completion   print the completion for a shell
@@ -87,6 +88,8 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 		status, err = read(ctx, args, std)
 	case "pcap":
 		status, err = pcap(ctx, args, environ, std)
+	case "request":
+		status, err = request(ctx, args, std)
 	case "filter":
 		err = printFilter(args, std)
 	case "schema":

@@ -23,6 +23,7 @@ func commands() []commandHelp {
 		{"topics", "check the Kafka topics, or create them", text(topicsHelp)},
 		{"read", "judge capture files (pcap, pcapng), or compare traffic before and after a change", text(readHelp)},
 		{"pcap", "capture packets for Wireshark, without their payload, to standard output or a file", text(pcapHelp)},
+		{"request", "send one plain HTTP request from the pod, so that a tap sees a connection", text(requestHelp)},
 		{"filter", "compile a filter expression and print the program", text(filterHelp)},
 		{"schema", "print the JSON Schema of the published record", text(schemaHelp)},
 		{"completion", "print the completion for a shell: bash, zsh or fish", text(completionHelp)},

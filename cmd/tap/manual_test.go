@@ -89,7 +89,7 @@ func TestCompletion(t *testing.T) {
 			if shell != "bash" {
 				return
 			}
-			for words, want := range map[string]string{"tap re": "read", "tap read --fo": "--format= --follow", "tap completion f": "fish", "tap help topi": "topics", "tap filter --li": "--link= --live"} {
+			for words, want := range map[string]string{"tap rea": "read", "tap read --fo": "--format= --follow", "tap completion f": "fish", "tap help topi": "topics", "tap filter --li": "--link= --live"} {
 				script := `tap() { case $TAP in ?*) (exec -a tap "$TAP" "$@") ;; esac; }; source "$0"; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _tap 2>/dev/null; echo "${COMPREPLY[*]}"`
 				self, err := os.Executable() // by the name tap it is the tap
 				if err != nil {
@@ -109,7 +109,7 @@ func TestCompletion(t *testing.T) {
 // TestComplete: the words for the shells, with descriptions, and the values of a flag.
 func TestComplete(t *testing.T) {
 	for words, want := range map[string]string{
-		"re":                   "read\tjudge capture files (pcap, pcapng), or compare traffic before and after a change\n",
+		"rea":                  "read\tjudge capture files (pcap, pcapng), or compare traffic before and after a change\n",
 		"read --output=j":      "--output=json\ttext: a summary, the edges, and why; json: records, one a line;\n--output=junit\ttext: a summary, the edges, and why; json: records, one a line;\n",
 		"topics --app":         "--apply\tcreate missing topics\n",
 		"read capture.pcap --": "--output=",
