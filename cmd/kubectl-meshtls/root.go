@@ -57,7 +57,6 @@ what the taps see. What was not seen is never called absent.`,
 		Args:          noSubcommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.SetVersionTemplate("kubectl-meshtls {{.Version}}\n")
 	connection := connectionFlags(o.config)
 	root.PersistentFlags().AddFlagSet(connection)
 	root.SetFlagErrorFunc(flagError)
@@ -67,6 +66,10 @@ what the taps see. What was not seen is never called absent.`,
 	root.AddCommand( // one line for each command; help.go has its group
 		newCompletionCommand(o),
 		newOptionsCommand(connection),
+		newRBACCommand(o),
+		newStatusCommand(o),
+		newStopCommand(o),
+		newTapCommand(o),
 		newVersionCommand(o),
 	)
 	root.SetHelpCommand(newHelpCommand())

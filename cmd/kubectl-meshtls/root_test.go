@@ -149,7 +149,7 @@ func TestUsageErrors(t *testing.T) {
 func TestVersion(t *testing.T) {
 	flag, _, _ := command(t, "--version")
 	text, _, status := command(t, "version")
-	if status != exitFine || text != flag || !strings.HasPrefix(text, "kubectl-meshtls dev go1.") {
+	if status != exitFine || text != flag || !strings.HasPrefix(text, "kubectl meshtls version dev go1.") {
 		t.Errorf("version %q, --version %q", text, flag)
 	}
 }

@@ -30,13 +30,13 @@ func (p *Plan) Announce() []string {
 	var out []string
 	for _, s := range added.list {
 		out = append(out, fmt.Sprintf("Adds an ephemeral container to %s: %s. It runs as %s, and ends after %s, or when this command ends. The pods are not restarted.",
-			count(len(s.pods), "pod"), s.names(), profileText(inject.Profile(s.text)), p.Options.For))
+			count(len(s.pods), "pod"), s.names(), profileText(inject.Profile(s.text)), short(p.Options.For)))
 	}
 	if len(added.list) > 0 {
 		out = append(out, "Kubernetes keeps an ephemeral container in the pod's spec until the pod is deleted, even when it has ended.")
 	}
 	for _, s := range reused.list {
-		out = append(out, fmt.Sprintf("Reads the taps that run already in %s: %s.", count(len(s.pods), "pod"), s.names()))
+		out = append(out, fmt.Sprintf("Reads the taps that already run in %s: %s.", count(len(s.pods), "pod"), s.names()))
 	}
 	for _, s := range noted.list {
 		out = append(out, fmt.Sprintf("%s: %s.", s.names(), s.text))

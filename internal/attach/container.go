@@ -25,6 +25,7 @@ type Options struct {
 	MaxPods    int             // more pods are refused; 0: DefaultMaxPods
 	Command    []string        // of the container; nil: {"/tap", "run"}. Another program is never shared, so no tap is reused
 	Env        []corev1.EnvVar // in addition to the usual variables, which it replaces
+	Unchecked  bool            // Plan sends no dry runs: the best profile is planned
 	Stdin      []byte          // sent to the container once it is attached
 }
 
@@ -32,7 +33,7 @@ type Options struct {
 const DefaultMaxPods = 20
 
 // Window is TAP_WINDOW of an attached tap: the time after which it reports changes of open findings and improved edges.
-const Window = 10 * time.Second
+const Window = 5 * time.Second
 
 // container returns the ephemeral container for a pod. The namespace's labels and annotations are empty if they are not known.
 func (o *Options) container(pod *corev1.Pod, ns *inject.Namespace, name string, profile inject.Profile) (*corev1.EphemeralContainer, error) {
@@ -86,14 +87,22 @@ func replace(env []corev1.EnvVar, e corev1.EnvVar) []corev1.EnvVar {
 	return append(env, e)
 }
 
-// Patch returns the strategic merge patch of pods/ephemeralcontainers that adds a container.
-func Patch(c *corev1.EphemeralContainer) ([]byte, error) {
+// Patch returns the strategic merge patch of pods/ephemeralcontainers that adds a container to a pod.
+func Patch(c *corev1.EphemeralContainer, pod *corev1.Pod) ([]byte, error) {
+	type meta struct {
+		Name      string    `json:"name"`
+		Namespace string    `json:"namespace"`
+		UID       types.UID `json:"uid"` // the API server refuses the patch for another pod of the same name
+	}
 	type spec struct {
 		EphemeralContainers []corev1.EphemeralContainer `json:"ephemeralContainers"`
 	}
 	return json.Marshal(struct {
-		Spec spec `json:"spec"`
-	}{spec{[]corev1.EphemeralContainer{*c}}})
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Metadata   meta   `json:"metadata"`
+		Spec       spec   `json:"spec"`
+	}{"v1", "Pod", meta{pod.Name, pod.Namespace, pod.UID}, spec{[]corev1.EphemeralContainer{*c}}})
 }
 
 // profiles are the profiles that are tried, the best first.

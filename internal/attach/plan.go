@@ -173,6 +173,8 @@ func (x *PodPlan) reuse(o *Options) bool {
 		case t.State == Terminated || t.Program != ProgramRun:
 		case !t.HasLog:
 			x.note("its tap %s writes no records to its log, so another one is attached", t.Container)
+		case !t.Ends.IsZero() && !time.Now().Before(t.Ends):
+			x.note("the time of its tap %s is over, so another one is attached", t.Container)
 		default:
 			x.Reuse = t
 			if !t.Ephemeral {
@@ -181,7 +183,7 @@ func (x *PodPlan) reuse(o *Options) bool {
 			}
 			x.note("its tap %s, which was attached before, is read. It is not ended by this command", t.Container)
 			if left := time.Until(t.Ends); !t.Ends.IsZero() && left < o.For {
-				x.note("that tap ends in %s, not in %s", left.Round(time.Second), o.For)
+				x.note("that tap ends in %s, not in %s", short(left), short(o.For))
 			}
 			return true
 		}
@@ -197,7 +199,9 @@ func (c *Client) admit(ctx context.Context, x *PodPlan, o *Options, name string)
 		if err != nil {
 			return err
 		}
-		_, err = c.add(ctx, x.Pod, container, true)
+		if !o.Unchecked {
+			_, err = c.add(ctx, x.Pod, container, true)
+		}
 		switch {
 		case err == nil:
 		case isPolicy(err):
@@ -223,7 +227,7 @@ func (c *Client) admit(ctx context.Context, x *PodPlan, o *Options, name string)
 
 // add adds an ephemeral container to a pod, or tries it as a dry run.
 func (c *Client) add(ctx context.Context, pod *corev1.Pod, container *corev1.EphemeralContainer, dry bool) (*corev1.Pod, error) {
-	patch, err := Patch(container)
+	patch, err := Patch(container, pod)
 	if err != nil {
 		return nil, err
 	}
@@ -249,6 +253,18 @@ func (x *PodPlan) refused(refusals []string) string {
 			x.Pod.Namespace, level, enforceLabel)
 	}
 	return fmt.Sprintf("the cluster does not admit it: %s. If that is a policy, its owner can except ephemeral containers named %s-*. Or capture on the node and use `tap read`", first, inject.Name)
+}
+
+// short formats a duration in whole seconds, without parts that are 0.
+func short(d time.Duration) string {
+	text := d.Round(time.Second).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // count formats a number with a noun.

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/attach"
+	"github.com/meshtls-tap/meshtls-tap/internal/topology"
+)
+
+// attachFlags are the flags of all commands that attach taps.
+type attachFlags struct {
+	lasts      time.Duration
+	image      string
+	pullPolicy string
+	maxPods    int
+}
+
+// repository is the repository of the tap's image.
+const repository = "ghcr.io/meshtls-tap/meshtls-tap"
+
+// addFlags adds the flags to a command. lasts is the default of --for.
+func (f *attachFlags) addFlags(c *cobra.Command, lasts time.Duration) {
+	c.Flags().DurationVar(&f.lasts, "for", lasts, "how long the taps run")
+	c.Flags().StringVar(&f.image, "image", "", "the tap's image (default "+repository+" with the version of this program)")
+	c.Flags().StringVar(&f.pullPolicy, "image-pull-policy", string(corev1.PullIfNotPresent), "Always, IfNotPresent or Never")
+	c.Flags().IntVar(&f.maxPods, "max-pods", attach.DefaultMaxPods, "how many pods are tapped at most; if more are selected, none is")
+	must(c.RegisterFlagCompletionFunc("image-pull-policy", cobra.FixedCompletions([]string{"Always", "IfNotPresent", "Never"}, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+// options returns what the flags say.
+func (f *attachFlags) options() (attach.Options, error) {
+	o := attach.Options{Image: f.image, PullPolicy: corev1.PullPolicy(f.pullPolicy), For: f.lasts, MaxPods: f.maxPods}
+	switch o.PullPolicy {
+	case corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
+	default:
+		return o, usageErrorf("--image-pull-policy=%s: expected Always, IfNotPresent or Never", f.pullPolicy)
+	}
+	if o.Image == "" {
+		if version == "dev" {
+			return o, usageErrorf("--image: expected an image of the tap, since this build of the program has no version")
+		}
+		o.Image = repository + ":" + strings.TrimPrefix(version, "v")
+	}
+	if o.For < time.Second {
+		return o, usageErrorf("--for=%s: expected a second or more, such as 10m", o.For)
+	}
+	if o.MaxPods < 1 {
+		return o, usageErrorf("--max-pods=%d: expected 1 or more", o.MaxPods)
+	}
+	return o, nil
+}
+
+// tapFlags are the flags of the command tap.
+type tapFlags struct {
+	selection
+	attachFlags
+	failOn string
+	format output
+	dryRun string
+	expect string
+	mesh   string
+}
+
+func newTapCommand(o *options) *cobra.Command {
+	var f tapFlags
+	c := &cobra.Command{
+		Use:   "tap POD|TYPE/NAME... | -l SELECTOR [-n NAMESPACE|-A]",
+		Short: "Tap running pods, without a restart",
+		Long: `Attach taps to running pods, and show findings and edges as they appear. Nothing is restarted.
+
+The tap is an ephemeral container with the capability NET_RAW and no other. What will be done is
+said first. It ends after --for, with Ctrl-C, and within seconds when this program or its connection
+to the cluster ends in any other way. The ended container stays in the pod's spec, as Kubernetes has
+it, until the pod is deleted. If a tap already runs in a pod, its records are read and it is not
+ended.
+
+The tap sees the connections that the pods open from then on, and what is still sent on older ones.
+A connection whose handshake it has not seen may stay unjudged: wait until it is opened again.`,
+		Example: `  # The pods of a deployment, for five minutes.
+  kubectl meshtls tap deploy/checkout -n shop --for 5m
+
+  # All pods with a label, in all namespaces; as JSON lines, one record each.
+  kubectl meshtls tap -l app=checkout -A -o json >records.jsonl
+
+  # In a pipeline: exit with status 3 if anything is sent in plaintext.
+  kubectl meshtls tap checkout-0 -n shop --for 1m --fail-on plaintext-edge
+
+  # What would be added to the pod? Nothing is changed.
+  kubectl meshtls tap checkout-0 -n shop --dry-run=server -o yaml`,
+		Annotations: map[string]string{annotationStatus: `3  a finding of --fail-on
+4  with --fail-on: no connection could be judged`},
+		RunE: func(c *cobra.Command, args []string) error {
+			f.names = args
+			return o.tap(c.Context(), &f)
+		},
+	}
+	f.selection.addFlags(c)
+	f.attachFlags.addFlags(c, 10*time.Minute)
+	f.format.addFlag(c, "table", "json", "yaml")
+	c.Flags().StringVar(&f.failOn, "fail-on", "", "exit with status 3 on these: rules, severities from 0 to 100, unjudged; separated by commas")
+	c.Flags().StringVar(&f.dryRun, "dry-run", "none", "client: print the container, after reading the pods; server: also ask the cluster whether it admits it")
+	c.Flags().StringVar(&f.expect, "expect", "", "what connections should be: CIDR[:PORT]=mtls|tls|any,... (TAP_EXPECT of the tap)")
+	c.Flags().StringVar(&f.mesh, "mesh", "", "the mesh that the pods are in (TAP_MESH of the tap)")
+	must(c.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{"client", "server"}, cobra.ShellCompDirectiveNoFileComp)))
+	return c
+}
+
+// tap is the command tap.
+func (o *options) tap(ctx context.Context, f *tapFlags) error {
+	a, gate, err := f.parse()
+	if err != nil {
+		return err
+	}
+	client, config, err := o.client()
+	if err != nil {
+		return err
+	}
+	pods, err := o.pods(ctx, client, &f.selection)
+	if err != nil {
+		return err
+	}
+	if len(pods) == 0 {
+		return errors.New("no running pod is selected")
+	}
+	c := &attach.Client{Kube: client, Config: config}
+	plan, err := c.Plan(ctx, pods, a)
+	if err != nil {
+		return err
+	}
+	for _, line := range plan.Announce() {
+		fmt.Fprintln(o.ErrOut, line)
+	}
+	switch {
+	case f.dryRun != "none":
+		return o.printPlan(plan, f.format)
+	case plan.Refused():
+		return errors.New("none of the pods can be tapped")
+	}
+	g := newGathering(topology.Inventory{}, plan)
+	o.watch(ctx, c, plan, g, f.format == "json")
+	return o.concludeTap(g, &gate)
+}
+
+// parse checks the flags.
+func (f *tapFlags) parse() (a attach.Options, gate failOn, err error) {
+	if a, err = f.options(); err != nil {
+		return a, gate, err
+	}
+	if gate, err = parseFailOn(f.failOn); err != nil {
+		return a, gate, err
+	}
+	if err := f.format.check("table", "json", "yaml"); err != nil {
+		return a, gate, err
+	}
+	switch f.dryRun {
+	case "none", "server":
+	case "client":
+		a.Unchecked = true
+	default:
+		return a, gate, usageErrorf("--dry-run=%s: expected none, client or server", f.dryRun)
+	}
+	if f.format == "yaml" && f.dryRun == "none" {
+		return a, gate, usageErrorf("-o yaml: expected --dry-run too; records are printed as JSON")
+	}
+	if f.everything() {
+		return a, gate, usageErrorf("expected the names of pods, TYPE/NAME, or a selector with -l")
+	}
+	for name, value := range map[string]string{"TAP_EXPECT": f.expect, "TAP_MESH": f.mesh} {
+		if value != "" {
+			a.Env = append(a.Env, corev1.EnvVar{Name: name, Value: value})
+		}
+	}
+	return a, gate, nil
+}
+
+// printPlan prints the ephemeral containers that would be added, as the patches of the pods.
+func (o *options) printPlan(p *attach.Plan, format output) error {
+	for i := range p.Pods {
+		x := &p.Pods[i]
+		if x.Container == nil {
+			continue
+		}
+		patch, err := attach.Patch(x.Container, x.Pod)
+		if err != nil {
+			return err
+		}
+		if format == "json" {
+			fmt.Fprintln(o.Out, string(patch))
+			continue
+		}
+		text, err := yaml.JSONToYAML(patch)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(o.Out, "---\n%s", text)
+	}
+	if p.Refused() {
+		return errors.New("none of the pods can be tapped")
+	}
+	return nil
+}
