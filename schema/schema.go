@@ -2,9 +2,10 @@ package schema
 
 import (
 	"bytes"
-	"compress/gzip"
 	_ "embed"
 	"io"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // JSON is the schema, JSON Schema 2020-12.
