@@ -18,18 +18,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// Reasons for which a pod is allowed before inject has decided about it.
-const (
-	reasonNotAPod inject.Reason = "not_a_pod"
-	reasonGarbage inject.Reason = "garbage"
-	reasonTooBig  inject.Reason = "oversize"
-	reasonPanic   inject.Reason = "panic"
-	reasonUnknown inject.Reason = "namespace_unknown"
-)
-
 // failed reports whether a reason is an error: of the webhook, or of a caller that is not an API server.
 func failed(r inject.Reason) bool {
-	return slices.Contains([]inject.Reason{reasonGarbage, reasonTooBig, reasonPanic, reasonUnknown, inject.ReasonUndecodable}, r)
+	return slices.Contains([]inject.Reason{inject.ReasonGarbage, inject.ReasonTooBig, inject.ReasonPanic, inject.ReasonNamespaceUnknown, inject.ReasonUndecodable}, r)
 }
 
 const (
@@ -83,20 +74,20 @@ func (h *endpoint) result(ctx context.Context, w http.ResponseWriter, body io.Re
 	defer func() {
 		if v := recover(); v != nil {
 			h.log.Error("panic", "value", fmt.Sprint(v), "stack", string(debug.Stack()))
-			result = inject.Result{Reason: reasonPanic}
+			result = inject.Result{Reason: inject.ReasonPanic}
 		}
 	}()
 	text, release, err := h.read(ctx, w, body)
 	defer release()
 	if err != nil {
-		return uidOf(text), nil, inject.Result{Reason: reasonTooBig, Detail: err.Error()}
+		return uidOf(text), nil, inject.Result{Reason: inject.ReasonTooBig, Detail: err.Error()}
 	}
 	r, err = readReview(text)
 	switch {
 	case err != nil:
-		return uidOf(text), nil, inject.Result{Reason: reasonGarbage, Detail: err.Error()}
+		return uidOf(text), nil, inject.Result{Reason: inject.ReasonGarbage, Detail: err.Error()}
 	case !r.creates():
-		return r.Request.UID, r, inject.Result{Reason: reasonNotAPod}
+		return r.Request.UID, r, inject.Result{Reason: inject.ReasonNotAPod}
 	}
 	uid = r.Request.UID // the uid is returned even if decide panics
 	return uid, r, h.decide(ctx, r)
@@ -134,7 +125,7 @@ func (h *endpoint) account(r *review, result *inject.Result, took time.Duration)
 		kind = "injected"
 	case failed(result.Reason):
 		kind, level = "error", slog.LevelError
-	case result.Reason.Quiet(), result.Reason == reasonNotAPod:
+	case result.Reason.Quiet(), result.Reason == inject.ReasonNotAPod:
 		level = slog.LevelDebug
 	}
 

@@ -21,21 +21,21 @@ const maxNote = 1000
 // because the pod itself does not exist yet.
 func (e *events) pod(r *review, result *inject.Result) {
 	o := result.Owner
-	if e.recorder == nil || o == nil || result.Reason.Quiet() || result.Reason == reasonNotAPod {
+	if e.recorder == nil || o == nil || result.Reason.Quiet() || result.Reason == inject.ReasonNotAPod {
 		return
 	}
 	owner := &corev1.ObjectReference{
 		APIVersion: o.APIVersion, Kind: o.Kind, Name: o.Name, UID: types.UID(o.UID), Namespace: r.Request.Namespace,
 	}
 	if result.Reason == inject.Injected {
-		e.send(owner, corev1.EventTypeNormal, "Tapped", "A pod was created with a tap: mode %s, profile %s.", string(result.Mode), string(result.Profile))
+		e.send(owner, corev1.EventTypeNormal, inject.EventTapped, "A pod was created with a tap: mode %s, profile %s.", string(result.Mode), string(result.Profile))
 		return
 	}
 	if result.Reason == inject.ReasonForeign {
-		e.send(owner, corev1.EventTypeWarning, "ForeignContainer", "A pod was created without a tap: %s.", result.Detail)
+		e.send(owner, corev1.EventTypeWarning, inject.EventForeign, "A pod was created without a tap: %s.", result.Detail)
 		return
 	}
-	e.send(owner, corev1.EventTypeWarning, "NotTapped", "A pod was created without a tap: %s. %s", string(result.Reason), result.Detail)
+	e.send(owner, corev1.EventTypeWarning, inject.EventNotTapped, inject.NotTappedNote, string(result.Reason), result.Detail)
 }
 
 // namespace sends an Event about a namespace, in that namespace.

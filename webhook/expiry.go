@@ -41,7 +41,12 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 		return reconcile.Result{}, nil
 	}
 	if object.Labels[inject.Label] != inject.Enabled {
-		return reconcile.Result{}, nil // the ConfigMap stays, and no tap is turned on again, because the label is missing
+		// The ConfigMap stays, and no tap is turned on again, because the label is missing. If the duration was removed
+		// too, its start is forgotten: the same duration then starts again.
+		if durationOf(&object) == 0 {
+			return again(t.namespaces.durations.save(ctx, &object, "", time.Time{}))
+		}
+		return reconcile.Result{}, nil
 	}
 
 	object = *t.namespaces.permitted(&object)

@@ -186,3 +186,42 @@ func TestDurationOfMuchText(t *testing.T) {
 		}
 	}
 }
+
+// TestSameDurationAgain: after label and duration were removed, the same duration starts again. While the annotation remains, it does not.
+func TestSameDurationAgain(t *testing.T) {
+	k := newClock()
+	c := fake.NewClientBuilder().WithObjects(labeled("shop", "duration", "2h")).WithReturnManagedFields().Build()
+	e := &expiry{client: c, namespaces: namespacesOf(c, k), events: &events{recorder: recorder.NewFakeRecorder(10)}, log: slog.New(slog.DiscardHandler)}
+	step := func(label string, annotations ...string) (data map[string]string) {
+		t.Helper()
+		var ns corev1.Namespace
+		if err := c.Get(t.Context(), client.ObjectKey{Name: "shop"}, &ns); err != nil {
+			t.Fatal(err)
+		}
+		ns.Labels, ns.Annotations = map[string]string{inject.Label: label}, labeled("shop", annotations...).Annotations
+		if err := c.Update(t.Context(), &ns); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "shop"}}); err != nil {
+			t.Fatal(err)
+		}
+		var m corev1.ConfigMap
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
+			t.Fatal(err)
+		}
+		return m.Data
+	}
+	step(inject.Enabled, "duration", "2h")
+	k.forward(3 * time.Hour)
+	for _, label := range []string{inject.Enabled, "", inject.Enabled} {
+		if got := step(label, "duration", "2h"); got["until"] != "2026-11-24T14:00:00Z" || got["enabled"] != "false" {
+			t.Errorf("label %q, the same annotation: %v", label, got)
+		}
+	}
+	if got := step(""); got["enabled"] != "false" {
+		t.Errorf("without label and annotation: %v", got)
+	}
+	if got := step(inject.Enabled, "duration", "2h"); got["until"] != "2026-11-24T17:00:00Z" || got["enabled"] != "true" {
+		t.Errorf("both set again: %v", got)
+	}
+}

@@ -171,7 +171,7 @@ func TestEvents(t *testing.T) {
 	r := &review{Request: &request{Namespace: "shop"}}
 	owner := &inject.Owner{Kind: "ReplicaSet", Name: "web", UID: "u"}
 	for _, result := range []inject.Result{
-		{Owner: owner, Reason: inject.ReasonOptedOut}, {Owner: owner, Reason: reasonNotAPod}, {Reason: inject.ReasonRefused},
+		{Owner: owner, Reason: inject.ReasonOptedOut}, {Owner: owner, Reason: inject.ReasonNotAPod}, {Reason: inject.ReasonRefused},
 	} {
 		e.pod(r, &result)
 	}

@@ -52,7 +52,7 @@ type podCounts map[string]int
 var states = map[inject.Reason][3]string{
 	inject.ReasonOptedOut: {corev1.EventTypeNormal, "PodsOptedOut", "%d pods run without a tap because of their label " + inject.Label + "=" + inject.Disabled + "."},
 	inject.ReasonRefused:  {corev1.EventTypeWarning, "PodsRefused", "%d pods run without a tap because Pod Security, a policy or a webhook refuses tapped pods."},
-	inject.ReasonForeign: {corev1.EventTypeWarning, "ForeignContainer",
+	inject.ReasonForeign: {corev1.EventTypeWarning, inject.EventForeign,
 		"%d pods have a container named " + inject.Name + " that is not the tap. They have no tap."},
 	inject.ReasonHostNetwork: {corev1.EventTypeNormal, "PodsInHostNetwork", "%d pods use their node's network and have no tap."},
 	inject.ReasonShared:      {corev1.EventTypeNormal, "PodsShareProcesses", "%d pods run without a tap because their containers share a process namespace."},

@@ -240,7 +240,7 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 	return func(ctx context.Context, r *review) inject.Result {
 		ns, err := w.namespaces.of(ctx, r.Request.Namespace)
 		if err != nil {
-			return inject.Result{Reason: reasonUnknown, Detail: err.Error()}
+			return inject.Result{Reason: inject.ReasonNamespaceUnknown, Detail: err.Error()}
 		}
 		if profile, noNative, ok := dryRunProfile(r); ok {
 			r.ownDryRun = true
