@@ -65,11 +65,13 @@ what the taps see. What was not seen is never called absent.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand( // one line for each command; help.go has its group
 		newCompletionCommand(o),
+		newInjectCommand(o),
 		newOptionsCommand(connection),
 		newRBACCommand(o),
 		newStatusCommand(o),
 		newStopCommand(o),
 		newTapCommand(o),
+		newUninjectCommand(o),
 		newVersionCommand(o),
 	)
 	root.SetHelpCommand(newHelpCommand())

@@ -38,11 +38,13 @@ var table = map[string]rule{
 	}},
 	"cmd/kubectl-meshtls": {may: []string{
 		"internal/attach", "internal/finding", "internal/htmlreport", "internal/inject", "internal/liveview", "internal/names", "internal/offline", "internal/record", "internal/report", "internal/topology",
+		"internal/attach", "internal/htmlreport", "internal/inject", "internal/liveview", "internal/manifest", "internal/names", "internal/offline", "internal/record", "internal/report", "internal/topology",
 	}},
 	"cmd/tap-webhook": {may: []string{"internal/variables", "webhook"}},
 	"webhook":         {may: []string{"internal/inject"}},
 
 	"internal/attach":     {may: []string{"internal/inject", "internal/record", "internal/topology"}},
+	"internal/manifest":   {may: []string{"internal/inject"}, pure: true},
 	"internal/topology":   {may: []string{"internal/record"}, pure: true},
 	"internal/htmlreport": {may: []string{"internal/record", "internal/topology"}, planned: true},
 	"internal/liveview":   {may: []string{"internal/record", "internal/report", "internal/topology"}},

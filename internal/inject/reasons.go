@@ -1,10 +1,6 @@
 package inject
 
-import (
-	"maps"
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Reasons for which the webhook allows a pod without a tap before Tap has decided about it.
 const (
@@ -74,9 +70,6 @@ var explanations = map[Reason]explanation{
 	ReasonPanic:            {"the webhook had an internal error", "Look in the webhook's log, and report it as a bug."},
 	ReasonNamespaceUnknown: {"the webhook could not read the state of the pod's namespace", "Restart the pod's workload; look in the webhook's log if it happens again."},
 }
-
-// Reasons returns all reasons for which a pod has no tap added, sorted.
-func Reasons() []Reason { return slices.Sorted(maps.Keys(explanations)) }
 
 // Meaning returns what a reason means, as the end of a sentence about a pod, or "" if it is not known.
 func (r Reason) Meaning() string { return explanations[r].meaning }

@@ -70,7 +70,7 @@ func TestExplanations(t *testing.T) {
 			t.Errorf("%s: meaning %q, remedy %q", r, r.Meaning(), r.Remedy())
 		}
 	}
-	for _, r := range Reasons() {
+	for r := range explanations {
 		if !declared[r] {
 			t.Errorf("%s is explained, but no code gives it", r)
 		}
@@ -78,7 +78,7 @@ func TestExplanations(t *testing.T) {
 }
 
 func TestParseNotTapped(t *testing.T) {
-	for _, r := range Reasons() {
+	for r := range explanations {
 		got, detail, ok := ParseNotTapped(fmt.Sprintf(NotTappedNote, r, "it is so. Really."))
 		if !ok || got != r || detail != "it is so. Really." {
 			t.Errorf("%s: %s, %q, %v", r, got, detail, ok)
