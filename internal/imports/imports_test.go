@@ -46,7 +46,7 @@ var table = map[string]rule{
 	"internal/attach":     {may: []string{"internal/inject", "internal/record", "internal/topology"}},
 	"internal/manifest":   {may: []string{"internal/inject"}, pure: true},
 	"internal/topology":   {may: []string{"internal/record"}, pure: true},
-	"internal/htmlreport": {may: []string{"internal/record", "internal/topology"}, planned: true},
+	"internal/htmlreport": {may: []string{"internal/record", "internal/report", "internal/topology"}},
 	"internal/liveview":   {may: []string{"internal/record", "internal/report", "internal/topology"}},
 	"internal/offline":    {may: []string{"internal/finding", "internal/flow", "internal/pcapfile", "internal/pipeline", "internal/record"}},
 

@@ -1,0 +1,83 @@
+package htmlreport
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/report"
+	"github.com/meshtls-tap/meshtls-tap/internal/topology"
+)
+
+// finding is a finding as the page shows it.
+type finding struct {
+	Severity    int64
+	Level       string
+	Rule, State string
+	Message     string
+	From, To    workload
+	Port        uint16
+	Count       uint64
+	First, Last string
+	Verdict     verdict
+	Basis       string
+	Reasons     []string
+	Coverage    string
+	Evidence    string
+	Reference   string // begins with https://
+	Open        bool   // shown in full at first
+}
+
+const (
+	severe   = 73 // least severity of a finding that is shown in full at first: high
+	maxShown = 20 // findings that are shown at first
+)
+
+// level returns the word for a severity, by the steps of Elastic's detection rules.
+func level(severity int64) string {
+	switch {
+	case severity >= 99:
+		return "critical"
+	case severity >= 73:
+		return "high"
+	case severity >= 47:
+		return "medium"
+	case severity > 0:
+		return "low"
+	}
+	return "ended"
+}
+
+// addFindings adds findings, the most severe first.
+func (p *page) addFindings(list []topology.Finding) {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b topology.Finding) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Rule, b.Rule),
+			cmp.Compare(a.From.Namespace, b.From.Namespace), cmp.Compare(a.From.Name, b.From.Name), b.Last.Compare(a.Last))
+	})
+	if n := len(list); n > maxFindings {
+		p.MoreFindings, list = n-maxFindings, list[:maxFindings]
+	}
+	for i := range list {
+		f := &list[i]
+		x := finding{
+			Severity: f.Severity, Level: level(f.Severity), Rule: name(f.Rule), State: name(f.State), Message: sentence(f.Message),
+			From: newWorkload(&f.From), To: newWorkload(&f.To), Port: f.Port, Count: f.Count, First: timestamp(f.First), Last: timestamp(f.Last),
+			Basis: name(f.Basis), Coverage: sentence(f.Coverage), Evidence: name(f.Evidence), Open: f.Severity >= severe && i < maxShown,
+		}
+		if f.Verdict != "" {
+			x.Verdict = newVerdict(f.Verdict)
+		}
+		if strings.HasPrefix(f.Reference, "https://") {
+			x.Reference = name(f.Reference)
+		}
+		for _, code := range f.Reasons {
+			x.Reasons = append(x.Reasons, sentence(report.ReasonWords(code)))
+		}
+		if i < maxShown {
+			p.Findings = append(p.Findings, x)
+		} else {
+			p.OtherFindings = append(p.OtherFindings, x)
+		}
+	}
+}
