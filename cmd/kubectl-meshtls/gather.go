@@ -4,36 +4,36 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/attach"
+	"github.com/meshtls-tap/meshtls-tap/internal/liveview"
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 	"github.com/meshtls-tap/meshtls-tap/internal/topology"
 )
 
 // gathering is what taps have reported so far. It is safe for concurrent use.
 type gathering struct {
-	mu    sync.Mutex
-	graph *topology.Graph
-	taps  []gathered
+	mu       sync.Mutex
+	graph    *topology.Graph
+	taps     []gathered
+	warnings []string
+	until    time.Time // when the last tap ends by itself
+	ended    string    // why no record will follow; empty: records may follow
 }
 
 // gathered is the state of one tap.
 type gathered struct {
-	Pod       string // NAMESPACE/NAME
-	Container string
-	Reading   bool          // its records arrive
-	Broken    string        // why they do not arrive at the moment
-	Ended     *attach.Ended // nil: it runs, or has not started
-	Dropped   uint64        // packets that it lost
-	Older     uint64        // connections older than it
-	Missing   uint64        // records that are missing in its log
+	view    liveview.Tap
+	before  liveview.Phase // before the stream was lost
+	missing uint64         // records that are missing in its log
 }
 
 func newGathering(inventory topology.Inventory, plan *attach.Plan) *gathering {
 	g := &gathering{graph: topology.New(inventory)}
 	for i := range plan.Pods {
 		if x := &plan.Pods[i]; x.Refusal == "" {
-			g.taps = append(g.taps, gathered{Pod: x.Pod.Namespace + "/" + x.Pod.Name})
+			g.taps = append(g.taps, gathered{view: liveview.Tap{Pod: x.Pod.Namespace + "/" + x.Pod.Name}})
 		}
 	}
 	return g
@@ -43,60 +43,75 @@ func newGathering(inventory topology.Inventory, plan *attach.Plan) *gathering {
 func (g *gathering) add(e *attach.Event) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	at := slices.IndexFunc(g.taps, func(x gathered) bool { return x.Pod == e.Tap.String() })
+	at := slices.IndexFunc(g.taps, func(x gathered) bool { return x.view.Pod == e.Tap.String() })
 	if at < 0 {
 		return
 	}
 	t := &g.taps[at]
-	t.Container = e.Tap.Container
+	if e.Tap.Ends.After(g.until) {
+		g.until = e.Tap.Ends
+	}
 	switch {
 	case e.Record != nil:
-		t.Reading, t.Broken = true, ""
+		t.view.Phase, t.view.Reason = liveview.Running, ""
 		g.graph.Add(&e.Record.Record)
 		t.count(&e.Record.Record)
 	case e.Stream != nil && e.Stream.Err != nil:
-		t.Broken = e.Stream.Err.Error()
+		if t.view.Phase != liveview.Lost {
+			t.before = t.view.Phase
+		}
+		t.view.Phase, t.view.Reason = liveview.Lost, e.Stream.Err.Error()
 	case e.Stream != nil:
-		t.Broken = ""
+		t.view.Phase, t.view.Reason = t.before, ""
 	case e.Ended != nil:
-		t.Ended = e.Ended
+		t.view.Phase, t.view.Reason = liveview.Ended, e.Ended.Reason
+		if e.Ended.Failed {
+			t.view.Phase = liveview.Failed
+		}
+	case e.Lost > 0:
+		t.missing += e.Lost
 	default:
-		t.Missing += e.Lost
+		g.warn(e)
 	}
 }
 
 // count updates the losses of a tap. Only the tap's own records have those of the whole run.
 func (t *gathered) count(r *record.Record) {
 	if c := r.Meshtls.Coverage; r.Event.Dataset == record.DatasetTap && c != nil && c.Watched != nil {
-		t.Dropped, t.Older = c.Watched.Dropped, c.Watched.Older
+		t.view.Dropped, t.view.Older = c.Watched.Dropped, c.Watched.Older
 	}
 }
 
-// taken is a copy of a gathering at one moment.
-type taken struct {
-	edges    []topology.Edge
-	findings []topology.Finding
-	unknown  []topology.Unknown
-	taps     []gathered
-	answer   string
-}
-
-// take returns a copy.
-func (g *gathering) take() taken {
+// end records that no tap will report anything any more.
+func (g *gathering) end(stopped bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return taken{
-		edges: slices.Clone(g.graph.Edges()), findings: slices.Clone(g.graph.Findings()), unknown: slices.Clone(g.graph.Unknown()),
-		taps: slices.Clone(g.taps), answer: g.graph.Answer(),
+	g.ended = "all taps have ended"
+	if stopped {
+		g.ended = "stopped by the user"
 	}
+}
+
+// state returns a copy of the gathering.
+func (g *gathering) state() liveview.State {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := liveview.State{
+		Answer: g.graph.Answer(), Edges: slices.Clone(g.graph.Edges()), Findings: slices.Clone(g.graph.Findings()), Unknown: slices.Clone(g.graph.Unknown()),
+		Until: g.until, Ended: g.ended,
+	}
+	for i := range g.taps {
+		s.Taps = append(s.Taps, g.taps[i].view)
+	}
+	return s
 }
 
 // failed returns the number of taps that failed, and the reason of the first.
-func (t *taken) failed() (n int, reason string) {
-	for i := range t.taps {
-		if e := t.taps[i].Ended; e != nil && e.Failed {
+func failed(s *liveview.State) (n int, reason string) {
+	for i := range s.Taps {
+		if t := &s.Taps[i]; t.Phase == liveview.Failed {
 			n++
-			reason = cmp.Or(reason, t.taps[i].Pod+": "+e.Reason)
+			reason = cmp.Or(reason, t.Pod+": "+t.Reason)
 		}
 	}
 	return n, reason

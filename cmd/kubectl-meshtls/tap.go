@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,6 +132,7 @@ func (o *options) tap(ctx context.Context, f *tapFlags) error {
 		return errors.New("no running pod is selected")
 	}
 	c := &attach.Client{Kube: client, Config: config}
+	inventory := inventoryOf(ctx, c, pods)
 	plan, err := c.Plan(ctx, pods, a)
 	if err != nil {
 		return err
@@ -144,9 +146,37 @@ func (o *options) tap(ctx context.Context, f *tapFlags) error {
 	case plan.Refused():
 		return errors.New("none of the pods can be tapped")
 	}
-	g := newGathering(topology.Inventory{}, plan)
-	o.watch(ctx, c, plan, g, f.format == "json")
-	return o.concludeTap(g, &gate)
+	g := newGathering(<-inventory, plan)
+	show := o.watch
+	if f.format == "json" {
+		show = o.stream
+	}
+	err = show(ctx, c, plan, g)
+	s := g.state()
+	if hit := gate.result(s.Edges, s.Findings); hit != nil {
+		return hit
+	}
+	if n, reason := failed(&s); n > 0 {
+		return errors.Join(err, errors.New(counted(n, "tap")+" failed: "+reason))
+	}
+	return err
+}
+
+// inventoryOf starts to read the inventory of the pods' namespace, or of the cluster if there are several.
+func inventoryOf(ctx context.Context, c *attach.Client, pods []corev1.Pod) <-chan topology.Inventory {
+	namespace := pods[0].Namespace
+	if slices.ContainsFunc(pods, func(p corev1.Pod) bool { return p.Namespace != namespace }) {
+		namespace = ""
+	}
+	read := make(chan topology.Inventory, 1)
+	go func() {
+		inventory, err := c.Inventory(ctx, namespace, time.Now())
+		if err != nil {
+			inventory.Notes = append(inventory.Notes, "Addresses have no names: "+err.Error()+".")
+		}
+		read <- inventory
+	}()
+	return read
 }
 
 // parse checks the flags.

@@ -4,73 +4,85 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/attach"
-	"github.com/meshtls-tap/meshtls-tap/internal/record"
+	"github.com/meshtls-tap/meshtls-tap/internal/liveview"
 )
 
-// watch attaches the taps of a plan, and shows what they report until all have ended. Ctrl-C (ctx) ends them.
-func (o *options) watch(ctx context.Context, c *attach.Client, plan *attach.Plan, g *gathering, asJSON bool) {
+// watch attaches the taps of a plan and shows what they report until all have ended: on a terminal as a screen, elsewhere as lines, and then the
+// summary. Ctrl-C (ctx), or q on the screen, ends the taps.
+func (o *options) watch(ctx context.Context, c *attach.Client, plan *attach.Plan, g *gathering) error {
+	session, stop := context.WithCancel(ctx)
+	defer stop()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		c.Run(session, plan, func(e attach.Event) { g.add(&e) })
+		g.end(session.Err() != nil)
+	}()
+	terminal := liveview.Options{In: o.In, Out: o.Out, Env: os.Environ()}
+	_, err := liveview.Run(ctx, plan.Title(), g.state, terminal)
+	stop()
+	<-over
+	return errors.Join(err, liveview.Summary(o.Out, g.state(), "", terminal), o.printWarnings(g))
+}
+
+// stream is watch with the records as JSON lines, and on standard error what is not a record.
+func (o *options) stream(ctx context.Context, c *attach.Client, plan *attach.Plan, g *gathering) error {
+	var failed error
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	c.Run(ctx, plan, func(e attach.Event) {
 		g.add(&e)
-		if asJSON {
-			o.printRecord(&e)
-		} else {
-			o.printLine(&e)
+		switch {
+		case e.Record != nil:
+			if _, err := fmt.Fprintf(o.Out, "%s\n", e.Record.Line); err != nil && failed == nil {
+				failed = err
+				stop() // nobody reads
+			}
+		case e.Ended != nil:
+			fmt.Fprintf(o.ErrOut, "%s: the tap %s: %s\n", e.Tap.String(), e.Tap.Container, e.Ended.Reason)
+		case e.Stream != nil && e.Stream.Err != nil:
+			fmt.Fprintf(o.ErrOut, "%s: %v\n", e.Tap.String(), e.Stream.Err)
+		case e.Stream != nil:
+			fmt.Fprintf(o.ErrOut, "%s: the log is read again\n", e.Tap.String())
 		}
 	})
+	return errors.Join(failed, o.printWarnings(g))
 }
 
-// printRecord prints a record as JSON, and what is not a record on standard error.
-func (o *options) printRecord(e *attach.Event) {
-	if e.Record != nil {
-		fmt.Fprintf(o.Out, "%s\n", e.Record.Line)
-		return
+// printWarnings prints warnings of the taps, and how many of their records are missing.
+func (o *options) printWarnings(g *gathering) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.taps {
+		if t := &g.taps[i]; t.missing > 0 {
+			fmt.Fprintf(o.ErrOut, "%s: %s of its tap were lost\n", t.view.Pod, counted(int(t.missing), "record"))
+		}
 	}
-	o.printNotice(e)
-}
-
-// printLine prints a finding or an edge in a line.
-func (o *options) printLine(e *attach.Event) {
-	if e.Record == nil {
-		o.printNotice(e)
-		return
-	}
-	switch r := &e.Record.Record; r.Event.Dataset {
-	case record.DatasetFinding, record.DatasetPosture:
-		fmt.Fprintf(o.Out, "%s  %s %s: %s\n", timeText(r.Timestamp.Std()), strings.TrimPrefix(r.Event.Dataset, "meshtls."), r.Event.Action, r.Message)
-	}
-}
-
-// printNotice prints on standard error what a user should know at once: how a tap ended, a broken stream, warnings in its log.
-func (o *options) printNotice(e *attach.Event) {
-	switch {
-	case e.Ended != nil:
-		fmt.Fprintf(o.ErrOut, "%s: the tap %s: %s\n", e.Tap.String(), e.Tap.Container, e.Ended.Reason)
-	case e.Lost > 0:
-		fmt.Fprintf(o.ErrOut, "%s: %s missing in the log of the tap\n", e.Tap.String(), counted(int(e.Lost), "record"))
-	case e.Stream != nil && e.Stream.Err != nil:
-		fmt.Fprintf(o.ErrOut, "%s: %v\n", e.Tap.String(), e.Stream.Err)
-	case e.Stream != nil:
-		fmt.Fprintf(o.ErrOut, "%s: the log is read again\n", e.Tap.String())
-	case strings.Contains(e.Notice, "level=WARN"), strings.Contains(e.Notice, "level=ERROR"):
-		fmt.Fprintf(o.ErrOut, "%s: %q\n", e.Tap.String(), e.Notice)
-	}
-}
-
-// concludeTap prints the summary and returns the result of the command.
-func (o *options) concludeTap(g *gathering, gate *failOn) error {
-	t := g.take()
-	fmt.Fprintln(o.ErrOut, t.answer)
-	for i := range t.unknown {
-		fmt.Fprintln(o.ErrOut, "Not known: "+t.unknown[i].Text)
-	}
-	if err := gate.result(t.edges, t.findings); err != nil {
-		return err
-	}
-	if n, reason := t.failed(); n > 0 {
-		return errors.New(counted(n, "tap") + " failed: " + reason)
+	for _, w := range g.warnings {
+		fmt.Fprintln(o.ErrOut, w)
 	}
 	return nil
+}
+
+// maxWarnings bounds the different warnings that are kept.
+const maxWarnings = 20
+
+// warn stores a line of a tap's log if it is a warning or an error.
+func (g *gathering) warn(e *attach.Event) {
+	if !strings.Contains(e.Notice, "level=WARN") && !strings.Contains(e.Notice, "level=ERROR") {
+		return
+	}
+	if strings.Contains(e.Notice, "the memory that is left under the pod's limit") { // the plan has checked it, or has said that it could not
+		return
+	}
+	_, text, _ := strings.Cut(e.Notice, "level=") // without the time, so that equal warnings are equal
+	text = fmt.Sprintf("%s: the tap reports: %q", e.Tap.String(), text)
+	if len(g.warnings) < maxWarnings && !slices.Contains(g.warnings, text) {
+		g.warnings = append(g.warnings, text)
+	}
 }

@@ -50,6 +50,24 @@ func (p *Plan) Announce() []string {
 	return out
 }
 
+// Title returns which pods are tapped, in a few words.
+func (p *Plan) Title() string {
+	var names []string
+	for i := range p.Pods {
+		if x := &p.Pods[i]; x.Refusal == "" {
+			names = append(names, x.Pod.Namespace+"/"+x.Pod.Name)
+		}
+	}
+	switch n := len(names); n {
+	case 0:
+		return "no pod"
+	case 1:
+		return names[0]
+	default:
+		return fmt.Sprintf("%s and %d more", names[0], n-1)
+	}
+}
+
 // said is a list of texts, each with the pods that it is about.
 type said struct{ list []sentence }
 

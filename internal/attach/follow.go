@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
 // Waiting times of Follow.
@@ -46,6 +48,7 @@ func (c *Client) follow(ctx context.Context, t Tap, ending <-chan struct{}, emit
 			return
 		case ended != nil:
 			f.line(f.rest)
+			ended.specify(f.stopped)
 			emit(Event{Tap: f.tap, Ended: ended})
 			return
 		}
@@ -80,10 +83,11 @@ func closed(c <-chan struct{}) bool {
 // follower is the state of a call of Follow.
 type follower struct {
 	*Client
-	tap    Tap
-	emit   func(Event)
-	cursor cursor
-	rest   []byte // the last line, if the stream ended within it
+	tap     Tap
+	emit    func(Event)
+	cursor  cursor
+	rest    []byte // the last line, if the stream ended within it
+	stopped string // event.reason of the tap's last record, which says why it stopped
 }
 
 // stream reads the log until the stream ends. It reports whether the stream could be opened.
@@ -139,6 +143,9 @@ func (f *follower) line(line []byte) {
 		f.emit(Event{Tap: f.tap, Notice: string(text)})
 		return
 	}
+	if r.Event.Dataset == record.DatasetTap && r.Event.Action == "stopped" {
+		f.stopped = r.Event.Reason
+	}
 	if n := f.cursor.lost(r); n > 0 {
 		f.emit(Event{Tap: f.tap, Lost: n})
 	}
@@ -166,6 +173,23 @@ func (f *follower) ended(ctx context.Context) (*Ended, error) {
 		return nil, nil
 	}
 	return f.tap.end(), nil
+}
+
+// specify adds why a tap stopped by itself, by event.reason of its last record (schema/README.md).
+func (e *Ended) specify(reason string) {
+	if e.Failed || !e.Known {
+		return
+	}
+	switch reason {
+	case "for":
+		e.Reason = "its time is up"
+	case "no_reader":
+		e.Reason = "it was told to end, or its client is gone"
+	case "signal":
+		e.Reason = "a signal ended it"
+	case "memory":
+		e.Failed, e.Reason = true, "it ended at once, because less than 64 MiB were left under the pod's memory limit"
+	}
 }
 
 // end returns how a terminated tap ended.
