@@ -65,6 +65,7 @@ what the taps see. What was not seen is never called absent.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand( // one line for each command; help.go has its group
 		newCompletionCommand(o),
+		newEdgesCommand(o),
 		newInjectCommand(o),
 		newOptionsCommand(connection),
 		newRBACCommand(o),

@@ -23,11 +23,11 @@ import (
 const pageSize = 500
 
 // Inventory returns the pods, services and nodes of the cluster. If the user may not list those of the whole cluster, it lists those of the namespace,
-// and a note says what is missing. namespace limits what reports are about; empty means all namespaces. The error says that
-// not even the pods of the namespace can be listed.
-func (c *Client) Inventory(ctx context.Context, namespace string, now time.Time) (topology.Inventory, error) {
+// and a note says what is missing. namespace limits what reports are about; empty means all namespaces. taps has the taps of the listed pods, with
+// those that have ended. The error says that not even the pods of the namespace can be listed.
+func (c *Client) Inventory(ctx context.Context, namespace string, now time.Time) (inv topology.Inventory, taps []Tap, err error) {
 	l := &lister{Client: c, namespace: namespace, complete: true}
-	inv := topology.Inventory{Namespace: namespace}
+	inv.Namespace = namespace
 	pods, err := list(ctx, l, "pods", func(ns string, o metav1.ListOptions) ([]corev1.Pod, string, error) {
 		x, err := c.Kube.CoreV1().Pods(ns).List(ctx, o)
 		if err != nil {
@@ -36,7 +36,10 @@ func (c *Client) Inventory(ctx context.Context, namespace string, now time.Time)
 		return x.Items, x.Continue, nil
 	})
 	if err != nil {
-		return inv, err
+		return inv, nil, err
+	}
+	for i := range pods {
+		taps = append(taps, Taps(&pods[i])...)
 	}
 	services, err := list(ctx, l, "services", func(ns string, o metav1.ListOptions) ([]corev1.Service, string, error) {
 		x, err := c.Kube.CoreV1().Services(ns).List(ctx, o)
@@ -73,11 +76,11 @@ func (c *Client) Inventory(ctx context.Context, namespace string, now time.Time)
 	l.note(err, "namespaces", "so the enrollment in a mesh by a namespace's labels is not known")
 	inv.Pods, err = podsOf(pods, namespaces, now)
 	if err != nil {
-		return inv, err
+		return inv, nil, err
 	}
 	inv.Services, inv.Nodes = servicesOf(services, slicesOf, inv.Pods), nodesOf(nodes)
 	inv.Complete, inv.Notes = l.complete, l.notes
-	return inv, ctx.Err()
+	return inv, taps, ctx.Err()
 }
 
 // lister lists objects, of the whole cluster if it may.

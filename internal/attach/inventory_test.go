@@ -85,8 +85,8 @@ func inventoryObjects() []runtime.Object {
 
 func TestInventory(t *testing.T) {
 	c := &attach.Client{Kube: fake.NewClientset(inventoryObjects()...)}
-	inv, err := c.Inventory(context.Background(), "", inventoryNow)
-	if err != nil || !inv.Complete || len(inv.Notes) > 0 {
+	inv, taps, err := c.Inventory(context.Background(), "", inventoryNow)
+	if err != nil || !inv.Complete || len(inv.Notes) > 0 || len(taps) != 1 {
 		t.Fatalf("%v, %+v", err, inv)
 	}
 	var got []string
@@ -133,7 +133,7 @@ func TestInventoryRights(t *testing.T) {
 	refuse("nodes", true)
 	refuse("endpointslices", true)
 	c := &attach.Client{Kube: kube}
-	inv, err := c.Inventory(context.Background(), "shop", inventoryNow)
+	inv, _, err := c.Inventory(context.Background(), "shop", inventoryNow)
 	if err != nil || inv.Complete || len(inv.Pods) != 3 {
 		t.Fatalf("%v, %d pods", err, len(inv.Pods))
 	}
@@ -141,7 +141,7 @@ func TestInventoryRights(t *testing.T) {
 		t.Error(notes)
 	}
 	refuse("pods", true)
-	if _, err := c.Inventory(context.Background(), "shop", inventoryNow); err == nil || !strings.Contains(err.Error(), `verb "list" on "pods" in namespace "shop"`) {
+	if _, _, err := c.Inventory(context.Background(), "shop", inventoryNow); err == nil || !strings.Contains(err.Error(), `verb "list" on "pods" in namespace "shop"`) {
 		t.Error(err)
 	}
 }
@@ -164,7 +164,7 @@ func TestInventoryPages(t *testing.T) {
 		return true, l, nil
 	})
 	c := &attach.Client{Kube: kube}
-	if inv, err := c.Inventory(context.Background(), "", inventoryNow); err != nil || len(inv.Pods) != 3 || calls != 5 {
+	if inv, _, err := c.Inventory(context.Background(), "", inventoryNow); err != nil || len(inv.Pods) != 3 || calls != 5 {
 		t.Errorf("%v, %d pods in %d calls", err, len(inv.Pods), calls)
 	}
 }

@@ -41,6 +41,19 @@ func (e *errPassword) Unwrap() error { return e.err }
 // errServer reports that a message of the broker violates the exchange.
 var errServer = errors.New("SASL: the broker's response is not valid")
 
+// NewLogin returns the login of a configuration for a client that reads. The error names the field that is not valid.
+func NewLogin(c SASLConfig) (sasl.Mechanism, error) {
+	switch _, known := mechanisms()[strings.ToLower(c.Mechanism)]; {
+	case !known:
+		return nil, fmt.Errorf("%q: expected plain, scram-sha-256, scram-sha-512 or oauthbearer", c.Mechanism)
+	case c.bearer() && c.TokenFile == "":
+		return nil, errors.New("oauthbearer needs the file of a token")
+	case !c.bearer() && (c.Username == "" || (c.Password == "") == (c.PasswordFile == "")):
+		return nil, errors.New("expected a user name and a password")
+	}
+	return &login{c}, nil
+}
+
 // Name returns the mechanism's registered name.
 func (l *login) Name() string { return strings.ToUpper(l.cfg.Mechanism) }
 

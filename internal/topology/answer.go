@@ -60,7 +60,7 @@ func TallyOf(edges []Edge) (t Tally) {
 	for i := range edges {
 		e := &edges[i]
 		switch {
-		case !e.between():
+		case !e.Between():
 		case e.Folded:
 			n := countsOf(&e.Connections)
 			folded.add(&n)

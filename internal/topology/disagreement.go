@@ -74,8 +74,8 @@ func (g *Graph) unseenByServer(gr *group, e *Edge, servers []*tap, views []*view
 	for _, v := range gr.views {
 		switch v.side {
 		case sideClient:
-			start, end := v.entry.times()
-			if v.entry.manyHashes || v.key.port != v.port || start == 0 || uint64(len(v.hashes)) < v.total.total() {
+			start, end := v.times()
+			if v.manyHashes || v.key.port != v.port || start == 0 || uint64(len(v.hashes)) < v.total.total() {
 				return 0, 0
 			}
 			if from == 0 || start < from {
@@ -84,7 +84,7 @@ func (g *Graph) unseenByServer(gr *group, e *Edge, servers []*tap, views []*view
 			to = max(to, end)
 			sent = append(sent, v.hashes...)
 		case sideServer:
-			if v.entry.manyHashes {
+			if v.manyHashes {
 				return 0, 0
 			}
 			seen = append(seen, v)

@@ -13,10 +13,13 @@
 //   - A posture replaces an earlier one with the same start. Of different posture intervals the largest count applies, because a connection
 //     counts in each interval in which it lived.
 //   - Of the flows, the postures and the findings of a tap the largest count applies.
+//   - If a tap counts several workloads as one edge, because its client claims the same name for them, each of them has an edge with its flows, and one
+//     more edge under the name has the connections of the posture beyond the flows.
 //   - Of several runs of a tap in one pod the largest count applies, because two taps may run in a pod at the same time. Pods add up.
 //   - Of the two ends of an edge the larger total applies. Where the ends differ, the weaker verdicts of either end count.
 //
-// So a count is never too high, and plaintext that any record reports is always in an edge.
+// So a count is never too high (except that of plaintext in edges that a tap counted together), and plaintext that any record reports is always in an
+// edge.
 //
 // # Names
 //

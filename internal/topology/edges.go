@@ -23,18 +23,6 @@ type joined struct {
 	unknown  []Unknown
 }
 
-// view is an entry with its ends.
-type view struct {
-	tap      *tap
-	key      entryKey
-	entry    *entry
-	side     string
-	from, to Workload
-	port     uint16
-	total    counts
-	hashes   []hash
-}
-
 // several is the other end of edges that a tap counted together.
 var several = Workload{Name: "several, counted together"}
 
@@ -84,73 +72,6 @@ func (g *Graph) concerns(ends ...*Workload) bool {
 	return ns == "" || slices.ContainsFunc(ends, func(w *Workload) bool { return w.Namespace == ns })
 }
 
-// views returns the entries with their ends, in a stable order.
-func (g *Graph) views(r *resolver) []*view {
-	var out []*view
-	for _, t := range g.sortedTaps() {
-		w := g.index.workloadOf(t)
-		keys := make([]entryKey, 0, len(t.entries))
-		for k := range t.entries {
-			keys = append(keys, k)
-		}
-		slices.SortFunc(keys, func(a, b entryKey) int { return compareKeys(&a, &b) })
-		for _, k := range keys {
-			e := t.entries[k]
-			v := &view{tap: t, key: k, entry: e, total: e.total(), hashes: e.allHashes()}
-			if v.total.total() == 0 {
-				continue // its findings were retracted
-			}
-			v.setEnds(r, t, w)
-			out = append(out, v)
-		}
-	}
-	return out
-}
-
-func compareKeys(a, b *entryKey) int {
-	return cmp.Or(strings.Compare(a.run, b.run), strings.Compare(a.direction, b.direction), strings.Compare(a.local, b.local), strings.Compare(a.peer, b.peer),
-		cmp.Compare(a.port, b.port), strings.Compare(a.scope, b.scope), strings.Compare(a.class, b.class), strings.Compare(a.folded, b.folded))
-}
-
-// setEnds resolves the ends of an entry. w is the tapped workload.
-func (v *view) setEnds(r *resolver, t *tap, w Workload) {
-	e, k := v.entry, &v.key
-	local := func(asServer bool) Workload {
-		if k.local == "" && t.identified() {
-			return w
-		}
-		out, port := r.end(k.local, &entry{first: e.first, end: e.end}, nil, v.port)
-		if asServer {
-			v.port = port
-		}
-		return out
-	}
-	v.port = k.port
-	switch {
-	case k.folded != "":
-		v.from, v.to = several, w
-		if !t.identified() {
-			v.to = several
-		}
-		if k.scope == "pod" {
-			v.from = v.to
-		}
-	case k.direction == "ingress":
-		v.side = sideServer
-		v.to = local(true)
-		v.from, _ = r.end(k.peer, e, e.peers, 0)
-	case k.direction == "egress":
-		v.side = sideClient
-		v.from = local(false)
-		v.to, v.port = r.end(k.peer, e, e.peers, k.port)
-	case k.scope == "pod" && t.identified():
-		v.from, v.to = w, w
-	default:
-		v.from = local(false)
-		v.to, v.port = r.end(k.peer, e, e.peers, k.port)
-	}
-}
-
 // groupKey identifies the edge that a view belongs to.
 func (v *view) groupKey() string {
 	folded := ""
@@ -176,15 +97,17 @@ func (g *group) edge() Edge {
 	for _, v := range g.views {
 		mergeAddresses(&e.From, &v.from)
 		mergeAddresses(&e.To, &v.to)
-		from, to := v.entry.times()
+		from, to := v.times()
 		if from != 0 && (start == 0 || from < start) {
 			start = from
 		}
 		end = max(end, to)
-		t := v.entry.timeline()
-		points.merge(&t)
-		expectation, accepted = max(expectation, v.entry.expectation), max(accepted, v.entry.accepted)
-		e.Mesh = max(e.Mesh, v.entry.mesh)
+		for _, p := range v.parts {
+			t := p.timeline()
+			points.merge(&t)
+			expectation, accepted = max(expectation, p.expectation), max(accepted, p.accepted)
+			e.Mesh = max(e.Mesh, p.mesh)
+		}
 	}
 	e.First, e.Last, e.Changes = utc(start), utc(end), points.changes()
 	e.Expectation = expectations[expectation]
@@ -263,8 +186,10 @@ func (g *group) count(e *Edge) {
 func (g *group) setLast(e *Edge, total *counts) {
 	var last [ranks]int64
 	for _, v := range g.views {
-		for r := range last {
-			last[r] = max(last[r], v.entry.lastOf(r))
+		for _, p := range v.parts {
+			for r := range last {
+				last[r] = max(last[r], p.lastOf(r))
+			}
 		}
 	}
 	for r, at := range map[int]*time.Time{
@@ -284,15 +209,17 @@ func (g *group) describe(e *Edge) {
 	var p *profile
 	basis := 0
 	for _, v := range g.views {
-		of, b := v.entry.detailOf(rank)
-		if of != nil && (d == nil || of.compare(d) > 0) {
-			d = of
-		}
-		if b > 0 && (basis == 0 || b < basis) {
-			basis = b
-		}
-		if q := v.entry.profile; q != nil && (p == nil || q.compare(p) > 0) {
-			p = q
+		for _, x := range v.parts {
+			of, b := x.detailOf(rank)
+			if of != nil && (d == nil || of.compare(d) > 0) {
+				d = of
+			}
+			if b > 0 && (basis == 0 || b < basis) {
+				basis = b
+			}
+			if q := x.profile; q != nil && (p == nil || q.compare(p) > 0) {
+				p = q
+			}
 		}
 	}
 	e.Basis = bases[basis]
@@ -331,13 +258,13 @@ func mergeAddresses(w, o *Workload) {
 // compareEdges orders edges: the weakest verdict first, between workloads on the wire first, then by their ends.
 func compareEdges(a, b *Edge) int {
 	return cmp.Or(
-		cmp.Compare(rankOf(b.Verdict), rankOf(a.Verdict)), cmp.Compare(b2i(!a.between()), b2i(!b.between())),
+		cmp.Compare(rankOf(b.Verdict), rankOf(a.Verdict)), cmp.Compare(b2i(!a.Between()), b2i(!b.Between())),
 		compareWorkloads(&a.From, &b.From), compareWorkloads(&a.To, &b.To), cmp.Compare(a.Port, b.Port),
 		strings.Compare(a.Scope, b.Scope), strings.Compare(a.Class, b.Class), cmp.Compare(b2i(a.Folded), b2i(b.Folded)),
 	)
 }
 
-// between reports whether an edge is traffic between workloads on the wire.
-func (e *Edge) between() bool { return e.Scope == "wire" && (e.Class == "workload" || e.Class == "") }
+// Between reports whether an edge is traffic between workloads on the wire.
+func (e *Edge) Between() bool { return e.Scope == "wire" && (e.Class == "workload" || e.Class == "") }
 
 func portText(port uint16) string { return strconv.Itoa(int(port)) }

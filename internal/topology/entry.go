@@ -28,13 +28,14 @@ func compareHashes(a, b hash) int { return bytes.Compare(a[:], b[:]) }
 // entryKey identifies an edge as one run of a tap reports it.
 type entryKey struct {
 	run, direction, scope, class string
-	local                        string // address of the tapped end; empty if the tap has an identity
-	peer                         string // the other end: a name, an address or a network
-	port                         uint16 // of the server
-	folded                       string // key of an aggregate edge
+	local                        string     // address of the tapped end; empty if the tap has an identity
+	peer                         string     // the other end: a name, an address or a network
+	port                         uint16     // of the server
+	folded                       string     // key of an aggregate edge
+	addr                         netip.Addr // of the peer, for flows: an edge may have several servers under a name that its client claims
 }
 
-// entry is an edge as one run of a tap reports it.
+// entry is an edge as one run of a tap reports it: by its postures and findings, or by its flows to one address.
 type entry struct {
 	flows, posture counts
 	intervals      []interval // sorted by start

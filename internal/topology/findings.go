@@ -3,6 +3,7 @@ package topology
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,8 @@ type findingKey struct{ tap, rule, edge string }
 type latestFinding struct {
 	order   order
 	tap     *tap
-	key     entryKey
+	key     entryKey // without an address
+	addr    netip.Addr
 	aboutIt bool // it is about the tap, not about an edge
 	finding Finding
 }
@@ -44,7 +46,8 @@ func (g *Graph) addFinding(t *tap, r *record.Record) {
 	if r.Event.Severity != nil {
 		f.Severity = max(0, min(100, *r.Event.Severity))
 	}
-	g.findings[k] = &latestFinding{order: o, tap: t, key: keyOf(t, r), aboutIt: m.Edge.Key == "" && m.Scope == "", finding: f}
+	key := keyOf(t, r)
+	g.findings[k] = &latestFinding{order: o, tap: t, key: key, addr: peerAddr(r, key.direction), aboutIt: m.Edge.Key == "" && m.Scope == "", finding: f}
 }
 
 // reference returns a URL of https, so that nobody is sent elsewhere by a record; otherwise nothing.
@@ -92,6 +95,14 @@ func (g *Graph) findingList(views []*view) []Finding {
 	for _, v := range views {
 		where[place{v.tap, v.key}] = v
 	}
+	find := func(l *latestFinding) *view {
+		exact := l.key
+		exact.addr = l.addr
+		if v := where[place{l.tap, exact}]; v != nil {
+			return v
+		}
+		return where[place{l.tap, l.key}]
+	}
 	type same struct{ rule, from, to, port string }
 	all := map[same]*merged{}
 	for _, l := range g.findings {
@@ -100,7 +111,7 @@ func (g *Graph) findingList(views []*view) []Finding {
 			continue // it was retracted
 		}
 		side := ""
-		switch v := where[place{l.tap, l.key}]; {
+		switch v := find(l); {
 		case l.aboutIt:
 			f.From = g.index.workloadOf(l.tap)
 		case v != nil:
@@ -168,7 +179,7 @@ func addFindings(edges []Edge, findings []Finding) {
 	}
 	for i := range edges {
 		e := &edges[i]
-		if list := rules[ends{keyOfWorkload(&e.From), keyOfWorkload(&e.To), portText(e.Port)}]; e.between() && len(list) > 0 {
+		if list := rules[ends{keyOfWorkload(&e.From), keyOfWorkload(&e.To), portText(e.Port)}]; e.Between() && len(list) > 0 {
 			slices.Sort(list)
 			e.Findings = slices.Compact(slices.Clone(list))
 		}

@@ -17,7 +17,8 @@ const (
 	maxEntries = 1 << 15 // further edges are folded, for each run of a tap
 	maxIDs     = 1 << 20 // records that are recognized when they are repeated
 	maxFinds   = 1 << 14 // findings
-	maxLocal   = 16      // addresses of a tapped pod
+	maxNotes   = 64
+	maxLocal   = 16 // addresses of a tapped pod
 )
 
 // Graph joins records. Create it with New. It is not safe for concurrent use.
@@ -29,6 +30,8 @@ type Graph struct {
 	entries   int
 	findings  map[findingKey]*latestFinding
 	joined    *joined // nil: records were added since
+	notes     []string
+	clusters  []string // names, sorted
 
 	records, foreign uint64 // foreign: records of another schema
 	overBounds       uint64 // records whose edge, tap or finding exceeded a bound
@@ -52,6 +55,14 @@ func New(inv Inventory) *Graph {
 	return &Graph{inventory: inv, index: newIndex(&inv), taps: map[string]*tap{}, ids: map[hash]struct{}{}, findings: map[findingKey]*latestFinding{}}
 }
 
+// Note adds a sentence to Unknown, for example about a source that could not be read. At most 64 are kept.
+func (g *Graph) Note(sentence string) {
+	g.joined = nil
+	if len(g.notes) < maxNotes {
+		g.notes = append(g.notes, clean(sentence, maxLine))
+	}
+}
+
 // Add adds a record. Records may come in any order, and more than once. Add does not retain r. It ignores records of another schema than
 // record.SchemaVersion, which Unknown reports.
 func (g *Graph) Add(r *record.Record) {
@@ -65,6 +76,9 @@ func (g *Graph) Add(r *record.Record) {
 	}
 	g.joined = nil
 	g.records++
+	if c := r.Orchestrator.Cluster.Name; c != "" {
+		g.clusters, _ = insertSorted(g.clusters, clean(c, maxText), maxAddresses, compareText)
+	}
 	t := g.tapOf(r)
 	u := t.runOf(r.Meshtls.Run)
 	u.add(r)
@@ -176,6 +190,9 @@ func (g *Graph) addToEntry(t *tap, r *record.Record) {
 		return // a finding about the tap
 	}
 	k := keyOf(t, r)
+	if r.Event.Dataset == record.DatasetFlow {
+		k.addr = peerAddr(r, k.direction)
+	}
 	e := t.entries[k]
 	if e == nil {
 		if g.entries >= maxEntries && k.folded == "" {
@@ -195,7 +212,15 @@ func (g *Graph) addToEntry(t *tap, r *record.Record) {
 	e.add(r)
 }
 
-// keyOf returns the key of a record's edge. A flow gets the same key as the posture that counts it.
+// peerAddr returns the address of the peer of a flow's or a finding's connection.
+func peerAddr(r *record.Record, direction string) netip.Addr {
+	if direction == "ingress" {
+		return bare(r.Source.IP)
+	}
+	return bare(r.Destination.IP)
+}
+
+// keyOf returns the key of a record's edge, without an address. A flow gets the same key as the posture that counts it.
 func keyOf(t *tap, r *record.Record) entryKey {
 	m := &r.Meshtls
 	k := entryKey{run: clean(m.Run, maxText), direction: r.Network.Direction, scope: "wire", class: clean(m.Class, maxText)}
@@ -248,17 +273,14 @@ func (e *entry) addEnds(r *record.Record, direction string) {
 	if m.Peer.Name != "" && m.Peer.NameBasis != "spiffe" {
 		e.claimed = true
 	}
-	switch {
-	case r.Event.Dataset == record.DatasetPosture:
-		for _, a := range r.Related.IP[:min(maxPeers, len(r.Related.IP))] {
-			e.addPeer(a)
-		}
-		e.manyPeers = e.manyPeers || m.Edge.PeerAddresses > 0
-	case direction == "ingress":
-		e.addPeer(r.Source.IP)
-	default:
-		e.addPeer(r.Destination.IP)
+	if r.Event.Dataset != record.DatasetPosture {
+		e.addPeer(peerAddr(r, direction))
+		return
 	}
+	for _, a := range r.Related.IP[:min(maxPeers, len(r.Related.IP))] {
+		e.addPeer(a)
+	}
+	e.manyPeers = e.manyPeers || m.Edge.PeerAddresses > 0
 }
 
 func addrText(a netip.Addr) string {

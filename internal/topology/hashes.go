@@ -25,6 +25,9 @@ func joinByHash(views []*view) {
 	}
 	var renames []rename
 	for _, v := range views {
+		if !v.single {
+			continue // some of its connections may lead elsewhere
+		}
 		switch v.side {
 		case sideClient:
 			if s := only(v, servers, func(s *view) string { return keyOfWorkload(&s.to) + "\x00" + portText(s.port) }); s != nil &&

@@ -182,33 +182,43 @@ func unix(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// end returns the workload of one end, and its port. text is what the record has as its name or address.
-func (r *resolver) end(text string, e *entry, addrs []netip.Addr, port uint16) (Workload, uint16) {
-	if a, err := netip.ParseAddr(text); err == nil {
+// claim is what records say about one end of an edge.
+type claim struct {
+	text        string       // its name or address, or that of its network
+	addrs       []netip.Addr // sorted
+	more        bool         // it has further addresses
+	claimed     bool         // only the client's words give the name
+	first, last int64        // the time of the edge
+}
+
+// end returns the workload of an end, and the port at which it receives what is sent to port. one reports whether all of the end's addresses
+// belong to one workload.
+func (r *resolver) end(c *claim, port uint16) (w Workload, at uint16, one bool) {
+	addrs := c.addrs
+	a, err := netip.ParseAddr(c.text)
+	if err == nil {
 		addrs = []netip.Addr{bare(a)}
 	}
 	var found *owner
-	start, last := e.times()
 	for _, a := range addrs {
-		o, ok := r.ownerOf(a, start, last)
+		o, ok := r.ownerOf(a, c.first, c.last)
 		if !ok || found != nil && keyOfWorkload(&found.workload) != keyOfWorkload(&o.workload) {
 			found = nil
 			break
 		}
 		found = &o
 	}
-	if found != nil && !e.manyPeers {
+	if found != nil && !c.more {
 		if s := found.service; s != nil && s.Ports[port] != 0 {
 			port = s.Ports[port]
 		}
-		return found.workload, port
+		return found.workload, port, true
 	}
-	w := Workload{Name: text, Addresses: addrs[:min(8, len(addrs)):min(8, len(addrs))]}
-	_, err := netip.ParseAddr(text)
-	_, network := netip.ParsePrefix(text)
-	w.Claimed = err != nil && network != nil && e.claimed
+	w = Workload{Name: c.text, Addresses: addrs[:min(8, len(addrs)):min(8, len(addrs))]}
+	_, network := netip.ParsePrefix(c.text)
+	w.Claimed = err != nil && network != nil && c.claimed
 	w.Outside = r.complete && len(addrs) > 0 && !slices.ContainsFunc(addrs, r.inside)
-	return w, port
+	return w, port, len(addrs) < 2 && !c.more
 }
 
 // inside reports whether an address is, or was, one of the cluster's.

@@ -55,6 +55,7 @@ func TestJoin(t *testing.T) {
 	canary := service
 	canary.Services = []topology.Service{service.Services[0]}
 	canary.Services[0].Workloads = append(canary.Services[0].Workloads, topology.Workload{Namespace: "shop", Kind: "Deployment", Name: "cart-canary"})
+	three := topology.Inventory{Pods: append(both.Pods[:2:2], podOf(newPod("shop", "pay", "pay-1", "10.0.2.1"), false))}
 	complete := both
 	complete.Complete = true
 	reused := topology.Inventory{Pods: []topology.Pod{podOf(newPod("other", "new", "new-1", "10.0.1.1"), false)}}
@@ -124,6 +125,20 @@ func TestJoin(t *testing.T) {
 		"a pod that came later": {late, func() []*record.Record {
 			return []*record.Record{web.flow(out("mtls"))}
 		}, "front/web > 10.0.1.1:8080 mtls p0 t0 e0 m1 f0 u0 client*1"},
+		"two servers under one claimed name": {three, func() []*record.Record {
+			a, b := out("mtls"), out("tls")
+			a.name, b.name, b.peer, b.hash = "shop.example", "shop.example", "10.0.2.1", h2
+			whole := web.posture("snapshot", a, record.ByVerdict{MTLS: 1, TLS: 1, Plaintext: 1}, h1, h2)
+			whole.Related.IP = append(whole.Related.IP, addr("10.0.2.1"))
+			return []*record.Record{web.flow(a), web.flow(b), whole, shop.flow(in("mtls"))}
+		}, "front/web > shop.example:8080 plaintext p1 t0 e0 m0 f0 u0 client*1 claimed\nfront/web > shop/pay:8080 tls p0 t1 e0 m0 f0 u0 client*1\nfront/web > shop/cart:8080 mtls p0 t0 e0 m1 f0 u0 client*1 server*1"},
+		"flows to addresses of a network": {topology.Inventory{}, func() []*record.Record {
+			l := out("tls")
+			l.peer = "203.0.113.9"
+			whole := web.posture("snapshot", l, record.ByVerdict{TLS: 1})
+			whole.Meshtls.Edge.To = "203.0.113.0/24"
+			return []*record.Record{web.flow(l), whole}
+		}, "front/web > 203.0.113.0/24:8080 tls p0 t1 e0 m0 f0 u0 client*1"},
 		"a finding alone": {both, func() []*record.Record {
 			return []*record.Record{web.finding("plaintext-edge", "open", 3, out("plaintext"))}
 		}, "front/web > shop/cart:8080 plaintext p3 t0 e0 m0 f0 u0 client*1"},

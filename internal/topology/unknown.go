@@ -54,7 +54,7 @@ func (g *Graph) unknown(j *joined) []Unknown {
 		u.add(nil, "No tap has reported anything, so nothing is known about any connection.")
 	}
 	u.untapped()
-	u.taps(func(r *run) uint64 { return uint64(b2i(r.blind)) }, "Taps did not capture an interface of their pod at last (%d): nothing is known about the traffic there.")
+	u.taps(func(r *run) uint64 { return uint64(b2i(r.blind)) }, "At last, an interface of a tapped pod was not captured (%d taps): nothing is known about the traffic there.")
 	u.taps(func(r *run) uint64 { return r.capture.Dropped }, "Taps lost %d packets: connections may be missing or unjudged.")
 	u.taps(func(r *run) uint64 { return r.capture.Evicted + r.capture.CutShort }, "Taps had no memory to follow %d connections to their end.")
 	u.taps(func(r *run) uint64 { return r.capture.Older }, "%d connections are older than their tap: their handshakes were not seen, and a verdict needs a new connection.")
@@ -78,7 +78,10 @@ func (g *Graph) unknown(j *joined) []Unknown {
 	if g.unrecognized > 0 {
 		u.add(nil, "There were too many records to recognize repeated ones: connections of %s may be counted twice.", plural(g.unrecognized, "record"))
 	}
-	for _, n := range g.inventory.Notes {
+	if len(g.clusters) > 1 {
+		u.add(nil, "The records come from several clusters (%s): workloads with the same name are not told apart.", strings.Join(g.clusters, ", "))
+	}
+	for _, n := range slices.Concat(g.inventory.Notes, g.notes) {
 		u.add(nil, "%s", n)
 	}
 	return u.list
@@ -98,13 +101,13 @@ func (u *unknowns) untapped() {
 		}
 	}
 	if len(none) > 0 {
-		u.add(none, "%s not tapped: their traffic is only known as far as the other end is tapped.", are(len(none), "workload"))
+		u.add(none, "%s not tapped. What is sent to or from a workload without a tap is only known if the other end is tapped.", are(len(none), "workload"))
 	}
 	if len(some) > 0 {
-		u.add(some, "%s tapped in some of their pods only.", are(len(some), "workload"))
+		u.add(some, "%s tapped in some pods only.", are(len(some), "workload"))
 	}
 	if len(host) > 0 {
-		u.add(host, "%s the network of their node: their traffic cannot be told from the node's.", uses(len(host)))
+		u.add(host, "%s the network of a node. Such traffic cannot be told from that of the node.", uses(len(host)))
 	}
 }
 
@@ -128,7 +131,7 @@ func (u *unknowns) edges(edges []Edge) {
 	var of, at []Workload
 	for i := range edges {
 		e := &edges[i]
-		if !e.between() {
+		if !e.Between() {
 			continue
 		}
 		if e.Folded {

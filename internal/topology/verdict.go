@@ -59,6 +59,13 @@ func (c *counts) raise(o *counts) {
 	}
 }
 
+// subtract removes connections that are counted elsewhere.
+func (c *counts) subtract(o *counts) {
+	for i, n := range o {
+		c[i] -= min(n, c[i])
+	}
+}
+
 func (c *counts) total() (n uint64) {
 	for _, x := range c {
 		if n += x; n < x {

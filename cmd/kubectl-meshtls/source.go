@@ -1,0 +1,204 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/attach"
+	"github.com/meshtls-tap/meshtls-tap/internal/offline"
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
+	"github.com/meshtls-tap/meshtls-tap/internal/topology"
+)
+
+// Values of --from that are not files.
+const (
+	fromTaps  = "taps"
+	fromKafka = "kafka"
+)
+
+// source is where a command gets records from.
+type source struct {
+	from  []string
+	all   bool // namespaces
+	since time.Duration
+	kafka kafkaFlags
+}
+
+// addFlags adds the flags of the source to a command.
+func (s *source) addFlags(c *cobra.Command) {
+	c.Flags().StringArrayVar(&s.from, "from", []string{fromTaps}, "`SOURCE` of the records: taps (the logs of running and ended taps), kafka, or a capture file or a file of records; may be repeated for files; - is standard input")
+	c.Flags().BoolVarP(&s.all, "all-namespaces", "A", false, "all namespaces")
+	c.Flags().DurationVar(&s.since, "since", 0, "only records of so long ago, such as 1h (of taps and Kafka); 0: all that are there")
+	s.kafka.addFlags(c)
+	must(c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]string{fromTaps, fromKafka}, cobra.ShellCompDirectiveDefault)))
+}
+
+// check returns a usage error about the flags.
+func (s *source) check() error {
+	special := slices.Contains(s.from, fromTaps) || slices.Contains(s.from, fromKafka)
+	switch {
+	case len(s.from) == 0 || slices.Contains(s.from, ""):
+		return usageErrorf("--from: expected taps, kafka or a file")
+	case special && len(s.from) > 1:
+		return usageErrorf("--from: taps and kafka cannot be combined with each other or with files")
+	case s.since < 0:
+		return usageErrorf("--since=%s: expected a duration such as 1h", s.since)
+	}
+	return s.kafka.check(s.from[0] == fromKafka)
+}
+
+// read returns a graph of all records. The error is what prevented any of them from being read; what could only be read in part is in the graph's
+// Unknown. After an interruption the graph has what was read until then.
+func (s *source) read(ctx context.Context, o *options) (*topology.Graph, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	switch s.from[0] {
+	case fromTaps:
+		return s.readTaps(ctx, o)
+	case fromKafka:
+		return s.readKafka(ctx, o)
+	}
+	return s.readFiles(ctx, o)
+}
+
+// scope returns the namespace that the command is about; empty means all.
+func (s *source) scope(o *options) (string, error) {
+	if s.all {
+		return "", nil
+	}
+	return o.namespace()
+}
+
+// readFiles reads capture files and files of records. -n limits the result only if it is given, because a file has no current namespace.
+func (s *source) readFiles(ctx context.Context, o *options) (*topology.Graph, error) {
+	inv := topology.Inventory{}
+	if ns := o.config.Namespace; ns != nil && !s.all {
+		inv.Namespace = *ns
+	}
+	g := topology.New(inv)
+	n := 0
+	add := func(r *record.Record) { n++; g.Add(r) }
+	var errs []error
+	for _, name := range s.from {
+		if err := offline.Read(ctx, name, o.In, add); err != nil {
+			errs = append(errs, err)
+			g.Note(fmt.Sprintf("Not all of it could be read: %s.", strings.ReplaceAll(err.Error(), "\n", "; ")))
+		}
+	}
+	if n == 0 && len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return g, nil
+}
+
+// atOnce bounds the logs that are read at the same time.
+const atOnce = 8
+
+// readTaps reads the logs of the taps. With -n it reads those of all namespaces that it may list, since they know the other ends.
+func (s *source) readTaps(ctx context.Context, o *options) (*topology.Graph, error) {
+	ns, err := s.scope(o)
+	if err != nil {
+		return nil, err
+	}
+	kube, config, err := o.client()
+	if err != nil {
+		return nil, err
+	}
+	client := &attach.Client{Kube: kube, Config: config}
+	inv, taps, err := client.Inventory(ctx, ns, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	g := topology.New(inv)
+	taps = slices.DeleteFunc(taps, func(t attach.Tap) bool { return t.Program != attach.ProgramRun })
+	readLogs(ctx, client, g, taps, s.since)
+	return g, nil
+}
+
+// readLogs adds the records in the logs of taps to a graph. What could not be read becomes a note.
+func readLogs(ctx context.Context, client *attach.Client, g *topology.Graph, taps []attach.Tap, since time.Duration) {
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	var elsewhere []string
+	for i := range taps {
+		t := &taps[i]
+		if !t.HasLog {
+			elsewhere = append(elsewhere, t.String())
+			continue
+		}
+		if t.State == attach.Waiting {
+			continue
+		}
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			err := client.ReadLog(ctx, t, since, func(r *record.Record) {
+				mu.Lock()
+				defer mu.Unlock()
+				g.Add(r)
+			})
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				g.Note(fmt.Sprintf("The log of the tap in %s could not be read to its end: %s.", t.String(), strings.ReplaceAll(err.Error(), "\n", "; ")))
+			}
+		})
+	}
+	wait.Wait()
+	if len(elsewhere) > 0 {
+		slices.Sort(elsewhere)
+		g.Note(fmt.Sprintf("The records of %s are not in a log, but in Kafka or another format: read them by --from kafka.", some(slices.Compact(elsewhere))))
+	}
+}
+
+// some returns the first names of a list.
+func some(names []string) string {
+	const most = 5
+	out := strings.Join(names[:min(most, len(names))], ", ")
+	if more := len(names) - most; more > 0 {
+		out += fmt.Sprintf(" and %d more", more)
+	}
+	return out
+}
+
+// readKafka reads topics. The inventory is optional: without it, names come from the taps.
+func (s *source) readKafka(ctx context.Context, o *options) (*topology.Graph, error) {
+	ns, err := s.scope(o)
+	if err != nil {
+		return nil, err
+	}
+	g := topology.New(s.inventory(ctx, o, ns))
+	notes, err := s.kafka.read(ctx, s.since, time.Now(), g.Add)
+	for _, n := range notes {
+		g.Note(n)
+	}
+	return g, err
+}
+
+// inventory returns the inventory of the cluster; without a cluster, an empty one with a note.
+func (s *source) inventory(ctx context.Context, o *options, ns string) topology.Inventory {
+	kube, config, err := o.client()
+	var inv topology.Inventory
+	if err == nil {
+		inv, _, err = (&attach.Client{Kube: kube, Config: config}).Inventory(ctx, ns, time.Now())
+	}
+	if err != nil {
+		return topology.Inventory{Namespace: ns, Notes: []string{fmt.Sprintf("The cluster could not be asked for its pods (%s): only taps give names to addresses, and pods without a tap are not listed.", cmp.Or(firstLine(err), "no reason"))}}
+	}
+	return inv
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
