@@ -170,7 +170,7 @@ func inventoryOf(ctx context.Context, c *attach.Client, pods []corev1.Pod) <-cha
 	}
 	read := make(chan topology.Inventory, 1)
 	go func() {
-		inventory, err := c.Inventory(ctx, namespace, time.Now())
+		inventory, _, err := c.Inventory(ctx, namespace, time.Now())
 		if err != nil {
 			inventory.Notes = append(inventory.Notes, "Addresses have no names: "+err.Error()+".")
 		}
