@@ -276,6 +276,18 @@ func TestKeyboard(t *testing.T) {
 	expect(`document.activeElement.id`, "neighbors")
 }
 
+// TestOnePair: if all edges are between one pair of namespaces, as in a capture without names, the matrix of workloads is open.
+func TestOnePair(t *testing.T) {
+	p := startChromium(t).open(&Report{Edges: []topology.Edge{
+		{From: topology.Workload{Name: "10.0.0.1"}, To: topology.Workload{Name: "10.0.0.2"}, Port: 80, Scope: "wire", Verdict: "plaintext", Connections: record.ByVerdict{Plaintext: 1}},
+	}}, views[0])
+	var got struct{ Cells, Focus string }
+	p.eval(`({cells: byId("workloads").querySelector("table").innerText.replace(/\s+/g, " "), focus: document.activeElement.tagName})`, &got)
+	if want := "10.0.0.2 (no name is known) 10.0.0.1 (no name is known) 10.0.0.1 (no name is known) to 10.0.0.2 (no name is known): plaintext 1 of 1"; strings.TrimSpace(got.Cells) != want || got.Focus != "BODY" {
+		t.Errorf("%+v, want %s", got, want)
+	}
+}
+
 // TestTimeline: the list beside the picture has each change with its time.
 func TestTimeline(t *testing.T) {
 	p := startChromium(t).open(small(), views[0])

@@ -60,7 +60,7 @@ func small() *Report {
 		Findings: []topology.Finding{
 			{
 				Rule: "plaintext-edge", Severity: 21, State: "open", Message: "Plaintext was sent to port 8080, and nothing is declared.", From: checkout, To: payment, Port: 8080,
-				Count: 2, First: at(20), Last: at(30), Basis: "observed", Reasons: []string{"http_request_line"},
+				Count: 2, First: at(20), Last: at(30), Verdict: "plaintext", Reasons: []string{"http_request_line"},
 			},
 			{
 				Rule: "mtls-downgrade", Severity: 73, State: "ongoing", Message: "shop/checkout sent plaintext to pay/payment port 8080, which was mutual TLS before.", From: checkout, To: payment,

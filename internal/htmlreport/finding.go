@@ -2,6 +2,7 @@ package htmlreport
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -48,8 +49,19 @@ func level(severity int64) string {
 	return "ended"
 }
 
-// addFindings adds findings, the most severe first.
-func (p *page) addFindings(list []topology.Finding) {
+// edgeKey identifies an edge between workloads with a verdict.
+func edgeKey(from, to *topology.Workload, port uint16, verdict string) string {
+	return fmt.Sprintf("%s\x00%s\x00%d\x00%s", from, to, port, verdict)
+}
+
+// addFindings adds findings, the most severe first. A finding without a basis has that of its edge.
+func (p *page) addFindings(list []topology.Finding, edges []topology.Edge) {
+	bases := map[string]string{}
+	for i := range edges {
+		if e := &edges[i]; kindOf(e) == between {
+			bases[edgeKey(&e.From, &e.To, e.Port, e.Verdict)] = e.Basis
+		}
+	}
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b topology.Finding) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Rule, b.Rule),
@@ -63,7 +75,7 @@ func (p *page) addFindings(list []topology.Finding) {
 		x := finding{
 			Severity: f.Severity, Level: level(f.Severity), Rule: name(f.Rule), State: name(f.State), Message: sentence(f.Message),
 			From: newWorkload(&f.From), To: newWorkload(&f.To), Port: f.Port, Count: f.Count, First: timestamp(f.First), Last: timestamp(f.Last),
-			Basis: name(f.Basis), Coverage: sentence(f.Coverage), Evidence: name(f.Evidence), Open: f.Severity >= severe && i < maxShown,
+			Basis: name(cmp.Or(f.Basis, bases[edgeKey(&f.From, &f.To, f.Port, f.Verdict)])), Coverage: sentence(f.Coverage), Evidence: name(f.Evidence), Open: f.Severity >= severe && i < maxShown,
 		}
 		if f.Verdict != "" {
 			x.Verdict = newVerdict(f.Verdict)

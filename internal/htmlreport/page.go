@@ -93,7 +93,7 @@ func newPage(r *Report) (*page, error) {
 	for i := range edges {
 		p.Rows = append(p.Rows, p.newRow(&edges[i], numbers))
 	}
-	p.addFindings(r.Findings)
+	p.addFindings(r.Findings, edges)
 	p.addUnknown(r.Unknown)
 	p.Made = newMade(&r.Made)
 	data, err := newData(edges, p.Rows).encode()
@@ -199,7 +199,7 @@ func (p *page) newRow(e *topology.Edge, numbers map[string]int) row {
 // protocol returns the application protocol and the version of TLS.
 func protocol(e *topology.Edge) string {
 	var parts []string
-	if e.Protocol != "" {
+	if e.Protocol != "" && (e.Protocol != "tls" || e.Version == "") {
 		parts = append(parts, name(report.ProtocolName(e.Protocol)))
 	}
 	switch v := name(e.Version); {

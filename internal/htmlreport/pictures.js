@@ -104,7 +104,9 @@ const { choose, chooseEdge } = (() => {
 				li.append(b);
 				list.append(li);
 			}
-			box.append(make("h3", title), list.firstChild ? list : make("p", "None was seen."));
+			const heading = make("h3", title + " of ");
+			heading.append(named(D.workloads[w]));
+			box.append(heading, list.firstChild ? list : make("p", "None was seen."));
 			if (left) box.append(make("p", `${left} more, with stronger verdicts, are only in the table.`));
 		}
 		if (!stay) go("neighbors");
@@ -158,13 +160,15 @@ const { choose, chooseEdge } = (() => {
 				],
 			}],
 		}));
+		const heading = make("h3");
+		heading.append(named(edgeName(e)));
 		const ol = make("ol");
 		for (const [at, v] of c) {
 			const li = make("li", utc(at) + " UTC: ");
 			li.append(verdict(v));
 			ol.append(li);
 		}
-		list.append(ol, make("p", `Latest connection: ${e.l ? utc(e.l) + " UTC" : "not known"}.`));
+		list.append(heading, ol, make("p", `Latest connection: ${e.l ? utc(e.l) + " UTC" : "not known"}.`));
 		if (!stay) go("timeline");
 	}
 

@@ -144,7 +144,12 @@
 		}
 	}
 
-	function showWorkloads(from, to, pressed) {
+	// A single pair of namespaces is open from the start, as in a capture without names.
+	const pairs = namespaces?.querySelectorAll("button");
+	if (pairs?.length === 1) showWorkloads(namespaces.tBodies[0].rows[0].cells[0].textContent, namespaces.tHead.rows[0].cells[1].textContent, pairs[0], true);
+
+	// showWorkloads shows the matrix of the workloads of two namespaces. It moves the focus there unless stay is set.
+	function showWorkloads(from, to, pressed, stay) {
 		for (const b of namespaces.querySelectorAll("[aria-pressed=true]")) b.setAttribute("aria-pressed", "false");
 		pressed.setAttribute("aria-pressed", "true");
 		const f = D.groups.indexOf(from);
@@ -168,7 +173,7 @@
 		heading.tabIndex = -1;
 		heading.append("Workloads of ", named(from), " to ", named(to));
 		const small = (w) => D.workloads[w].slice(D.workloads[w].startsWith(D.groups[D.groupOf[w]] + "/") ? D.groups[D.groupOf[w]].length + 1 : 0);
-		const grid = make("table", undefined, "matrix");
+		const grid = make("table", undefined, "matrix names");
 		const head = grid.createTHead().insertRow();
 		head.insertCell();
 		for (const s of servers.slice(0, limit)) {
@@ -209,7 +214,7 @@
 		}));
 		if (left) box.append(make("p", `${left} more workloads, with stronger verdicts, are only in the table.`));
 		box.hidden = false;
-		heading.focus();
+		if (!stay) heading.focus();
 	}
 
 	// In print all edges that match are shown.
