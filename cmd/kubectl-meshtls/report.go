@@ -36,8 +36,8 @@ workload, the timeline of an edge, what could not be known, and how the page was
 The page is one file. It loads nothing, sends nothing, and can be read without JavaScript, in print
 and by keyboard. Names from packets are only text in it. If nothing was judged, the page says so.
 
-Records come from the logs of taps that run or have ended, from Kafka, or from files: captures (pcap,
-pcapng), or the records of a tap as JSON lines.`,
+Records come from the logs of taps that run or have ended, from Kafka, or from files: captures
+(pcap, pcapng), or the records of a tap as JSON lines.`,
 		Example: `  # What the taps in the namespace shop have seen
   kubectl meshtls report -o report.html -n shop
 
@@ -45,7 +45,7 @@ pcapng), or the records of a tap as JSON lines.`,
   kubectl meshtls report -o report.html --from capture.pcap --title 'Incident 4711'
 
   # The last day of all namespaces from Kafka, on standard output
-  kubectl meshtls report -o - -A --from kafka --kafka-brokers kafka-0.kafka:9093 --since 24h >report.html
+  kubectl meshtls report -o - -A --from kafka --kafka-brokers kafka-0:9093 --since 24h >report.html
 
   # In a pipeline: the page is written, and the status is 3 if plaintext was found
   kubectl meshtls report -o report.html --from capture.pcap --fail-on=plaintext-edge`,

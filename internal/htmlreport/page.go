@@ -116,7 +116,7 @@ func kindOf(e *topology.Edge) kind {
 	switch {
 	case e.Scope == "pod":
 		return inside
-	case e.Class != "" && e.Class != "workload":
+	case !e.Between():
 		return other
 	case e.Folded:
 		return folded
