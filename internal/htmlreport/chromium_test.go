@@ -51,8 +51,13 @@ type message struct {
 func startChromium(t *testing.T) *chromium {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
+	for _, other := range []string{"chromium-browser", "google-chrome"} {
+		if err != nil {
+			program, err = exec.LookPath(other)
+		}
+	}
 	if err != nil {
-		skipOrFail(t, "%v (on Debian: apt-get install chromium, or tools/setup.sh test)", err)
+		skipOrFail(t, "no chromium: %v (on Debian: apt-get install chromium, or tools/setup.sh test)", err)
 	}
 	commandsR, commandsW, err := os.Pipe()
 	if err != nil {

@@ -28,6 +28,7 @@ type page struct {
 	Rows          []row
 	Reasons       []string // the reasons of all rows in words; rows refer to them by number, from 1
 	MoreEdges     int
+	MoreVerdicts  string // the verdicts of the edges that are left out
 	Unknown       []unknown
 	Made          made
 	Data          template.JS // JSON for the script
@@ -87,7 +88,11 @@ func newPage(r *Report) (*page, error) {
 	p.count(edges)
 	p.Matrix = newMatrix(edges)
 	if n := len(edges); n > maxEdges {
-		p.MoreEdges, edges = n-maxEdges, edges[:maxEdges]
+		var more [len(verdicts)]uint64
+		for i := range edges[maxEdges:] {
+			more[verdictIndex(edges[maxEdges+i].Verdict)]++
+		}
+		p.MoreEdges, p.MoreVerdicts, edges = n-maxEdges, perVerdict(more), edges[:maxEdges]
 	}
 	numbers := map[string]int{}
 	for i := range edges {

@@ -107,7 +107,11 @@ const { choose, chooseEdge } = (() => {
 			const heading = make("h3", title + " of ");
 			heading.append(named(D.workloads[w]));
 			box.append(heading, list.firstChild ? list : make("p", "None was seen."));
-			if (left) box.append(make("p", `${left} more, with stronger verdicts, are only in the table.`));
+			if (left) {
+				const shown = new Set(peers.filter(side).flatMap((n) => n.e));
+				const rest = D.edges.filter((e, i) => (title === "Clients" ? e.t : e.f) === w && e.f !== e.t && !shown.has(i));
+				box.append(make("p", `${left} more are only in the table. Their edges: ${tally(rest)}.`));
+			}
 		}
 		if (!stay) go("neighbors");
 	}

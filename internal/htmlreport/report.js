@@ -144,9 +144,9 @@
 		}
 	}
 
-	// A single pair of namespaces is open from the start, as in a capture without names.
+	// A single pair of namespaces is open from the start if it has few workloads, as in a capture without names.
 	const pairs = namespaces?.querySelectorAll("button");
-	if (pairs?.length === 1) showWorkloads(namespaces.tBodies[0].rows[0].cells[0].textContent, namespaces.tHead.rows[0].cells[1].textContent, pairs[0], true);
+	if (pairs?.length === 1 && D.workloads.length <= 24) showWorkloads(namespaces.tBodies[0].rows[0].cells[0].textContent, namespaces.tHead.rows[0].cells[1].textContent, pairs[0], true);
 
 	// showWorkloads shows the matrix of the workloads of two namespaces. It moves the focus there unless stay is set.
 	function showWorkloads(from, to, pressed, stay) {
@@ -172,8 +172,8 @@
 		heading.id = "workloads-h";
 		heading.tabIndex = -1;
 		heading.append("Workloads of ", named(from), " to ", named(to));
-		const small = (w) => D.workloads[w].slice(D.workloads[w].startsWith(D.groups[D.groupOf[w]] + "/") ? D.groups[D.groupOf[w]].length + 1 : 0);
-		const grid = make("table", undefined, "matrix names");
+		const small = (w) => D.workloads[w].slice(D.workloads[w].startsWith(D.groups[D.groupOf[w]] + "/") ? D.groups[D.groupOf[w]].length + 1 : 0).replace(/ \(no name is known\)$/, "");
+		const grid = make("table", undefined, "matrix pairs");
 		const head = grid.createTHead().insertRow();
 		head.insertCell();
 		for (const s of servers.slice(0, limit)) {
@@ -212,7 +212,12 @@
 			filter(pairOf(from, to, test));
 			go("edges");
 		}));
-		if (left) box.append(make("p", `${left} more workloads, with stronger verdicts, are only in the table.`));
+		if (left) {
+			const shownFrom = new Set(clients.slice(0, limit));
+			const shownTo = new Set(servers.slice(0, limit));
+			const rest = edges.filter((e) => !shownFrom.has(e.f) || !shownTo.has(e.t));
+			box.append(make("p", `${left} more workloads are only in the table. Their edges: ${tally(rest)}.`));
+		}
 		box.hidden = false;
 		if (!stay) heading.focus();
 	}

@@ -121,10 +121,13 @@ func TestBounds(t *testing.T) {
 	r.Unknown = []topology.Unknown{{Text: "untapped", Workloads: slices.Repeat([]topology.Workload{deployment("a", "b")}, maxListed+7)}}
 	before := slices.Clone(r.Edges)
 	page := render(t, r)
-	for _, want := range []string{"2000 more edges are not on this page", fmt.Sprintf("%d more findings of equal or lower severity", len(r.Findings)-maxFindings), "more namespaces are only in the table", "and 7 more"} {
+	for _, want := range []string{"2000 more edges are not on this page:</strong> ", fmt.Sprintf("%d more findings of equal or lower severity", len(r.Findings)-maxFindings), "more namespaces are only in the table", "and 7 more"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say: %s", want)
 		}
+	}
+	if m := regexp.MustCompile(`</strong> (\d+) mutual TLS, (\d+) failed\. The answer`).FindStringSubmatch(page); m == nil {
+		t.Error("the page does not say which verdicts the edges have that are left out")
 	}
 	if got := strings.Count(page, "<tr><td>"); got < maxEdges || got > maxEdges+1 {
 		t.Errorf("%d rows", got)

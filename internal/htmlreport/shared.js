@@ -18,6 +18,8 @@ const button = (text, action) => {
 };
 const verdict = (v) => make("span", D.verdicts[v], "v " + CLASSES[v]);
 const edgeName = (e) => `${D.workloads[e.f]} to ${D.workloads[e.t]} port ${e.p}`;
+// tally returns the numbers of edges for each verdict in words.
+const tally = (edges) => D.verdicts.map((label, v) => [label, edges.filter((e) => e.v === v).length]).filter(([, n]) => n).map(([label, n]) => `${n} ${label}`).join(", ");
 const utc = (s) => new Date(s * 1000).toISOString().slice(0, 19).replace("T", " ");
 const go = (id) => {
 	byId(id).focus({ preventScroll: true });

@@ -86,18 +86,24 @@ func total(c *record.ByVerdict) (sum uint64) {
 	return sum
 }
 
-// connections returns the numbers of connections in words, such as "12 (2 plaintext, 10 mutual TLS)".
-func connections(c *record.ByVerdict) string {
+// perVerdict returns numbers in the order of verdicts in words, such as "2 plaintext, 10 mutual TLS".
+func perVerdict(numbers [len(verdicts)]uint64) string {
 	var parts []string
-	for i, n := range counts(c) {
+	for i, n := range numbers {
 		if n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, verdicts[i].label))
 		}
 	}
-	if len(parts) < 2 {
+	return strings.Join(parts, ", ")
+}
+
+// connections returns the numbers of connections in words, such as "12 (2 plaintext, 10 mutual TLS)".
+func connections(c *record.ByVerdict) string {
+	text := perVerdict(counts(c))
+	if !strings.Contains(text, ", ") {
 		return fmt.Sprint(total(c))
 	}
-	return fmt.Sprintf("%d (%s)", total(c), strings.Join(parts, ", "))
+	return fmt.Sprintf("%d (%s)", total(c), text)
 }
 
 // workload is an end of an edge as the page shows it.
