@@ -26,6 +26,7 @@ type finding struct {
 	Coverage    string
 	Evidence    string
 	Reference   string // begins with https://
+	Link        string // Reference as the value of href
 	Open        bool   // shown in full at first
 }
 
@@ -81,7 +82,7 @@ func (p *page) addFindings(list []topology.Finding, edges []topology.Edge) {
 			x.Verdict = newVerdict(f.Verdict)
 		}
 		if strings.HasPrefix(f.Reference, "https://") {
-			x.Reference = name(f.Reference)
+			x.Reference, x.Link = name(f.Reference), link(name(f.Reference))
 		}
 		for _, code := range f.Reasons {
 			x.Reasons = append(x.Reasons, sentence(report.ReasonWords(code)))

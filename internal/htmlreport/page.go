@@ -3,7 +3,6 @@ package htmlreport
 import (
 	"cmp"
 	"fmt"
-	"html/template"
 	"slices"
 	"strings"
 
@@ -13,9 +12,10 @@ import (
 
 // page is the data of page.html.tmpl. Its strings have passed visible.
 type page struct {
-	Policy         string
-	Style          template.CSS
-	Charts, Script template.JS
+	Policy string
+	Style  trusted
+	Charts trusted
+	Script trusted
 
 	Title, Answer string
 	Judged        bool // a connection was judged
@@ -31,7 +31,7 @@ type page struct {
 	MoreVerdicts  string // the verdicts of the edges that are left out
 	Unknown       []unknown
 	Made          made
-	Data          template.JS // JSON for the script
+	Data          trusted // JSON for the script
 }
 
 // verdict is a verdict as the page shows it: by a word and, through its class, by a shape.
@@ -80,7 +80,7 @@ type made struct {
 // newPage returns the page of a report. It does not change the report.
 func newPage(r *Report) (*page, error) {
 	p := &page{
-		Policy: policy, Style: template.CSS(style), Charts: template.JS(charts), Script: template.JS(script), //nolint:gosec // the page's own texts, without input
+		Policy: policy, Style: trusted(style), Charts: trusted(charts), Script: trusted(script),
 		Title: cmp.Or(name(r.Title), "Mutual TLS between workloads"), Answer: sentence(r.Answer),
 	}
 	edges := slices.Clone(r.Edges)
@@ -102,7 +102,7 @@ func newPage(r *Report) (*page, error) {
 	p.addUnknown(r.Unknown)
 	p.Made = newMade(&r.Made)
 	data, err := newData(edges, p.Rows).encode()
-	p.Data = template.JS(data) //nolint:gosec // encoding/json escapes <, > and &
+	p.Data = trusted(data) // encoding/json escapes <, > and &
 	return p, err
 }
 

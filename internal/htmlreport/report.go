@@ -6,8 +6,8 @@ import (
 	_ "embed" // the parts of the page
 	"encoding/base64"
 	"fmt"
-	"html/template"
 	"io"
+	"reflect"
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/topology"
@@ -76,8 +76,6 @@ func hash(text string) string {
 
 var policy = fmt.Sprintf("default-src 'none'; script-src %s %s; style-src %s; base-uri 'none'; form-action 'none'", hash(charts), hash(script), hash(style))
 
-var pageTemplate = template.Must(template.New("page").Parse(pageText))
-
 // Write writes a page. An error is one of w.
 func Write(w io.Writer, r *Report) error {
 	p, err := newPage(r)
@@ -85,8 +83,6 @@ func Write(w io.Writer, r *Report) error {
 		return err
 	}
 	b := bufio.NewWriter(w)
-	if err := pageTemplate.Execute(b, p); err != nil {
-		return err
-	}
+	execute(b, "page", reflect.ValueOf(p))
 	return b.Flush()
 }

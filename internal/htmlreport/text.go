@@ -57,6 +57,24 @@ func isVisible(r rune) bool {
 func name(s string) string     { return visible(s, maxName) }
 func sentence(s string) string { return visible(s, maxText) }
 
+// link returns a URL whose unusual characters are percent-encoded (RFC 3986 section 2.1), as html/template does it.
+func link(url string) string {
+	const keep = "!#$&*+,/:;=?@[]-._~"
+	var b strings.Builder
+	for i := range len(url) {
+		c := url[i]
+		encoded := c == '%' && i+2 < len(url) && isHex(url[i+1]) && isHex(url[i+2])
+		if encoded || c < utf8.RuneSelf && (isHex(c) || unicode.IsLetter(rune(c))) || strings.IndexByte(keep, c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	return b.String()
+}
+
+func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }
+
 // verdicts lists the verdicts, the weakest first, in the order of topology.Edge.Verdict.
 var verdicts = [...]struct{ value, label string }{
 	{"plaintext", "plaintext"}, {"tls", "TLS"}, {"encrypted", "encrypted"}, {"unknown", "unjudged"}, {"mtls", "mutual TLS"}, {"failed", "failed"},
