@@ -18,9 +18,6 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/manifest"
 )
 
-// tapRepository is the published image of the tap, without its tag.
-const tapRepository = "ghcr.io/meshtls-tap/meshtls-tap"
-
 // released matches the versions for which an image is published (docs/release.md).
 var released = regexp.MustCompile(`^v?(\d+\.\d+\.\d+(-[0-9A-Za-z.]+)?)$`)
 
@@ -30,7 +27,7 @@ func tapImage() string {
 	if m == nil {
 		return ""
 	}
-	return tapRepository + ":" + m[1]
+	return repository + ":" + m[1]
 }
 
 // newInjectCommand returns the command that adds taps to manifests.

@@ -65,7 +65,10 @@ what the taps see. What was not seen is never called absent.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand( // one line for each command; help.go has its group
 		newCompletionCommand(o),
+		newDisableCommand(o),
 		newEdgesCommand(o),
+		newEnableCommand(o),
+		newExplainCommand(o),
 		newInjectCommand(o),
 		newOptionsCommand(connection),
 		newRBACCommand(o),
