@@ -126,7 +126,7 @@ func TestEnableRefused(t *testing.T) {
 
 // TestDisable: running taps are turned off before the label is removed, and stay off.
 func TestDisable(t *testing.T) {
-	client, out, _, changed, err := switched(t, &switchFlags{restart: true}, false, shop("until", "2026-12-01T00:00:00Z"), aPod(tapped(running())), aPod(ofDatabase))
+	client, out, _, changed, err := switched(t, &switchFlags{restart: true}, false, shop("until", "2026-12-01T00:00:00Z"), aPod(tappedPod(running())), aPod(ofDatabase))
 	if want := []string{"patch configmaps", "create configmaps", "patch namespaces", "patch deployments"}; err != nil || !slices.Equal(changed, want) {
 		t.Errorf("%v, changed %q, want %q", err, changed, want)
 	}
@@ -145,7 +145,7 @@ func TestDisable(t *testing.T) {
 
 func TestDryRun(t *testing.T) {
 	for _, enable := range []bool{true, false} {
-		_, out, said, changed, err := switched(t, &switchFlags{dryRun: "client", restart: true, format: "yaml"}, enable, shop(), aPod(), aPod(ofDatabase, tapped(running())))
+		_, out, said, changed, err := switched(t, &switchFlags{dryRun: "client", restart: true, format: "yaml"}, enable, shop(), aPod(), aPod(ofDatabase, tappedPod(running())))
 		if err != nil || changed != nil || !strings.Contains(out, "metadata:\n") || !strings.Contains(said, "(dry run)") || strings.Contains(out, "dry run") {
 			t.Errorf("%v, changed %q\n%s\n%s", err, changed, out, said)
 		}

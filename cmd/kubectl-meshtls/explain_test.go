@@ -74,7 +74,7 @@ func aPod(change ...func(*corev1.Pod)) *corev1.Pod {
 }
 
 // tapped makes a pod one that the webhook has tapped.
-func tapped(state corev1.ContainerState) func(*corev1.Pod) {
+func tappedPod(state corev1.ContainerState) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
 		p.Annotations = map[string]string{inject.Prefix + inject.AnnotationStatus: `{"version":"1","mode":"native","profile":"default","image":"registry.example/meshtls-tap:1","config":"x"}`}
 		always := corev1.ContainerRestartPolicyAlways
@@ -111,12 +111,12 @@ func TestExplain(t *testing.T) {
 		says    []string // facts and remedies
 		tapped  bool
 	}{
-		"tapped":            {all(shop()), aPod(tapped(running())), "tapped", inject.ReasonAlready, []string{"profile default", "outdated"}, true},
-		"tapped until":      {all(shop("until", "2026-11-30T14:00:00Z")), aPod(tapped(running())), "tapped until 2026-11-30T14:00:00Z", inject.ReasonAlready, nil, true},
-		"over":              {all(shop("until", "2026-11-30T11:00:00Z")), aPod(tapped(running())), "it has a tap, whose time was over at 2026-11-30T11:00:00Z", inject.ReasonAlready, []string{"kubectl meshtls enable shop --for"}, false},
-		"turned off":        {all(shop(), settings(map[string]string{"enabled": "false"})), aPod(tapped(running())), "it has a tap, which is turned off", inject.ReasonAlready, nil, false},
+		"tapped":            {all(shop()), aPod(tappedPod(running())), "tapped", inject.ReasonAlready, []string{"profile default", "outdated"}, true},
+		"tapped until":      {all(shop("until", "2026-11-30T14:00:00Z")), aPod(tappedPod(running())), "tapped until 2026-11-30T14:00:00Z", inject.ReasonAlready, nil, true},
+		"over":              {all(shop("until", "2026-11-30T11:00:00Z")), aPod(tappedPod(running())), "it has a tap, whose time was over at 2026-11-30T11:00:00Z", inject.ReasonAlready, []string{"kubectl meshtls enable shop --for"}, false},
+		"turned off":        {all(shop(), settings(map[string]string{"enabled": "false"})), aPod(tappedPod(running())), "it has a tap, which is turned off", inject.ReasonAlready, nil, false},
 		"over by ConfigMap": {all(shop("duration", "1h"), settings(map[string]string{"enabled": "false", "until": "2026-11-30T11:00:00Z"})), aPod(), "not tapped: the time for which taps were requested is over", inject.ReasonExpired, nil, false},
-		"image missing": {all(shop()), aPod(tapped(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}})), "it has a tap, which does not run",
+		"image missing": {all(shop()), aPod(tappedPod(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}})), "it has a tap, which does not run",
 			inject.ReasonAlready, []string{"meshtls-tap is waiting (ImagePullBackOff)", "kubectl describe pod checkout-1-x -n shop"}, false},
 		"not asked":        {all(unlabeled), aPod(), "not tapped: neither its namespace nor the pod requests a tap", inject.ReasonNotAsked, []string{"kubectl meshtls enable shop"}, false},
 		"its own label":    {all(unlabeled), aPod(label(inject.Enabled)), "not tapped: neither its namespace", inject.ReasonNotAsked, []string{"injection.podOptIn"}, false},
