@@ -1,0 +1,263 @@
+package verify
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/report"
+)
+
+// clockSkew is how much the clocks of two nodes may differ.
+const clockSkew = 30 * time.Second
+
+// Result is the answer in one word.
+type Result string
+
+// The results.
+const (
+	Mutual    Result = "mutual_tls"
+	NotMutual Result = "not_mutual_tls"
+	Unjudged  Result = "unjudged"
+)
+
+// Answer is the answer to a question.
+type Answer struct {
+	Result      Result   `json:"result"`
+	Text        string   `json:"answer"` // one sentence without a full stop
+	From        string   `json:"from"`
+	To          string   `json:"to"`
+	Ports       []uint16 `json:"ports"`
+	Connections int      `json:"connections"` // that were compared
+	Older       int      `json:"older"`       // connections between them that are older than the taps, and were used
+	Client      *End     `json:"client,omitempty"`
+	Server      *End     `json:"server,omitempty"`
+	Request     *Request `json:"request,omitempty"`
+	Notes       []string `json:"notes,omitempty"` // sentences: limits, and what to do
+	complete    bool
+}
+
+// End is the weakest of the connections as one end's tap reports it.
+type End struct {
+	Pod      string   `json:"pod"`
+	Text     string   `json:"text"`              // the verdict in words, or why there is none
+	Verdict  string   `json:"verdict,omitempty"` // empty: the end reported no connection
+	Version  string   `json:"tls_version,omitempty"`
+	Cipher   string   `json:"cipher,omitempty"`
+	Auth     string   `json:"client_auth,omitempty"`
+	Basis    string   `json:"client_auth_basis,omitempty"`
+	Reasons  []string `json:"reasons,omitempty"`
+	Why      []string `json:"why,omitempty"` // Reasons in words
+	Hashes   []string `json:"hashes,omitempty"`
+	Dropped  uint64   `json:"packets_lost"`
+	Snapshot bool     `json:"snapshot,omitempty"` // all connections of the edge together, because no record of the single one was written yet
+}
+
+// Complete reports whether more records cannot change the answer much: both ends report the same connection.
+func (a *Answer) Complete() bool { return a.complete }
+
+// Answer answers a question from the records so far.
+func (s *Records) Answer(q *Question) *Answer {
+	j := s.join(q)
+	a := &Answer{From: q.From.Name, To: q.To, Ports: q.Ports, Connections: len(j.pairs), Older: j.older, Request: q.Request}
+	slices.SortStableFunc(j.pairs, func(x, y pair) int { return y.rank() - x.rank() })
+	if len(j.pairs) == 0 {
+		s.nothing(a, q)
+		return a
+	}
+	worst := j.pairs[0]
+	a.Client = s.end(q.From.Name, worst.client, q.From.Untapped)
+	a.Server = s.serverEnd(q, &worst)
+	a.complete = !slices.ContainsFunc(j.pairs, func(p pair) bool {
+		return p.client == nil || p.server == nil || !p.client.judged() || !p.server.judged()
+	})
+	a.decide(q, &worst)
+	if a.Result == Mutual && j.earlier && j.older > 0 {
+		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: of the connections that were in use, some are mutual TLS and %s older than the taps", are(j.older))
+		a.Notes = append(a.Notes, fresh...)
+	}
+	if n := len(j.pairs); n > 1 && a.Result == Mutual {
+		a.Text += fmt.Sprintf(" on each of %d connections", n)
+	} else if n > 1 {
+		a.Notes = append(a.Notes, fmt.Sprintf("This is the weakest of %d connections between them.", n))
+	}
+	if j.older > 0 && a.Result == Mutual {
+		a.Notes = append(a.Notes, fmt.Sprintf("Of the other connections between them, %s older than the taps and not judged.", are(j.older)))
+	}
+	for _, e := range [...]*End{a.Client, a.Server} {
+		if e != nil && e.Dropped > 0 {
+			a.Notes = append(a.Notes, fmt.Sprintf("The tap of %s lost %s.", e.Pod, count(int(e.Dropped), "packet")))
+		}
+	}
+	return a
+}
+
+// rank returns the rank of the weaker end.
+func (p *pair) rank() (rank int) {
+	for _, c := range [...]*connection{p.client, p.server} {
+		if c != nil {
+			rank = max(rank, 2*c.rank())
+		} else {
+			rank = max(rank, 1)
+		}
+	}
+	return rank
+}
+
+// decide sets the result for the weakest connection.
+func (a *Answer) decide(q *Question, p *pair) {
+	c, d := p.client, p.server
+	switch {
+	case c != nil && d != nil && c.mutual() && d.mutual():
+		a.Result, a.Text = Mutual, best(c, d).String()+", both ends agree"
+		if c.version != "" && d.version != "" && (c.version != d.version || c.cipher != d.cipher) {
+			a.Result, a.Text = Unjudged, fmt.Sprintf("the ends disagree about one connection: the client's tap reports %s, the server's tap %s", c, d)
+		}
+	case c != nil && d != nil && c.verdict == d.verdict && c.judged() && d.judged():
+		a.Result, a.Text = NotMutual, best(c, d).String()+", both ends agree"
+	case c != nil && d != nil && notMutual(c) != notMutual(d):
+		a.Result, a.Text = NotMutual, fmt.Sprintf("the ends disagree: the client's tap reports %s, the server's tap %s", c, d)
+	case c != nil && d != nil && notMutual(c):
+		a.Result, a.Text = NotMutual, fmt.Sprintf("not mutual TLS at either end: the client's tap reports %s, the server's tap %s", c, d)
+	case c != nil && d != nil:
+		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: the client's tap reports %s, the server's tap %s", c, d)
+	case c != nil:
+		a.oneEnd(q, c, "client", a.Server.Text)
+	default:
+		a.oneEnd(q, d, "server", a.Client.Text)
+	}
+}
+
+// best returns the connection about which more is known.
+func best(c, d *connection) *connection {
+	if c.posture && !d.posture || c.auth.ClientAuthBasis == "" && d.auth.ClientAuthBasis != "" {
+		return d
+	}
+	return c
+}
+
+func notMutual(c *connection) bool { return c.judged() && !c.mutual() }
+
+// oneEnd sets the result of a connection that one end reported. other is why the other end did not.
+func (a *Answer) oneEnd(q *Question, c *connection, side, other string) {
+	switch {
+	case notMutual(c):
+		a.Result, a.Text = NotMutual, fmt.Sprintf("%s, by the %s's tap only; %s", c, side, other)
+	case c.mutual() && q.OneEnd:
+		a.Result, a.Text = Mutual, fmt.Sprintf("%s, by the %s's tap only; %s", c, side, other)
+	case c.mutual():
+		a.Result, a.Text = Unjudged, fmt.Sprintf("not confirmed by both ends: the %s's tap reports %s; %s", side, c, other)
+	default:
+		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged by the %s's tap; %s", side, other)
+	}
+}
+
+// end returns the report of one end.
+func (s *Records) end(name string, c *connection, untapped string) *End {
+	e := &End{Pod: name}
+	p := s.pods[name]
+	if p != nil {
+		e.Dropped = p.dropped
+	}
+	switch {
+	case c != nil:
+		e.Text, e.Verdict, e.Version, e.Cipher = c.String(), c.verdict, c.version, report.CleanMessage(c.cipher)
+		e.Auth, e.Basis, e.Reasons, e.Why = c.auth.ClientAuth, c.auth.ClientAuthBasis, c.reasons, c.why()
+		e.Hashes, e.Snapshot = c.hashes, c.posture
+	case untapped != "":
+		e.Text = "no tap: " + report.CleanMessage(untapped)
+	case p == nil || !p.started:
+		e.Text = "its tap reported nothing"
+	default:
+		e.Text = sawNone("client")
+	}
+	return e
+}
+
+func sawNone(side string) string { return "the " + side + "'s pod saw no such connection" }
+
+// serverEnd returns the report of the server's end of a connection. If no pod reported it, it is about the only pod, or about all.
+func (s *Records) serverEnd(q *Question, p *pair) *End {
+	if p.server != nil {
+		return s.end(p.pod, p.server, "")
+	}
+	if len(q.Servers) == 1 {
+		e := s.end(q.Servers[0].Name, nil, q.Servers[0].Untapped)
+		if e.Text == sawNone("client") {
+			e.Text = sawNone("server")
+		}
+		return e
+	}
+	e := &End{Pod: q.To, Text: fmt.Sprintf("none of the %d pods of the server saw such a connection", len(q.Servers))}
+	for i := range q.Servers {
+		if u := q.Servers[i].Untapped; u != "" {
+			e.Text = fmt.Sprintf("not all pods of the server are tapped (%s: %s)", q.Servers[i].Name, report.CleanMessage(u))
+		}
+	}
+	return e
+}
+
+// fresh is what makes a connection whose handshake can be judged.
+var fresh = []string{
+	"A handshake is needed that the taps see. The safe way is one more replica of the client's or the server's workload (`kubectl scale`): the new pod opens connections of its own, and nothing restarts. Then verify that pod.",
+	"Otherwise wait until the proxy closes its pooled connection (idle timeout; in Istio also connectionPool.tcp.maxConnectionDuration of a DestinationRule). Envoy asks its clients to reconnect after POST /drain_listeners?graceful&skip_exit at the admin port of the server's Envoy, and serves on.",
+}
+
+// nothing sets the answer where no end reported a connection that counts.
+func (s *Records) nothing(a *Answer, q *Question) {
+	a.Result = Unjudged
+	a.Client = s.end(q.From.Name, nil, q.From.Untapped)
+	a.Server = s.serverEnd(q, &pair{})
+	before := s.olderThanTaps(q)
+	switch {
+	case a.Older > 0:
+		a.Text = fmt.Sprintf("the only traffic between them was on %s older than the taps, whose handshake was not seen", count(a.Older, "connection"))
+		a.Notes = append(a.Notes, fresh...)
+	case q.Request != nil && q.Request.Error != "":
+		a.Text = "the request failed (" + report.CleanMessage(q.Request.Error) + ") and neither end saw a connection"
+	case q.Request != nil && before > 0:
+		a.Text = fmt.Sprintf("the request was answered, and neither end saw a new connection: it used one that is older than the taps (%s)", count(int(before), "such connection"))
+		a.Notes = append(a.Notes, fresh...)
+	case q.Request != nil:
+		a.Text = "the request was answered, and neither end saw a connection between them"
+		a.Notes = append(a.Notes, "A gateway, a waypoint or a proxy on the node may be between them: verify each part of the path by itself.")
+	default:
+		a.Text = "neither end saw a connection between them"
+		if before > 0 {
+			a.Text += fmt.Sprintf("; %s are older than the taps", count(int(before), "connection"))
+			a.Notes = append(a.Notes, fresh...)
+		}
+	}
+	var missing []string
+	for _, e := range [...]*End{a.Client, a.Server} {
+		if strings.HasPrefix(e.Text, "no tap: ") || strings.HasPrefix(e.Text, "not all pods") || e.Text == "its tap reported nothing" {
+			missing = append(missing, e.Pod+": "+e.Text)
+		}
+	}
+	if len(missing) > 0 {
+		a.Text += "; " + strings.Join(missing, "; ")
+	}
+}
+
+// olderThanTaps returns the number of connections of the client's pod that are older than its tap.
+func (s *Records) olderThanTaps(q *Question) uint64 {
+	if p := s.pods[q.From.Name]; p != nil {
+		return p.older
+	}
+	return 0
+}
+
+func are(n int) string {
+	if n == 1 {
+		return "1 is"
+	}
+	return fmt.Sprintf("%d are", n)
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
