@@ -32,6 +32,7 @@ var needed = []right{
 	{rule("", "pods/ephemeralcontainers", "patch"), "add the tap, and try that beforehand (dry run)"},
 	{rule("", "pods/attach", "create,get"), "keep the tap running, and end it. Until Kubernetes 1.34, WebSockets need get, and later create"},
 	{rule("", "pods/log", "get"), "read the tap's records"},
+	{rule("", "pods/exec", "create,get"), "verify: send a request from the tap in the client's pod"},
 }
 
 // useful are further rights.

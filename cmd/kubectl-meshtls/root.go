@@ -77,6 +77,7 @@ what the taps see. What was not seen is never called absent.`,
 		newStopCommand(o),
 		newTapCommand(o),
 		newUninjectCommand(o),
+		newVerifyCommand(o),
 		newVersionCommand(o),
 	)
 	root.SetHelpCommand(newHelpCommand())

@@ -37,7 +37,7 @@ var table = map[string]rule{
 		"internal/variables", "internal/verdict", "internal/wire", "schema",
 	}},
 	"cmd/kubectl-meshtls": {may: []string{
-		"internal/attach", "internal/finding", "internal/htmlreport", "internal/inject", "internal/liveview", "internal/manifest", "internal/names", "internal/offline", "internal/record", "internal/report", "internal/sink", "internal/topology",
+		"internal/attach", "internal/finding", "internal/htmlreport", "internal/inject", "internal/liveview", "internal/manifest", "internal/names", "internal/offline", "internal/record", "internal/report", "internal/sink", "internal/topology", "internal/verify",
 	}},
 	"cmd/tap-webhook": {may: []string{"internal/variables", "webhook"}},
 	"webhook":         {may: []string{"internal/inject"}},
@@ -47,6 +47,7 @@ var table = map[string]rule{
 	"internal/topology":   {may: []string{"internal/record"}, pure: true},
 	"internal/htmlreport": {may: []string{"internal/record", "internal/report", "internal/topology"}},
 	"internal/liveview":   {may: []string{"internal/record", "internal/report", "internal/topology"}},
+	"internal/verify":     {may: []string{"internal/record", "internal/report"}},
 	"internal/offline":    {may: []string{"internal/finding", "internal/flow", "internal/pcapfile", "internal/pipeline", "internal/record"}},
 
 	"internal/credentials": {pure: true},

@@ -82,7 +82,11 @@ func (s *Records) Answer(q *Question) *Answer {
 	} else if n > 1 {
 		a.Notes = append(a.Notes, fmt.Sprintf("This is the weakest of %d connections between them.", n))
 	}
-	if j.older > 0 && a.Result == Mutual {
+	if a.Result == Unjudged && worst.resumed() {
+		a.Text += "; TLS resumed a session whose full handshake was not seen"
+		a.Notes = append(a.Notes, fresh[0])
+	}
+	if j.older > 0 && (a.Result == Mutual || !j.earlier) {
 		a.Notes = append(a.Notes, fmt.Sprintf("Of the other connections between them, %s older than the taps and not judged.", are(j.older)))
 	}
 	for _, e := range [...]*End{a.Client, a.Server} {
@@ -105,6 +109,11 @@ func (p *pair) rank() (rank int) {
 	return rank
 }
 
+// resumed reports whether an end is not judged because TLS resumed an earlier session.
+func (p *pair) resumed() bool {
+	return p.client != nil && p.client.resumed && !p.client.judged() || p.server != nil && p.server.resumed && !p.server.judged()
+}
+
 // decide sets the result for the weakest connection.
 func (a *Answer) decide(q *Question, p *pair) {
 	c, d := p.client, p.server
@@ -120,6 +129,8 @@ func (a *Answer) decide(q *Question, p *pair) {
 		a.Result, a.Text = NotMutual, fmt.Sprintf("the ends disagree: the client's tap reports %s, the server's tap %s", c, d)
 	case c != nil && d != nil && notMutual(c):
 		a.Result, a.Text = NotMutual, fmt.Sprintf("not mutual TLS at either end: the client's tap reports %s, the server's tap %s", c, d)
+	case c != nil && d != nil && c.String() == d.String():
+		a.Result, a.Text = Unjudged, "not judged at either end: "+c.String()
 	case c != nil && d != nil:
 		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: the client's tap reports %s, the server's tap %s", c, d)
 	case c != nil:
@@ -200,7 +211,7 @@ func (s *Records) serverEnd(q *Question, p *pair) *End {
 
 // fresh is what makes a connection whose handshake can be judged.
 var fresh = []string{
-	"A handshake is needed that the taps see. The safe way is one more replica of the client's or the server's workload (`kubectl scale`): the new pod opens connections of its own, and nothing restarts. Then verify that pod.",
+	"A full handshake is needed that the taps see. The safe way is one more replica of the client's workload (`kubectl scale`): the new pod opens connections of its own, without earlier sessions, and nothing restarts. Then verify that pod.",
 	"Otherwise wait until the proxy closes its pooled connection (idle timeout; in Istio also connectionPool.tcp.maxConnectionDuration of a DestinationRule). Envoy asks its clients to reconnect after POST /drain_listeners?graceful&skip_exit at the admin port of the server's Envoy, and serves on.",
 }
 

@@ -24,6 +24,7 @@ type connection struct {
 	end       time.Time
 	older     bool // its start was not captured
 	posture   bool
+	resumed   bool // TLS resumed an earlier session
 
 	verdict  string
 	protocol string
@@ -48,6 +49,7 @@ func ofFlow(r *record.Record) *connection {
 	}
 	if t := r.TLS; t != nil {
 		c.version, c.cipher = tlsVersion(t.VersionProtocol, t.Version), t.Cipher
+		c.resumed = t.Resumed != nil && *t.Resumed
 	}
 	return c
 }

@@ -70,6 +70,12 @@ func unsure(r *record.Record) {
 	r.Meshtls.Verdict, r.Meshtls.TLS.ClientAuth, r.Meshtls.TLS.ClientAuthBasis, r.Meshtls.Reasons = "tls", "unknown", "none", []string{"missed_bytes"}
 }
 
+func resumed(r *record.Record) {
+	yes := true
+	r.TLS.Resumed = &yes
+	r.Meshtls.Verdict, r.Meshtls.TLS.ClientAuth, r.Meshtls.TLS.ClientAuthBasis, r.Meshtls.Reasons = "tls", "unknown", "none", []string{"psk_selected", "no_earlier_handshake"}
+}
+
 func old(r *record.Record) {
 	r.TLS, r.Meshtls.TLS = nil, record.Auth{}
 	r.Meshtls.Verdict, r.Meshtls.Reasons = "unknown", []string{"missed_start", "no_client_hello", "mid_stream_records"}
@@ -147,6 +153,11 @@ var cases = []struct {
 		name: "one end could not judge", result: Unjudged,
 		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h")},
 		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h", unsure)},
+	},
+	{
+		name: "TLS resumed a session that the taps have not seen begin, beside an older connection", result: Unjudged,
+		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h", resumed), flow(-100, at(client, 39001), at(vip, 80), "o", old)},
+		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h", resumed)},
 	},
 	{
 		name: "the server saw plaintext where the client saw mutual TLS", result: NotMutual,

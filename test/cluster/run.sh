@@ -85,7 +85,7 @@ product() { # builds the product's programs, unless PRODUCT is a folder that has
 	local out=$work/product
 	[[ -z ${PRODUCT:-} ]] || return 0
 	mkdir "$out"
-	(cd ../.. && go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=test" -o "$out/" ./cmd/tap ./cmd/tap-webhook)
+	(cd ../.. && go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=test" -o "$out/" ./cmd/tap ./cmd/tap-webhook ./cmd/kubectl-meshtls)
 	export PRODUCT=$out
 }
 
