@@ -78,7 +78,7 @@ func (o *options) report(ctx context.Context, r *reportOptions, now time.Time) e
 	edges, findings := g.Edges(), g.Findings()
 	page := htmlreport.Report{
 		Title: r.title, Answer: g.Answer(), Edges: edges, Findings: findings, Unknown: g.Unknown(),
-		Made: htmlreport.Made{At: now, Version: versionText(), Sources: r.origins(g), Losses: losses(g)},
+		Made: htmlreport.Made{At: now, Version: versionText(), Sources: r.origins(o, g), Losses: losses(g)},
 	}
 	if err := errors.Join(err, o.writePage(r.output, &page)); err != nil {
 		return err
@@ -109,7 +109,7 @@ func (o *options) writePage(name string, page *htmlreport.Report) error {
 }
 
 // origins returns where the records of a graph come from: the source as a whole, and each tap or capture in it.
-func (r *reportOptions) origins(g *topology.Graph) []htmlreport.Source {
+func (r *reportOptions) origins(o *options, g *topology.Graph) []htmlreport.Source {
 	var out []htmlreport.Source
 	since := ""
 	if r.since > 0 {
@@ -117,7 +117,11 @@ func (r *reportOptions) origins(g *topology.Graph) []htmlreport.Source {
 	}
 	switch r.from[0] {
 	case fromTaps:
-		out = append(out, htmlreport.Source{Kind: "logs of taps", Note: since})
+		where := "all namespaces"
+		if ns, err := r.scope(o); err == nil && ns != "" {
+			where = "the namespace " + ns
+		}
+		out = append(out, htmlreport.Source{Kind: "logs of taps, for", Name: where, Note: since})
 	case fromKafka:
 		out = append(out, htmlreport.Source{Kind: "Kafka topics", Name: strings.Join(r.kafka.topics, ", "), Note: since})
 	default:
