@@ -10,8 +10,8 @@ network="ip=iproute2 nft=nftables tcpdump curl openssl"
 broker="java=default-jre-headless mvn=maven kcat"
 KAFKA=${KAFKA:-}
 case "${1:-}" in
-test)  wanted="$network ethtool $broker python3 venv=python3-venv tmux chromium npm" ;;
-race)  wanted="$network ethtool $broker python3 venv=python3-venv tmux chromium npm gcc cc=libc6-dev" ;;
+test)  wanted="$network ethtool $broker python3 venv=python3-venv tmux tshark chromium npm" ;;
+race)  wanted="$network ethtool $broker python3 venv=python3-venv tmux tshark chromium npm gcc cc=libc6-dev" ;;
 demo)  wanted="$network python3 venv=python3-venv"; [[ -z ${KAFKA#0} ]] || wanted+=" $broker" ;;
 compare) wanted="tshark" ;;
 bench) wanted="ip=iproute2 nft=nftables tcpdump tshark argus=argus-server softflowd ndpiReader=libndpi-bin wrk iperf3" ;;

@@ -25,8 +25,8 @@ type session struct {
 	shown    chan error        // the end of screen
 }
 
-// openSession starts a tap on a terminal with a number of columns.
-func openSession(t *testing.T, columns int, environ []string, args ...string) *session {
+// openTerminal opens a terminal with 24 lines and a number of columns. It returns the end of the user, and the end of programs.
+func openTerminal(t *testing.T, columns int) (keyboard, terminal *os.File) {
 	t.Helper()
 	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -43,10 +43,17 @@ func openSession(t *testing.T, columns int, environ []string, args ...string) *s
 	if err != nil {
 		t.Fatal(err)
 	}
-	terminal, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	terminal, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("no pseudo-terminal: %v", err)
 	}
+	return keyboard, terminal
+}
+
+// openSession starts a tap on a terminal with a number of columns.
+func openSession(t *testing.T, columns int, environ []string, args ...string) *session {
+	t.Helper()
+	keyboard, terminal := openTerminal(t, columns)
 	in, producer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

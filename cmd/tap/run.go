@@ -19,12 +19,19 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 	f := newFlags("run", runHelp())
 	check := f.Bool("check", false, "")
 	lasts := f.Duration("for", 0, "")
+	output := f.String("output", "", "")
 	rest, err := f.parse(args, std.out)
 	if err != nil {
 		return err
 	}
 	if len(rest) > 0 {
 		return f.wrong("unexpected argument %q: everything is set by the environment", rest[0])
+	}
+	if *output != "" && *output != "json" && *output != "screen" {
+		return f.wrong("--output=%s: expected json or screen", *output)
+	}
+	if *output == "screen" && (!isTerminal(std.out) || isDumb()) {
+		return f.wrong("--output=screen: standard output is not a terminal that interprets escapes")
 	}
 	if *lasts < 0 {
 		return f.wrong("--for %v: expected a duration such as 10m", *lasts)
@@ -35,6 +42,11 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 		return runCheck(ctx, environ, std)
 	}
 
+	terminal, shows := std, showsScreen(*output, environ, std.out)
+	var kept *screenLog
+	if shows {
+		std, kept = newScreen(std)
+	}
 	log := newLogWriter(std.err)
 	defer log.close()
 	std.err = log
@@ -42,12 +54,20 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 	if err != nil {
 		return err
 	}
+	t.streams.out = terminal.out
 	ignorePipe()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	ctx, cancel := t.attached(ctx)
 	defer cancel()
-	return t.run(ctx)
+	if !shows {
+		return t.run(ctx)
+	}
+	s, ctx := t.showScreen(ctx, terminal, kept)
+	err = t.run(ctx)
+	log.close()
+	s.close(ctx, terminal)
+	return err
 }
 
 // runCheck is `tap run --check`.
@@ -85,11 +105,15 @@ Flags:
   --check         only report whether the environment can be used, with a warning for each variable without
                   effect and each file or folder that cannot be used, on which tap check fails
   --for=DURATION  how long to run; the same as TAP_FOR
+  --output=json|screen
+                  json: the records, one a line; screen: a live view of edges and findings, and a report at the
+                  end; default screen on a terminal, except with TAP_SINK=kafka. In the view q and Ctrl-C quit
 
 Examples:
   TAP_INTERFACES=eth0,lo tap run              JSON lines on standard output
   TAP_SINK=kafka TAP_KAFKA_BROKERS=kafka-0.kafka:9092 tap run
   tap run --for=10m                           in a debug container
+  tap run --output=json | jq .                records in place of the live view
 
 Variables, with their defaults in the middle column.
 `)

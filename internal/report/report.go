@@ -264,49 +264,14 @@ func edgeEnds(e *finding.Edge) string {
 
 // evidence writes how much of the traffic was seen, and how much was not.
 func (t *text) evidence(s *finding.Summary) {
-	var all, unjudged, late, holed uint64
-	count := func(list []finding.Seen) {
-		for _, x := range list {
-			all += x.Connections
-			if x.Verdict == "unknown" {
-				unjudged += x.Connections
-			}
-		}
-	}
-
-	for _, e := range s.Edges {
-		count(e.Seen)
-		late += e.MissedStart
-		holed += e.MissedBytes
-	}
-
-	count(s.Gone)
 	t.heading("Seen")
-	lost := "packet loss is unknown"
-	if s.CoverageSet {
-		lost = fmt.Sprintf("%s, %d lost by the capture", plural(s.Coverage.Packets, "packet"), s.Coverage.Dropped)
-	}
-
 	span := ""
 	if s.Start != 0 {
 		span = ", " + timeRange(s.Start, s.End)
 	}
-
-	t.wrap("  ", fmt.Sprintf("%d of %s judged, %d unjudged; %s%s", all-unjudged, plural(all, "connection"), unjudged, lost, span))
-	for _, line := range []struct {
-		n    uint64
-		what string
-	}{
-		{s.Silent, "without payload, so without a verdict (refused, unanswered, or opened and never used)"},
-		{late, "whose start was not seen: older than the capture, or lost"},
-		{holed, "with bytes that were not seen"},
-		{s.Coverage.Evicted, "evicted because the table was full"},
-		{s.Coverage.CutShort, "read only in part because the buffers were full"},
-		{s.Coverage.Older, "older than the tap"},
-	} {
-		if line.n > 0 {
-			t.wrap("  ", fmt.Sprintf("%s %s", plural(line.n, "connection"), line.what))
-		}
+	t.wrap("  ", judged(s)+span)
+	for _, line := range gaps(s) {
+		t.wrap("  ", line)
 	}
 
 	t.undecoded(&s.Coverage)
@@ -321,6 +286,54 @@ func (t *text) evidence(s *finding.Summary) {
 	if s.Filter != "" {
 		t.wrap("  ", "only packets that the filter accepts: "+clean(s.Filter))
 	}
+}
+
+// judged returns how many connections were judged, and how many packets were lost.
+func judged(s *finding.Summary) string {
+	var all, unjudged uint64
+	count := func(list []finding.Seen) {
+		for _, x := range list {
+			all += x.Connections
+			if x.Verdict == "unknown" {
+				unjudged += x.Connections
+			}
+		}
+	}
+	for i := range s.Edges {
+		count(s.Edges[i].Seen)
+	}
+	count(s.Gone)
+
+	lost := "packet loss is unknown"
+	if s.CoverageSet {
+		lost = fmt.Sprintf("%s, %d lost by the capture", plural(s.Coverage.Packets, "packet"), s.Coverage.Dropped)
+	}
+	return fmt.Sprintf("%d of %s judged, %d unjudged; %s", all-unjudged, plural(all, "connection"), unjudged, lost)
+}
+
+// gaps returns a line for each kind of connection that was not seen as a whole.
+func gaps(s *finding.Summary) (out []string) {
+	var late, holed uint64
+	for i := range s.Edges {
+		late += s.Edges[i].MissedStart
+		holed += s.Edges[i].MissedBytes
+	}
+	for _, line := range []struct {
+		n    uint64
+		what string
+	}{
+		{s.Silent, "without payload, so without a verdict (refused, unanswered, or opened and never used)"},
+		{late, "whose start was not seen: older than the capture, or lost"},
+		{holed, "with bytes that were not seen"},
+		{s.Coverage.Evicted, "evicted because the table was full"},
+		{s.Coverage.CutShort, "read only in part because the buffers were full"},
+		{s.Coverage.Older, "older than the tap"},
+	} {
+		if line.n > 0 {
+			out = append(out, plural(line.n, "connection")+" "+line.what)
+		}
+	}
+	return out
 }
 
 // timeRange formats a period of time.
