@@ -25,7 +25,7 @@ var (
 
 // attached returns a context that ends when the time of TAP_FOR is up, or when the person who
 // attached the tap is gone. The person is gone if nobody reads the tap's standard output any more,
-// or if the tap's standard input (a terminal or a pipe) has hung up. Without TAP_FOR the context
+// or if the tap's standard input (a terminal or a pipe) has hung up or was silent for TAP_KEEPALIVE. Without TAP_FOR the context
 // never ends by itself in a pod, because a sidecar must not end by itself. Elsewhere it ends if
 // records go only to standard output, which is a pipe, and nobody reads it any more.
 func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -37,21 +37,37 @@ func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc
 		return context.WithCancel(ctx)
 	}
 
-	return untilGone(ctx, files, lasts)
+	var k keepalive
+	if t.For > 0 && t.Keepalive > 0 {
+		k = keepalive{arrivals(t.streams.in), t.Keepalive}
+	}
+	return untilGone(ctx, files, lasts, k)
 }
 
-// untilGone returns a context that ends after a time (errTimeUp), or within a second after the other end of a file has hung up (errNoReader).
-func untilGone(ctx context.Context, files []*os.File, lasts time.Duration) (context.Context, context.CancelFunc) {
+// untilGone returns a context that ends after a time (errTimeUp), or (errNoReader) within a second after the other end of a file has hung
+// up, or when k's client was silent for too long or has closed standard input.
+func untilGone(ctx context.Context, files []*os.File, lasts time.Duration, k keepalive) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		ends := time.NewTimer(lasts)
 		defer ends.Stop()
 		poll := time.NewTicker(time.Second)
 		defer poll.Stop()
+		silent := k.timer()
+		defer silent.Stop()
 		for {
 			select {
 			case <-ends.C:
 				cancel(errTimeUp)
+			case <-silent.C:
+				cancel(errNoReader)
+			case _, open := <-k.arrived:
+				if !open {
+					cancel(errNoReader)
+					return
+				}
+				silent.Reset(k.silent)
+				continue
 			case <-poll.C:
 				for _, f := range files {
 					if hungUp(f) {

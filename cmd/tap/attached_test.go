@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -71,6 +72,71 @@ func TestAttached(t *testing.T) {
 	end.Close()
 	if files := withPeer(streams{in: null, out: gone}); len(files) != 1 || files[0] != null || hungUp(null) {
 		t.Errorf("of /dev/null, and a pipe that was gone at the start: %v", files)
+	}
+}
+
+// TestKeepalive: with TAP_KEEPALIVE an attached tap ends when its client is silent, and when it closes the input; not as long as something arrives.
+func TestKeepalive(t *testing.T) {
+	for name, c := range map[string]struct {
+		lasts time.Duration
+		send  int // how often the client sends something
+		close bool
+		want  error
+	}{
+		"a silent client":        {time.Hour, 0, false, errNoReader},
+		"it is silent later":     {time.Hour, 3, false, errNoReader},
+		"it closes the input":    {time.Hour, 1, true, errNoReader},
+		"it sends until the end": {3 * time.Second, 1000, false, errTimeUp},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, client := io.Pipe()
+			tap := &tap{streams: streams{in: in, out: io.Discard}}
+			tap.For, tap.Keepalive, tap.PodName, tap.Sink = c.lasts, 2*time.Second, "a", "stdout"
+			begin := time.Now()
+			ctx, cancel := tap.attached(context.Background())
+			defer cancel()
+			go func() {
+				for range c.send {
+					client.Write([]byte("\n"))
+					select {
+					case <-time.After(50 * time.Millisecond):
+					case <-ctx.Done():
+						return
+					}
+				}
+				if c.close {
+					client.Close()
+				}
+			}()
+			<-ctx.Done()
+			if got := context.Cause(ctx); !errors.Is(got, c.want) {
+				t.Errorf("it ended by %v, want %v", got, c.want)
+			}
+			if least := tap.Keepalive; !c.close && time.Since(begin) < least {
+				t.Errorf("it ended after %v", time.Since(begin))
+			}
+		})
+	}
+}
+
+// TestAwaitClient: output begins when the client has sent something, and never if its input ends first.
+func TestAwaitClient(t *testing.T) {
+	in, client := io.Pipe()
+	k := keepalive{arrivals(in), time.Hour}
+	go client.Write([]byte("\n"))
+	if err := awaitClient(t.Context(), &k); err != nil {
+		t.Error(err)
+	}
+	client.Close()
+	if err := awaitClient(t.Context(), &k); err == nil {
+		t.Error("an input that has ended is a client")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	silent, _ := io.Pipe()
+	if err := awaitClient(ended, &keepalive{arrived: arrivals(silent)}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 

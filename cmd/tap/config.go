@@ -39,6 +39,7 @@ type environment struct {
 	Until      string        `group:"Life of the tap" env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until in the ConfigMap replaces it"`
 	OwnUntil   string        `env:"TAP_OWN_UNTIL" about:"a second such time, set for this pod only, which the ConfigMap cannot replace"`
 	For        time.Duration `env:"TAP_FOR" envDefault:"0s" expected:"a duration such as 10m" about:"how long to run, for a tap that is attached by hand; it ends sooner when nobody reads its output any more. --for does the same. 0s: no limit"`
+	Keepalive  time.Duration `env:"TAP_KEEPALIVE" envDefault:"0s" expected:"a duration such as 20s" about:"with TAP_FOR: the tap ends if nothing arrives on its standard input for so long, which shows that the client that attached it is gone. 0s: no limit"`
 	Memory     byteSize      `env:"TAP_MEMORY" expected:"a number of bytes, such as 48Mi" about:"memory that the tap may use, 16Mi or more; default the control group's limit, and with TAP_FOR 48Mi at most"`
 	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records at the end"`
 	ConfigDir  string        `group:"Configuration" env:"TAP_CONFIG_DIR" about:"folder of the mounted ConfigMap meshtls-tap, which is read again and again: enabled, until, mute, expect"`
@@ -195,6 +196,9 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	}
 	if s.For < 0 {
 		bad("TAP_FOR", errors.New("expected a duration such as 10m"))
+	}
+	if s.Keepalive < 0 {
+		bad("TAP_KEEPALIVE", errors.New("expected a duration such as 20s"))
 	}
 
 	s.until, err = parseTime(s.Until)

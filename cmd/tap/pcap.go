@@ -36,6 +36,8 @@ Flags:
   --snaplen=BYTES    bytes of each packet that are captured at most (default 262144)
   --for=DURATION     how long to capture at most (default 10m)
   --max-bytes=BYTES  bytes that are written at most (default 64Mi)
+  --wait             write nothing until something arrives on standard input, and end when nothing has arrived for 20s: for
+                     programs that attach to a container
   -o=FILE            write to a file, which only its owner may read, instead of standard output; - is standard output
 
 Examples:
@@ -58,6 +60,7 @@ func pcap(ctx context.Context, args, environ []string, std streams) (status int,
 	lasts := f.Duration("for", 10*time.Minute, "")
 	f.Var(&most, "max-bytes", "")
 	file := f.String("o", "-", "")
+	wait := f.Bool("wait", false, "")
 	rest, err := f.parse(args, std.out)
 	if err != nil {
 		return 0, err
@@ -77,6 +80,13 @@ func pcap(ctx context.Context, args, environ []string, std streams) (status int,
 		return 0, pointed("--filter: ", err)
 	}
 
+	var k keepalive
+	if *wait {
+		k = keepalive{arrivals(std.in), silentTime}
+		if err := awaitClient(ctx, &k); err != nil {
+			return 0, err
+		}
+	}
 	interfaces := captureInterfaces(*names, environ)
 	l := limits.For(attachedBudget, len(interfaces))
 	l.Apply()
@@ -106,15 +116,15 @@ func pcap(ctx context.Context, args, environ []string, std streams) (status int,
 		what = "with payload"
 	}
 	fmt.Fprintf(std.err, "tap pcap: capturing on %s, %s, for %v or until Ctrl-C\n", strings.Join(c.Interfaces(), ", "), what, *lasts)
-	return runPcap(ctx, c, out, *lasts, std), nil
+	return runPcap(ctx, c, out, *lasts, k, std), nil
 }
 
 // runPcap captures until the end, prints the result and returns the exit status.
-func runPcap(ctx context.Context, c *dump.Capture, out io.Writer, lasts time.Duration, std streams) int {
+func runPcap(ctx context.Context, c *dump.Capture, out io.Writer, lasts time.Duration, k keepalive, std streams) int {
 	ignorePipe()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	ctx, cancel := untilGone(ctx, withPeer(streams{in: std.in, out: out}), lasts)
+	ctx, cancel := untilGone(ctx, withPeer(streams{in: std.in, out: out}), lasts, k)
 	defer cancel()
 	result, err := c.Run(ctx, out)
 	switch reason := captureEnd(err); {

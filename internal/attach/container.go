@@ -35,6 +35,12 @@ const DefaultMaxPods = 20
 // Window is TAP_WINDOW of an attached tap: the time after which it reports changes of open findings and improved edges.
 const Window = 5 * time.Second
 
+// A tap that hears nothing of its client for silentTime ends. The client sends something every sendTime.
+const (
+	silentTime = 20 * time.Second
+	sendTime   = 5 * time.Second
+)
+
 // container returns the ephemeral container for a pod. The namespace's labels and annotations are empty if they are not known.
 func (o *Options) container(pod *corev1.Pod, ns *inject.Namespace, name string, profile inject.Profile) (*corev1.EphemeralContainer, error) {
 	raw, err := json.Marshal(pod)
@@ -50,6 +56,7 @@ func (o *Options) container(pod *corev1.Pod, ns *inject.Namespace, name string, 
 	set(envWindow, Window.String())
 	set(envInterval, "1m0s")
 	set(envFor, o.For.String())
+	set(envAlive, silentTime.String())
 	for _, e := range o.Env {
 		env = replace(env, e)
 	}

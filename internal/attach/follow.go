@@ -177,7 +177,7 @@ func (f *follower) ended(ctx context.Context) (*Ended, error) {
 
 // specify adds why a tap stopped by itself, by event.reason of its last record (schema/README.md).
 func (e *Ended) specify(reason string) {
-	if e.Failed || !e.Known {
+	if !e.Known || e.Failed && reason != "memory" {
 		return
 	}
 	switch reason {

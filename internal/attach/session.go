@@ -179,10 +179,22 @@ func (c *Client) hold(tap *Tap, first []byte) *lifeline {
 		}
 		in.Close()
 	}()
-	if len(first) > 0 {
-		go out.Write(first) //nolint:errcheck // an error is reported as the end of the stream
-	}
+	go l.keepAlive(first)
 	return l
+}
+
+// keepAlive sends first and then something every sendTime, until the stream or the input ends.
+func (l *lifeline) keepAlive(first []byte) {
+	tick := time.NewTicker(sendTime)
+	defer tick.Stop()
+	for text := first; ; text = []byte("\n") {
+		if len(text) > 0 {
+			if _, err := l.input.Write(text); err != nil {
+				return
+			}
+		}
+		<-tick.C
+	}
 }
 
 // release closes the standard input of the tap, which then ends.

@@ -63,6 +63,7 @@ func (t *Tap) same(o *Tap) bool { return t.UID == o.UID && t.Container == o.Cont
 // Variables of the tap's containers.
 const (
 	envFor      = "TAP_FOR"
+	envAlive    = "TAP_KEEPALIVE"
 	envUntil    = "TAP_UNTIL"
 	envOwnUntil = "TAP_OWN_UNTIL"
 	envSink     = "TAP_SINK"

@@ -28,6 +28,7 @@ const (
 	envUntil         = "TAP_UNTIL"
 	envOwnUntil      = "TAP_OWN_UNTIL"
 	envFor           = "TAP_FOR"
+	envKeepalive     = "TAP_KEEPALIVE"
 	envListen        = "TAP_LISTEN"
 	envListenAfter   = "TAP_LISTEN_AFTER"
 	envConfigDir     = "TAP_CONFIG_DIR"

@@ -129,7 +129,7 @@ func (s *Settings) resources() *corev1.ResourceRequirements {
 var reserved = []string{
 	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envOwnUntil, envListen, envListenAfter,
 	envConfigDir, envSpoolDir, envSpoolMax, envEvidenceDir, envEvidenceFiles, envEvidenceMax, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
-	envFor, // a tap with this variable would end and be restarted repeatedly
+	envFor, envKeepalive, // a tap with these variables would end and be restarted repeatedly
 }
 
 var envName = regexp.MustCompile(`^TAP_[A-Z0-9_]+$`)
