@@ -41,7 +41,7 @@ type StreamChanged struct{ Err error }
 
 // Explain adds to a refusal by the API server which right is missing and where it is printed.
 func Explain(err error, verb, resource, namespace string) error {
-	if !apierrors.IsForbidden(err) || strings.Contains(err.Error(), "PodSecurity") {
+	if err == nil || !apierrors.IsForbidden(err) || strings.Contains(err.Error(), "PodSecurity") {
 		return err
 	}
 	return fmt.Errorf("%w\nmissing right: verb %q on %q in namespace %q; `kubectl meshtls rbac` prints the Role with all rights that are needed", err, verb, resource, namespace)

@@ -37,7 +37,7 @@ var table = map[string]rule{
 		"internal/variables", "internal/verdict", "internal/wire", "schema",
 	}},
 	"cmd/kubectl-meshtls": {may: []string{
-		"internal/attach", "internal/finding", "internal/htmlreport", "internal/inject", "internal/liveview", "internal/manifest", "internal/names", "internal/offline", "internal/record", "internal/report", "internal/sink", "internal/topology", "internal/verify",
+		"internal/attach", "internal/finding", "internal/htmlreport", "internal/inject", "internal/liveview", "internal/manifest", "internal/names", "internal/offline", "internal/pcapfilter", "internal/record", "internal/report", "internal/sink", "internal/topology", "internal/verify",
 	}},
 	"cmd/tap-webhook": {may: []string{"internal/variables", "webhook"}},
 	"webhook":         {may: []string{"internal/inject"}},
