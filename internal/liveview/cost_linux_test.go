@@ -16,16 +16,16 @@ import (
 // in which nothing changes ("idle%core").
 func BenchmarkLive(b *testing.B) {
 	for b.Loop() {
-		b.ReportMetric(share(b, 0), "idle%core")
-		b.ReportMetric(share(b, 200), "%core")
+		b.ReportMetric(shareOf(b, 0), "idle%core")
+		b.ReportMetric(shareOf(b, 200), "%core")
 	}
 }
 
 // measured is how long a view is measured.
 const measured = 5 * time.Second
 
-// share returns the processor time of the view as percent of one core, if so many edges change each second.
-func share(tb testing.TB, changes int) float64 {
+// shareOf returns the processor time of the view as percent of one core, if so many edges change each second.
+func shareOf(tb testing.TB, changes int) float64 {
 	tb.Helper()
 	all := many(1000)
 	at := 0

@@ -12,10 +12,9 @@ import (
 
 // follow writes a line for each change: an edge that is new or has another verdict, a finding that opens or ends, a tap that starts or ends.
 func follow(ctx context.Context, source Source, o Options) error {
-	timer := time.NewTicker(interval)
-	defer timer.Stop()
 	c := changes{verdicts: map[edgeKey]int{}, taps: map[string]string{}, findings: map[string]string{}}
 	for {
+		begin := time.Now()
 		s := source()
 		now := o.clock().UTC().Format(time.TimeOnly)
 		for _, line := range c.next(&s) {
@@ -29,7 +28,7 @@ func follow(ctx context.Context, source Source, o Options) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-timer.C:
+		case <-time.After(pause(time.Since(begin))):
 		}
 	}
 }

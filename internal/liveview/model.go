@@ -9,8 +9,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/topology"
 )
 
-// interval is the time between two states, so that the cost does not depend on how often edges change.
-const interval = time.Second
+// The time between two states. It does not depend on how often edges change. If a state takes long to compute, it is longer, so that
+// states take less than 1% of a core.
+const (
+	interval    = time.Second
+	maxInterval = 10 * time.Second
+	share       = 150
+)
+
+// pause returns the time until the next state, if the latest one took cost.
+func pause(cost time.Duration) time.Duration { return min(maxInterval, max(interval, share*cost)) }
 
 // tick asks for the next state.
 type tick time.Time
@@ -23,7 +31,8 @@ type model struct {
 	color  bool
 
 	state         State
-	now           time.Time // the time of state
+	now           time.Time     // the time of state
+	cost          time.Duration // of state and table
 	table         *table
 	width, height int
 
@@ -48,15 +57,20 @@ func keyOf(e *topology.Edge) edgeKey {
 
 func (m *model) Init() tea.Cmd {
 	m.load()
-	return next()
+	return m.next()
 }
 
-func next() tea.Cmd { return tea.Tick(interval, func(t time.Time) tea.Msg { return tick(t) }) }
+// next returns the command that waits until the next state.
+func (m *model) next() tea.Cmd {
+	return tea.Tick(pause(m.cost), func(t time.Time) tea.Msg { return tick(t) })
+}
 
 // load reads the next state.
 func (m *model) load() {
+	begin := time.Now()
 	m.state, m.now = m.source(), m.clock()
 	m.build()
+	m.cost = time.Since(begin)
 }
 
 // build makes the table anew, after a change of the state, the filter or the width.
@@ -75,7 +89,8 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if m.state.Ended != "" {
 			return m, tea.Quit
 		}
-		return m, next()
+		command := m.next()
+		return m, command
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 		m.build()

@@ -225,6 +225,11 @@ func (s *Records) nothing(a *Answer, q *Question) {
 	case a.Older > 0:
 		a.Text = fmt.Sprintf("the only traffic between them was on %s older than the taps, whose handshake was not seen", count(a.Older, "connection"))
 		a.Notes = append(a.Notes, fresh...)
+		for _, e := range [...]*End{a.Client, a.Server} {
+			if e.Text == sawNone("client") || e.Text == sawNone("server") {
+				e.Text = "its tap saw no handshake of such a connection"
+			}
+		}
 	case q.Request != nil && q.Request.Error != "":
 		a.Text = "the request failed (" + report.CleanMessage(q.Request.Error) + ") and neither end saw a connection"
 	case q.Request != nil && before > 0:

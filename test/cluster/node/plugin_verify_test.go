@@ -59,19 +59,23 @@ spec: {selector: {app: httpbin}, ports: [{port: 14001}]}
 	const mutual = "mutual TLS, TLS 1.3, TLS_AES_128_GCM_SHA256, client certificate presented (inferred), both ends agree"
 	for _, v := range []struct {
 		name, namespace, to string
+		flags               string
 		status              int
 		answer              string
 	}{
-		{"no mesh, by the workload", "unencrypted", "deploy/httpbin", 3, "plaintext, HTTP, both ends agree"},
-		{"Envoy, by the service", "encrypted", "svc/httpbin", 0, mutual},
-		{"Envoy's pooled connection is older than the taps", "encrypted", "httpbin", 4, "older than the taps"},
+		{"no mesh, by the workload", "unencrypted", "deploy/httpbin", "", 3, "plaintext, HTTP, both ends agree"},
+		{"no mesh, nobody sends anything", "unencrypted", "httpbin", "--wait --timeout 3s", 4, "neither end saw a connection between them"},
+		{"Envoy, by the service", "encrypted", "svc/httpbin", "-o json", 0, mutual},
+		{"Envoy's pooled connection is older than the taps", "encrypted", "httpbin", "", 4, "older than the taps"},
+		{"Envoy's pooled connection is older than the taps, and nothing is sent", "encrypted", "httpbin", "--wait --timeout 10s", 4, "older than the taps"},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			if v.status == 4 {
+			if v.namespace == "encrypted" && v.status == 4 {
 				use(t, c, before["encrypted/curl"])
 			}
 			begin := time.Now()
-			out, errs, status := plugin(t, c, "verify", "deploy/curl", v.to, "--namespace", v.namespace, "--image", registry+"/meshtls-tap:"+version, "--image-pull-policy", "Never")
+			args := append([]string{"verify", "deploy/curl", v.to, "--namespace", v.namespace, "--image", registry + "/meshtls-tap:" + version, "--image-pull-policy", "Never"}, strings.Fields(v.flags)...)
+			out, errs, status := plugin(t, c, args...)
 			took := time.Since(begin)
 			t.Logf("exit status %d after %.1f s\n%s%s", status, took.Seconds(), errs, out)
 			if status != v.status || !strings.Contains(out, v.answer) {
