@@ -37,8 +37,7 @@ func (c *Client) Pipe(ctx context.Context, p *Plan, stdout, stderr io.Writer) (*
 		time.AfterFunc(endTime, cancel)
 	})()
 	streamErr := c.stream(streaming, &tap, in, stdout, stderr)
-	input.Close() // first, so that the copy of the input ends without an error
-	in.Close()
+	input.Close()
 	if streaming.Err() != nil {
 		streamErr = fmt.Errorf("it did not end within %s after it was told to", endTime)
 	}

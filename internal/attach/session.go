@@ -177,8 +177,7 @@ func (c *Client) hold(tap *Tap, first []byte) *lifeline {
 		if ctx.Err() == nil && err != nil {
 			l.broke <- Explain(err, "create", "pods/attach", tap.Namespace)
 		}
-		out.Close() // first, so that the copy of the input ends without an error
-		in.Close()
+		out.Close()
 	}()
 	go l.keepAlive(first)
 	return l
