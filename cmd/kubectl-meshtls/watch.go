@@ -25,6 +25,9 @@ func (o *options) watch(ctx context.Context, c *attach.Client, plan *attach.Plan
 	}()
 	terminal := liveview.Options{In: o.In, Out: o.Out, Env: os.Environ()}
 	_, err := liveview.Run(ctx, plan.Title(), g.state, terminal)
+	if g.state().Ended == "" {
+		fmt.Fprintln(o.ErrOut, "Ending the taps that this command attached.")
+	}
 	stop()
 	<-over
 	return errors.Join(err, liveview.Summary(o.Out, g.state(), "", terminal), o.printWarnings(g))
