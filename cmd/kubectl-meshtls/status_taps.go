@@ -113,7 +113,7 @@ func withLosses(ctx context.Context, c *attach.Client, taps []attach.Tap) []tapS
 // printStatus prints a table of taps and what it proves.
 func printStatus(w io.Writer, taps []tapStatus, found *survey, wide bool, now time.Time) error {
 	var b strings.Builder
-	var attached, sidecars int
+	var attached, sidecars, waiting int
 	if len(taps) > 0 {
 		t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 		fmt.Fprint(t, "POD\tTAP\tSTATE\tENDS\tPACKETS LOST")
@@ -126,6 +126,9 @@ func printStatus(w io.Writer, taps []tapStatus, found *survey, wide bool, now ti
 			if x.State != attach.Terminated {
 				if x.Ephemeral {
 					attached++
+					if x.State == attach.Waiting {
+						waiting++
+					}
 				} else {
 					sidecars++
 				}
@@ -139,7 +142,11 @@ func printStatus(w io.Writer, taps []tapStatus, found *survey, wide bool, now ti
 		t.Flush()
 		b.WriteString("\n")
 	}
-	b.WriteString(verdictText(attached, sidecars, found) + "\n")
+	b.WriteString(verdictText(attached, sidecars, found))
+	if waiting > 0 {
+		fmt.Fprintf(&b, " Not started yet: %d of the attached taps.", waiting)
+	}
+	b.WriteString("\n")
 	for _, line := range found.unproven {
 		b.WriteString("Not known: " + line + "\n")
 	}

@@ -41,10 +41,15 @@ type StreamChanged struct{ Err error }
 
 // Explain adds to a refusal by the API server which right is missing and where it is printed.
 func Explain(err error, verb, resource, namespace string) error {
-	if err == nil || !apierrors.IsForbidden(err) || strings.Contains(err.Error(), "PodSecurity") {
+	if err == nil || !refused(err) || strings.Contains(err.Error(), "PodSecurity") {
 		return err
 	}
 	return fmt.Errorf("%w\nmissing right: verb %q on %q in namespace %q; `kubectl meshtls rbac` prints the Role with all rights that are needed", err, verb, resource, namespace)
+}
+
+// refused reports whether the API server has refused a request. For a stream, the error has the server's text and not its status.
+func refused(err error) bool {
+	return apierrors.IsForbidden(err) || strings.Contains(err.Error(), " is forbidden: ")
 }
 
 // pause waits for d. It returns false if ctx has ended.

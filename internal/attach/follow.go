@@ -63,7 +63,7 @@ func (c *Client) follow(ctx context.Context, t Tap, ending <-chan struct{}, emit
 			return
 		}
 		if err != nil && !unreachable(err) && !progress {
-			emit(Event{Tap: f.tap, Ended: &Ended{Reason: "its log cannot be read", Failed: true}})
+			emit(Event{Tap: f.tap, Ended: &Ended{Reason: fmt.Sprintf("its log cannot be read: %v", Explain(err, "get", "pods/log", t.Namespace)), Failed: true}})
 			return
 		}
 		pause(ctx, wait)
@@ -172,8 +172,15 @@ func (f *follower) ended(ctx context.Context) (*Ended, error) {
 		}
 		return nil, nil
 	}
-	return f.tap.end(), nil
+	end := f.tap.end()
+	if pod.DeletionTimestamp != nil && !end.Failed {
+		end.Reason, f.stopped = "its pod was deleted", ""
+	}
+	return end, nil
 }
+
+// clientGone is the reason of a tap whose standard input ended or was silent.
+const clientGone = "it was told to end, or its client is gone"
 
 // specify adds why a tap stopped by itself, by event.reason of its last record (schema/README.md).
 func (e *Ended) specify(reason string) {
@@ -184,7 +191,7 @@ func (e *Ended) specify(reason string) {
 	case "for":
 		e.Reason = "its time is up"
 	case "no_reader":
-		e.Reason = "it was told to end, or its client is gone"
+		e.Reason = clientGone
 	case "signal":
 		e.Reason = "a signal ended it"
 	case "memory":

@@ -72,11 +72,13 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 	defer cancel()
 	followed := make(chan struct{})
 	var done atomic.Bool
+	var broke atomic.Value // the error of the connection that keeps the tap running
 	go func() { // ends the tap with ctx, and the following if the tap does not end
 		defer close(ending)
 		select {
 		case <-followed:
 		case err := <-line.broke:
+			broke.Store(err)
 			if !done.Load() {
 				emit(Event{Tap: tap, Stream: &StreamChanged{Err: fmt.Errorf("the connection that keeps the tap running broke, so the tap ends: %w", err)}})
 			}
@@ -89,6 +91,12 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 	c.follow(over, tap, ending, func(e Event) {
 		if e.Ended != nil {
 			done.Store(true)
+			if err, _ := broke.Load().(error); err != nil && (e.Ended.Reason == clientGone || refused(err)) {
+				e.Ended = &Ended{
+					Known: e.Ended.Known, ExitCode: e.Ended.ExitCode, Failed: true,
+					Reason: fmt.Sprintf("it ended without the connection that keeps it running: %v", err),
+				}
+			}
 		}
 		emit(e)
 	})

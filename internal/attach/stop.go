@@ -13,18 +13,37 @@ import (
 // ErrSidecar is the error of Stop for a sidecar, which its pod's spec contains and the kubelet restarts.
 var ErrSidecar = errors.New("it is a sidecar")
 
-// Stop ends an attached tap: it attaches to the tap's standard input and closes it. It returns when the container has ended.
+// Stop ends an attached tap: it attaches to the tap's standard input and closes it. It returns when the container has ended. If the container has
+// not started, Stop waits until it runs, at most endTime.
 func (c *Client) Stop(ctx context.Context, t Tap) error {
 	switch {
 	case !t.Ephemeral:
 		return ErrSidecar
 	case t.State == Terminated:
 		return nil
-	case t.State == Waiting:
-		return fmt.Errorf("it has not started (%s), and Kubernetes cannot remove it; once it runs, it can be stopped", t.Reason)
 	}
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
+	for t.State == Waiting {
+		if !pause(ctx, pollTime) {
+			return fmt.Errorf("it has not started (%s), and Kubernetes cannot remove it; once it runs, it can be stopped", t.Reason)
+		}
+		pod, err := c.Kube.CoreV1().Pods(t.Namespace).Get(ctx, t.Pod, metav1.GetOptions{})
+		if gone(err) || err == nil && string(pod.UID) != t.UID {
+			return nil
+		}
+		if err != nil {
+			continue
+		}
+		for _, now := range Taps(pod) {
+			if now.same(&t) {
+				t = now
+			}
+		}
+	}
+	if t.State == Terminated {
+		return nil
+	}
 	streamErr := c.stream(ctx, &t, strings.NewReader(""), nil, nil)
 	for {
 		pod, err := c.Kube.CoreV1().Pods(t.Namespace).Get(ctx, t.Pod, metav1.GetOptions{})
