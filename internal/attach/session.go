@@ -73,7 +73,7 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 	followed := make(chan struct{})
 	var done atomic.Bool
 	var broke atomic.Value // the error of the connection that keeps the tap running
-	go func() { // ends the tap with ctx, and the following if the tap does not end
+	go func() {            // ends the tap with ctx, and the following if the tap does not end
 		defer close(ending)
 		select {
 		case <-followed:
