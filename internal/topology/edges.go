@@ -94,6 +94,7 @@ func (g *group) edge() Edge {
 	var points timeline
 	var start, end int64
 	expectation, accepted := 0, 0
+	var meshes []string
 	for _, v := range g.views {
 		mergeAddresses(&e.From, &v.from)
 		mergeAddresses(&e.To, &v.to)
@@ -106,7 +107,10 @@ func (g *group) edge() Edge {
 			t := p.timeline()
 			points.merge(&t)
 			expectation, accepted = max(expectation, p.expectation), max(accepted, p.accepted)
-			e.Mesh = max(e.Mesh, p.mesh)
+			for _, m := range p.meshes {
+				meshes, _ = insertSorted(meshes, m, maxMeshes, compareText)
+			}
+			e.NotMutual = max(e.NotMutual, p.shownNotMutual())
 		}
 	}
 	e.First, e.Last, e.Changes = utc(start), utc(end), points.changes()
@@ -115,8 +119,12 @@ func (g *group) edge() Edge {
 		yes := accepted == 2
 		e.Accepted = &yes
 	}
+	if len(meshes) == 1 {
+		e.Mesh = meshes[0]
+	}
 	g.count(&e)
 	g.describe(&e)
+	e.NotMutual = min(e.NotMutual, e.Connections.TLS)
 	return e
 }
 

@@ -18,6 +18,7 @@ const (
 	maxIntervals = 16
 	maxReasons   = 16
 	maxRules     = 24
+	maxMeshes    = 4
 )
 
 // hash is meshtls.tls.session_hash or meshtls.flow_hash.
@@ -53,7 +54,8 @@ type entry struct {
 	claimed        bool           // only the client's words give the peer's name
 	expectation    int            // index in expectations
 	accepted       int            // 0: not known, 1: plaintext was not accepted, 2: it was accepted
-	mesh           string
+	meshes         []string       // of mutual TLS, sorted; "" for one that looks like no mesh's
+	notMutual      uint64         // of TLS: flows whose client was shown to present no certificate
 }
 
 // interval has the counts of the latest posture with a start.
@@ -109,8 +111,8 @@ func (e *entry) add(r *record.Record) {
 	m := &r.Meshtls
 	start, end := stamp(r.Event.Start), stamp(r.Event.End)
 	e.expectation = max(e.expectation, slices.Index(expectations, m.Expectation))
-	if m.Mesh > e.mesh {
-		e.mesh = clean(m.Mesh, maxText)
+	if m.Verdict == "mtls" || m.Edge.Connections != nil && m.Edge.Connections.MTLS > 0 {
+		e.meshes, _ = insertSorted(e.meshes, clean(m.Mesh, maxText), maxMeshes, compareText)
 	}
 	switch r.Event.Dataset {
 	case record.DatasetFlow:
@@ -133,6 +135,9 @@ func (e *entry) addFlow(r *record.Record, start, end int64) {
 	one := counts{}
 	one[rank] = 1
 	e.flows.add(&one)
+	if rank == rankTLS && notMutual(r) {
+		e.notMutual++
+	}
 	e.points.add(start, rank)
 	e.last[rank] = max(e.last[rank], end)
 	e.addHash(jointHash(r))
@@ -170,6 +175,31 @@ func detailOf(r *record.Record, at int64) detail {
 // compare orders connections by their time.
 func (d *detail) compare(o *detail) int {
 	return cmp.Or(cmp.Compare(d.at, o.at), strings.Compare(d.id, o.id))
+}
+
+// notMutual reports whether the client of a TLS connection was shown to present no certificate to a server that accepted that.
+func notMutual(r *record.Record) bool {
+	if slices.Contains(r.Meshtls.Reasons, "refused_or_closed") {
+		return false
+	}
+	switch r.Meshtls.TLS.ClientAuth {
+	case "not_requested":
+		return true
+	case "declined":
+		return r.Meshtls.TLS.Outcome == "established"
+	}
+	return false
+}
+
+// shownNotMutual returns for how many TLS connections it was shown that they are not mutual. It is a lower bound.
+func (e *entry) shownNotMutual() uint64 {
+	n := e.notMutual
+	for rule, f := range e.findings {
+		if rule == "tls-not-mutual" && f.rank == rankTLS {
+			n = max(n, f.count)
+		}
+	}
+	return n
 }
 
 // acceptedPlaintext reports whether the server accepted the plaintext of a flow, by the rule of meshtls.edge.accepted_plaintext.

@@ -91,7 +91,8 @@ type Edge struct {
 	Disagreement string   `json:"disagreement,omitempty"`       // a sentence, if both ends were tapped and report different things
 	Findings     []string `json:"findings,omitempty"`           // rules that are open on the edge, sorted
 	Expectation  string   `json:"expectation,omitempty"`        // the strictest
-	Mesh         string   `json:"mesh,omitempty"`               // the mesh that its connections look like: a hint, never a proof
+	Mesh         string   `json:"mesh,omitempty"`               // the mesh that all its mutual TLS looks like: a hint, never a proof; empty: none, or several
+	NotMutual    uint64   `json:"not_mutual,omitempty"`         // of Connections.TLS: those whose client was shown to present no certificate; a lower bound
 	Accepted     *bool    `json:"accepted_plaintext,omitempty"` // the server accepted plaintext; nil: not known
 }
 

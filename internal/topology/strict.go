@@ -1,0 +1,388 @@
+package topology
+
+import (
+	"cmp"
+	"fmt"
+
+	"slices"
+	"time"
+)
+
+// States of a Readiness.
+const (
+	Ready       = "ready"           // every client that was seen speaks the mesh's mutual TLS, and enough was seen
+	CutOff      = "cut_off"         // a client that was seen would be cut off
+	NotEnough   = "not_enough_seen" // no client is known to be cut off, but there may be some
+	Excluded    = "excluded"        // annotations exclude the port from the mesh, so that STRICT has no effect on it
+	NotEnrolled = "not_enrolled"    // the workload is not in a mesh, so that STRICT has no effect on it
+)
+
+// StrictOptions are how much must have been seen of a port that is called ready.
+type StrictOptions struct {
+	MinConnections uint64        // in mutual TLS, of each client
+	MinTime        time.Duration // for which the tap of each pod of the server has watched
+}
+
+// Readiness is whether a port of a workload can refuse everything but mutual TLS.
+type Readiness struct {
+	Workload Workload `json:"workload"`
+	Mesh     string   `json:"mesh,omitempty"`
+	Port     uint16   `json:"port"` // 0: no port is declared, and none was seen
+	State    string   `json:"state"`
+	Clients  []Client `json:"clients,omitempty"` // those that would be cut off first
+	Missing  []string `json:"missing,omitempty"` // why not enough was seen, a sentence each
+	Exempt   []string `json:"exempt,omitempty"`  // traffic to which STRICT does not apply, a sentence each
+
+	Connections uint64    `json:"connections"` // in mutual TLS
+	Since       time.Time `json:"since,omitzero"`
+	Until       time.Time `json:"until,omitzero"`
+	Watched     string    `json:"watched,omitempty"` // the shortest time for which a tap of one of its pods watched, such as "2h0m0s"
+	Older       uint64    `json:"older"`             // connections older than the taps of the workload, to or from any port
+}
+
+// Client is a client of a port.
+type Client struct {
+	From        Workload  `json:"from"`
+	Verdict     string    `json:"verdict"` // the weakest
+	CutOff      bool      `json:"cut_off"`
+	Connections uint64    `json:"connections"` // all
+	Weak        uint64    `json:"weak"`        // those that would be refused
+	Last        time.Time `json:"last,omitzero"`
+	Why         string    `json:"why,omitempty"` // why it would be cut off
+}
+
+// proxyPorts are ports of the mesh's own proxy, which answers there without mutual TLS whatever is required of the workload.
+// Istio: istio.io/docs/ops/deployment/application-requirements, "Ports used by Istio". Linkerd: 4190 and 4191 are its admin server's.
+var proxyPorts = map[string][]uint16{"istio": {15020, 15021, 15090}, "istio_ambient": {15020, 15021}, "linkerd": {4190, 4191}}
+
+// hbonePort is the port of HBONE.
+const hbonePort = 15008
+
+// Strict returns the readiness of the workloads of the inventory's namespace, by workload and port. It needs the inventory.
+func (g *Graph) Strict(o StrictOptions) []Readiness {
+	var out []Readiness
+	edges, taps := g.Edges(), g.tapsByWorkload()
+	for _, s := range g.servers() {
+		ports := s.ports
+		var to []*Edge
+		for i := range edges {
+			e := &edges[i]
+			if e.Scope != "wire" || keyOfWorkload(&e.To) != keyOfWorkload(&s.workload) {
+				continue
+			}
+			to = append(to, e)
+			if !e.Folded && !slices.Contains(ports, e.Port) && !slices.Contains(proxyPorts[s.mesh], e.Port) && !s.isHBONE(e) {
+				ports = append(ports, e.Port)
+			}
+		}
+		slices.Sort(ports)
+		if len(ports) == 0 {
+			ports = []uint16{0}
+		}
+		limits := g.limits(s, taps[keyOfWorkload(&s.workload)], to, o)
+		for _, port := range ports {
+			out = append(out, s.judge(port, to, limits, o))
+		}
+	}
+	return out
+}
+
+// server is a workload with its pods.
+type server struct {
+	workload Workload
+	mesh     string
+	mixed    bool // not all pods are in one mesh
+	pods     []*Pod
+	ports    []uint16
+	skip     []uint16
+}
+
+// servers returns the workloads of the inventory's namespace, sorted.
+func (g *Graph) servers() []*server {
+	found := map[string]*server{}
+	var out []*server
+	for i := range g.inventory.Pods {
+		p := &g.inventory.Pods[i]
+		if !g.concerns(&p.Workload) {
+			continue
+		}
+		k := keyOfWorkload(&p.Workload)
+		s := found[k]
+		if s == nil {
+			s = &server{workload: p.Workload, mesh: p.Mesh}
+			found[k], out = s, append(out, s)
+		}
+		s.mixed = s.mixed || p.Mesh != s.mesh
+		s.pods = append(s.pods, p)
+		for _, port := range p.Ports {
+			s.ports, _ = insertSorted(s.ports, port, maxPorts, func(a, b uint16) int { return cmp.Compare(a, b) })
+		}
+		s.skip = append(s.skip, p.Skip...)
+	}
+	slices.SortFunc(out, func(a, b *server) int { return compareWorkloads(&a.workload, &b.workload) })
+	return out
+}
+
+// maxPorts bounds the ports of a workload.
+const maxPorts = 256
+
+// limits is what limits the evidence about all ports of a workload.
+type limits struct {
+	missing      []string
+	since, until time.Time
+	watched      time.Duration
+	older        uint64
+}
+
+// limits returns what may hide a client of a workload.
+func (g *Graph) limits(s *server, taps []*tap, to []*Edge, o StrictOptions) limits {
+	l := limits{}
+	say := func(format string, args ...any) { l.missing = append(l.missing, fmt.Sprintf(format, args...)) }
+	if s.mixed {
+		say("Not all of its pods are in the same mesh.")
+	}
+	tapped := 0
+	for _, p := range s.pods {
+		if p.HostNetwork {
+			say("The pod %s uses the network of its node, and cannot be told from it.", p.Name)
+			continue
+		}
+		i := slices.IndexFunc(taps, func(t *tap) bool { return g.index.podOf(t) == p })
+		if i < 0 {
+			continue
+		}
+		tapped++
+		first, last, longest := taps[i].longest()
+		if l.since.IsZero() || first < l.since.UnixNano() {
+			l.since = utc(first)
+		}
+		if last > unix(l.until) {
+			l.until = utc(last)
+		}
+		if tapped == 1 || longest < l.watched {
+			l.watched = longest
+		}
+	}
+	if tapped < len(s.pods) {
+		say("%d of its %d pods reported, so some of its clients may not have been seen.", tapped, len(s.pods))
+	}
+	if tapped > 0 && l.watched < o.MinTime {
+		say("It was watched for %s, which is less than %s (--min-time).", l.watched.Round(time.Second), o.MinTime)
+	}
+	for _, t := range taps {
+		for _, u := range t.runs {
+			l.older += u.capture.Older
+			if u.lossy() {
+				say("The tap in %s lost packets, connections or records (%d packets), which may hide clients.", t.name(), u.capture.Dropped)
+			}
+			if u.filter != "" {
+				say("The tap in %s examined only what a filter accepts.", t.name())
+			}
+		}
+	}
+	for _, e := range to {
+		if e.Folded && e.Class != "probe" && e.Class != "dns" {
+			n := countsOf(&e.Connections)
+			say("%s without an edge of their own may be from other clients.", plural(n.total(), "connection"))
+		}
+	}
+	if g.unrecognized+g.overBounds+g.foreign > 0 {
+		say("Not all records could be used.")
+	}
+	slices.Sort(l.missing)
+	l.missing = slices.Compact(l.missing)
+	return l
+}
+
+// longest returns the times between which a tap's runs reported, and the length of the longest run.
+func (t *tap) longest() (first, last int64, longest time.Duration) {
+	first, last = t.time()
+	for _, u := range t.runs {
+		longest = max(longest, time.Duration(u.last-u.first))
+	}
+	return first, last, longest
+}
+
+// judge returns the readiness of a port.
+func (s *server) judge(port uint16, to []*Edge, l limits, o StrictOptions) Readiness {
+	r := Readiness{Workload: s.workload, Mesh: s.mesh, Port: port, Since: l.since, Until: l.until, Older: l.older, Missing: slices.Clone(l.missing)}
+	if l.watched > 0 {
+		r.Watched = l.watched.Round(time.Second).String()
+	}
+	seen := false
+	for _, e := range to {
+		if e.Class == "probe" && (e.Folded || e.Port == port) && s.exemptProbe(e) {
+			r.Exempt = append(r.Exempt, fmt.Sprintf("%s of the kubelet's probes, to which the mesh does not apply its mutual TLS.", plural(sum(e), "connection")))
+			continue
+		}
+		if e.Folded || e.Port != port && !s.isHBONE(e) {
+			continue
+		}
+		seen = true
+		r.addClient(s, e, o)
+	}
+	slices.SortFunc(r.Clients, func(a, b Client) int {
+		return cmp.Or(cmp.Compare(b2i(!a.CutOff), b2i(!b.CutOff)), compareWorkloads(&a.From, &b.From))
+	})
+	if !seen {
+		r.Missing = append(r.Missing, "No client was seen at this port.")
+	}
+	switch {
+	case s.mesh == "" && !s.mixed:
+		r.State = NotEnrolled
+	case slices.Contains(s.skip, port):
+		r.State = Excluded
+	case slices.ContainsFunc(r.Clients, func(c Client) bool { return c.CutOff }):
+		r.State = CutOff
+	case len(r.Missing) > 0:
+		r.State = NotEnough
+	default:
+		r.State = Ready
+	}
+	return r
+}
+
+func sum(e *Edge) uint64 {
+	n := countsOf(&e.Connections)
+	return n.total()
+}
+
+// isHBONE reports whether an edge is the tunnel of an ambient mesh, which carries the clients of all ports and hides which port they use.
+func (s *server) isHBONE(e *Edge) bool {
+	return e.Port == hbonePort && (s.mesh == "istio_ambient" || s.mesh == "cilium")
+}
+
+// exemptProbe reports whether the mesh lets probes pass. Ambient and Linkerd recognize them. Istio's injector rewrites them to a port of
+// its proxy: a probe that comes to the workload's own port was not rewritten, and would be refused.
+func (s *server) exemptProbe(e *Edge) bool {
+	return s.mesh != "istio" || e.Folded
+}
+
+// addClient adds the client of an edge.
+func (r *Readiness) addClient(s *server, e *Edge, o StrictOptions) {
+	n := &e.Connections
+	c := Client{From: e.From, Verdict: e.Verdict, Connections: sum(e), Last: e.Last}
+	refused := func(count uint64, last time.Time, why string) {
+		if count > 0 {
+			c.CutOff, c.Weak = true, c.Weak+count
+			if last.After(c.Last) || c.Why == "" {
+				c.Last = last
+			}
+			c.Why = cmp.Or(c.Why, why)
+		}
+	}
+	missing := func(count uint64, what string) {
+		if count > 0 {
+			r.Missing = append(r.Missing, fmt.Sprintf("%s of %s %s.", plural(count, "connection"), e.From.String(), what))
+		}
+	}
+	refused(n.Plaintext, e.LastOf.Plaintext, "plaintext")
+	if e.Class == "probe" && n.Plaintext > 0 {
+		c.Why = "the kubelet's probes, which Istio has not rewritten to its own port"
+	}
+	refused(n.Encrypted, e.LastOf.Encrypted, "encrypted, but not by TLS")
+	refused(e.NotMutual, e.LastOf.TLS, "TLS without a client certificate")
+	missing(n.TLS-min(n.TLS, e.NotMutual), "with TLS that may be mutual or not")
+	missing(n.Unknown, "could not be judged")
+	if e.Disagreement != "" && !c.CutOff {
+		r.Missing = append(r.Missing, e.Disagreement)
+	}
+	switch {
+	case n.MTLS > 0 && !s.isOf(e.Mesh):
+		missing(n.MTLS, "with mutual TLS that does not look like the mesh's own (STRICT accepts only certificates of the mesh)")
+	case !c.CutOff && n.MTLS < o.MinConnections:
+		r.Missing = append(r.Missing, fmt.Sprintf("Only %s of %s in mutual TLS, fewer than %d (--min-connections).", plural(n.MTLS, "connection"), e.From.String(), o.MinConnections))
+	}
+	r.Connections += n.MTLS
+	r.Clients = append(r.Clients, c)
+}
+
+// isOf reports whether mutual TLS that looks like that of a mesh is that of the server's mesh. Cilium's ztunnel looks like Istio's.
+func (s *server) isOf(mesh string) bool {
+	return mesh != "" && (mesh == s.mesh || s.mesh == "cilium" && mesh == "istio_ambient")
+}
+
+// Selector returns labels that select all pods of a workload in the inventory and no other pod of its namespace. ok reports whether there are such labels.
+func (g *Graph) Selector(w *Workload) (labels map[string]string, ok bool) {
+	var pods, others []*Pod
+	for i := range g.inventory.Pods {
+		p := &g.inventory.Pods[i]
+		switch {
+		case keyOfWorkload(&p.Workload) == keyOfWorkload(w):
+			pods = append(pods, p)
+		case p.Namespace == w.Namespace:
+			others = append(others, p)
+		}
+	}
+	if len(pods) == 0 {
+		return nil, false
+	}
+	common := map[string]string{}
+	for k, v := range pods[0].Labels {
+		if !slices.Contains(ownLabels, k) && !slices.ContainsFunc(pods, func(p *Pod) bool { return p.Labels[k] != v }) {
+			common[k] = v
+		}
+	}
+	for _, keys := range selectors {
+		labels = map[string]string{}
+		for _, k := range keys {
+			if v, found := common[k]; found {
+				labels[k] = v
+			}
+		}
+		if len(keys) == 0 {
+			labels = common
+		}
+		if len(labels) > 0 && (len(keys) == 0 || len(labels) == len(keys)) && !slices.ContainsFunc(others, func(p *Pod) bool { return selects(labels, p) }) {
+			return labels, true
+		}
+	}
+	return nil, false
+}
+
+func selects(labels map[string]string, p *Pod) bool {
+	for k, v := range labels {
+		if got, ok := p.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// selectors are the sets of labels that are tried in order; the empty set means all labels that the pods have in common.
+var selectors = [][]string{{"app"}, {"app.kubernetes.io/name"}, {"app.kubernetes.io/name", "app.kubernetes.io/instance"}, {"k8s-app"}, {}}
+
+// ownLabels are labels that controllers and injectors set, which differ between the pods of a workload or change with its next version.
+var ownLabels = []string{
+	"pod-template-hash", "controller-revision-hash", "pod-template-generation", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index",
+	"controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "batch.kubernetes.io/job-completion-index",
+	"security.istio.io/tlsMode", "service.istio.io/canonical-name", "service.istio.io/canonical-revision",
+	"linkerd.io/control-plane-ns", "linkerd.io/proxy-deployment", "linkerd.io/workload-ns",
+}
+
+// Unenrolled returns the workloads that were seen as clients or servers in the namespace and are in no mesh, although other workloads are in an ambient mesh. The result is
+// sorted; ambient reports whether there is an ambient mesh.
+func (g *Graph) Unenrolled() (list []Workload, ambient bool) {
+	enrolled := map[string]bool{}
+	for i := range g.inventory.Pods {
+		p := &g.inventory.Pods[i]
+		ambient = ambient || (p.Mesh == "istio_ambient" || p.Mesh == "cilium") && g.concerns(&p.Workload)
+		enrolled[keyOfWorkload(&p.Workload)] = p.Mesh != ""
+	}
+	if !ambient {
+		return nil, false
+	}
+	add := func(w *Workload) {
+		if in, known := enrolled[keyOfWorkload(w)]; known && !in {
+			list = append(list, *w)
+		}
+	}
+	for _, s := range g.servers() {
+		add(&s.workload)
+	}
+	for i := range g.Edges() {
+		add(&g.Edges()[i].From)
+	}
+	slices.SortFunc(list, func(a, b Workload) int { return compareWorkloads(&a, &b) })
+	return slices.CompactFunc(list, func(a, b Workload) bool { return keyOfWorkload(&a) == keyOfWorkload(&b) }), true
+}
