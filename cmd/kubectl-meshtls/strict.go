@@ -27,8 +27,8 @@ func newStrictCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "strict [-n NAMESPACE | -A]",
 		Short: "Can a namespace refuse everything but mutual TLS?",
-		Long: `Answer for each workload and port of a namespace whether it can be switched to STRICT, from what taps
-have seen on the wire:
+		Long: `Answer for each workload and port of a namespace whether it can be switched to STRICT, from what
+taps have seen on the wire:
 
   ready            each client that was seen speaks the mesh's mutual TLS, and enough was seen
   cut_off          these clients would be cut off: who, how often and when last
@@ -36,9 +36,9 @@ have seen on the wire:
   excluded         annotations exclude the port from the mesh: STRICT has no effect on it
   not_enrolled     the workload is in no mesh: STRICT has no effect on it
 
-Enough was seen if a tap ran in each pod of the workload for --min-time and lost nothing, and if each
-client had --min-connections in mutual TLS and none that could not be judged. A client that did not
-connect in this time is not known: choose a time in which all of them do, such as a day for jobs.
+Enough was seen if a tap ran in each pod of the workload for --min-time and lost nothing, and if
+each client had --min-connections in mutual TLS and none that could not be judged. A client that
+did not connect in this time is not known: choose a time in which all of them do, such as a day.
 
 -o yaml prints what enforces it, only for what is ready, with the evidence: PeerAuthentication for
 Istio; Server, MeshTLSAuthentication and AuthorizationPolicy for Linkerd. Nothing is applied.`,
@@ -46,7 +46,7 @@ Istio; Server, MeshTLSAuthentication and AuthorizationPolicy for Linkerd. Nothin
   kubectl meshtls strict -n shop
 
   # By a day of records in Kafka
-  kubectl meshtls strict -n shop --from kafka --kafka-brokers kafka-0:9093 --since 24h --min-time 23h
+  kubectl meshtls strict -n shop --from kafka --kafka-brokers kafka-0:9093 --since 24h
 
   # The policies for what is ready; read them before you apply them
   kubectl meshtls strict -n shop -o yaml >strict.yaml`,

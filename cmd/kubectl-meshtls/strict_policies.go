@@ -77,7 +77,13 @@ func writeWorkload(w io.Writer, g *topology.Graph, of []topology.Readiness) erro
 	case "istio", "istio_ambient":
 		policies = []policy{peerAuthentication(workload, labels, ready, len(ready) == len(of))}
 	case "linkerd":
-		policies = linkerd(workload, labels, ready)
+		declared := slices.DeleteFunc(slices.Clone(ready), func(r topology.Readiness) bool { return !r.Declared })
+		if len(declared) < len(ready) {
+			fmt.Fprintf(w, "# %s has further ready ports that no container declares: Linkerd has no Server for such ports.\n", comment(workload.String()))
+		}
+		if len(declared) > 0 {
+			policies = linkerd(workload, labels, declared)
+		}
 	default:
 		fmt.Fprintf(w, "# %s is ready. The mesh %s has no policy for a single workload that is known here.\n", comment(workload.String()), comment(mesh))
 	}

@@ -27,7 +27,8 @@ type StrictOptions struct {
 type Readiness struct {
 	Workload Workload `json:"workload"`
 	Mesh     string   `json:"mesh,omitempty"`
-	Port     uint16   `json:"port"` // 0: no port is declared, and none was seen
+	Port     uint16   `json:"port"`     // 0: no port is declared, and none was seen
+	Declared bool     `json:"declared"` // a container declares it
 	State    string   `json:"state"`
 	Clients  []Client `json:"clients,omitempty"` // those that would be cut off first
 	Missing  []string `json:"missing,omitempty"` // why not enough was seen, a sentence each
@@ -205,7 +206,7 @@ func (t *tap) longest() (first, last int64, longest time.Duration) {
 
 // judge returns the readiness of a port.
 func (s *server) judge(port uint16, to []*Edge, l limits, o StrictOptions) Readiness {
-	r := Readiness{Workload: s.workload, Mesh: s.mesh, Port: port, Since: l.since, Until: l.until, Older: l.older, Missing: slices.Clone(l.missing)}
+	r := Readiness{Workload: s.workload, Mesh: s.mesh, Port: port, Declared: slices.Contains(s.ports, port), Since: l.since, Until: l.until, Older: l.older, Missing: slices.Clone(l.missing)}
 	if l.watched > 0 {
 		r.Watched = l.watched.Round(time.Second).String()
 	}
