@@ -125,16 +125,16 @@ func strictAnswer(list []topology.Readiness) string {
 	case n[topology.Ready] == len(list):
 		return fmt.Sprintf("Ready: every client that was seen at %s speaks mutual TLS. Clients that did not connect meanwhile are not known.", plural(len(list), "port"))
 	}
-	out := fmt.Sprintf("%d of %s ready", n[topology.Ready], plural(len(list), "port"))
+	parts := []string{fmt.Sprintf("%d of %s ready", n[topology.Ready], plural(len(list), "port"))}
 	for _, x := range []struct{ state, words string }{
 		{topology.CutOff, "with clients that would be cut off"}, {topology.NotEnough, "where not enough was seen"},
 		{topology.Excluded, "excluded from the mesh"}, {topology.NotEnrolled, "not in a mesh"},
 	} {
 		if n[x.state] > 0 {
-			out += fmt.Sprintf("; %d %s", n[x.state], x.words)
+			parts = append(parts, fmt.Sprintf("%d %s", n[x.state], x.words))
 		}
 	}
-	return out + "."
+	return strings.Join(parts, "; ") + "."
 }
 
 // strict writes the readiness of each port, what is not known, and the answer.

@@ -116,7 +116,7 @@ func (g *Graph) servers() []*server {
 		s.mixed = s.mixed || p.Mesh != s.mesh
 		s.pods = append(s.pods, p)
 		for _, port := range p.Ports {
-			s.ports, _ = insertSorted(s.ports, port, maxPorts, func(a, b uint16) int { return cmp.Compare(a, b) })
+			s.ports, _ = insertSorted(s.ports, port, maxPorts, cmp.Compare)
 		}
 		s.skip = append(s.skip, p.Skip...)
 	}

@@ -156,7 +156,7 @@ func meshed(p topology.Pod, mesh string) topology.Pod {
 
 // TestSelector: the labels select all pods of the workload and no others.
 func TestSelector(t *testing.T) {
-	make := func(workload, name string, labels map[string]string) topology.Pod {
+	pod := func(workload, name string, labels map[string]string) topology.Pod {
 		p := podOf(newPod("shop", workload, name, "10.0.0.1"), false)
 		p.Labels = labels
 		return p
@@ -171,11 +171,11 @@ func TestSelector(t *testing.T) {
 		pods []topology.Pod
 		want string
 	}{
-		{[]topology.Pod{make("a", "a-1", with(map[string]string{"app": "a", "v": "1"})), make("b", "b-1", map[string]string{"app": "b"})}, "map[app:a]"},
-		{[]topology.Pod{make("a", "a-1", map[string]string{"app": "a", "v": "1"}), make("b", "b-1", map[string]string{"app": "a", "v": "2"})}, "map[app:a v:1]"},
-		{[]topology.Pod{make("a", "a-1", map[string]string{"app": "a"}), make("b", "b-1", map[string]string{"app": "a", "v": "2"})}, "map[]"},
-		{[]topology.Pod{make("a", "a-1", map[string]string{"app": "a"}), make("a", "a-2", map[string]string{"app": "c"})}, "map[]"},
-		{[]topology.Pod{make("a", "a-1", hash)}, "map[]"},
+		{[]topology.Pod{pod("a", "a-1", with(map[string]string{"app": "a", "v": "1"})), pod("b", "b-1", map[string]string{"app": "b"})}, "map[app:a]"},
+		{[]topology.Pod{pod("a", "a-1", map[string]string{"app": "a", "v": "1"}), pod("b", "b-1", map[string]string{"app": "a", "v": "2"})}, "map[app:a v:1]"},
+		{[]topology.Pod{pod("a", "a-1", map[string]string{"app": "a"}), pod("b", "b-1", map[string]string{"app": "a", "v": "2"})}, "map[]"},
+		{[]topology.Pod{pod("a", "a-1", map[string]string{"app": "a"}), pod("a", "a-2", map[string]string{"app": "c"})}, "map[]"},
+		{[]topology.Pod{pod("a", "a-1", hash)}, "map[]"},
 	} {
 		g := topology.New(topology.Inventory{Pods: test.pods})
 		labels, ok := g.Selector(&topology.Workload{Namespace: "shop", Kind: "Deployment", Name: "a"})
