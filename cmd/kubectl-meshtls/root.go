@@ -64,6 +64,7 @@ what the taps see. What was not seen is never called absent.`,
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) { printHelp(c, connection) })
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand( // one line for each command; help.go has its group
+		newCheckCommand(o),
 		newCompletionCommand(o),
 		newDisableCommand(o),
 		newEdgesCommand(o),
