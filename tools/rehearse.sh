@@ -69,15 +69,18 @@ if step archives; then
 	archives "$work/first"
 	dist=$work/first/dist
 	(cd "$dist" && sha256sum --check --quiet checksums.txt) || fail "a checksum is wrong"
-	for target in linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64 windows_arm64; do
-		file=$dist/tap_${version}_$target.tar.gz list="tar -tzf" program=tap
-		case $target in windows*) file=${file%.tar.gz}.zip list="unzip -Z1" program=tap.exe ;; esac
-		held=$($list "$file" | sort | xargs)
-		[ "$held" = "CHANGELOG.md LICENSE NOTICES SECURITY.md $program" ] || fail "$file holds $held"
-		for name in "${file##*/}" "${file##*/}.spdx.json"; do
-			grep -q "  $name$" "$dist/checksums.txt" || fail "checksums.txt lacks $name"
+	for product in "tap_$version" "kubectl-meshtls_v$version"; do
+		for target in linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64 windows_arm64; do
+			file=$dist/${product}_$target.tar.gz list="tar -tzf" program=${product%%_*}
+			case $target in windows*) file=${file%.tar.gz}.zip list="unzip -Z1" program+=.exe ;; esac
+			held=$($list "$file" | sort | xargs)
+			expected=$(printf '%s\n' CHANGELOG.md LICENSE NOTICES SECURITY.md "$program" | sort | xargs)
+			[ "$held" = "$expected" ] || fail "$file holds $held"
+			for name in "${file##*/}" "${file##*/}.spdx.json"; do
+				grep -q "  $name$" "$dist/checksums.txt" || fail "checksums.txt lacks $name"
+			done
+			echo "${file##*/}: $held"
 		done
-		echo "${file##*/}: $held"
 	done
 fi
 
@@ -98,8 +101,10 @@ fi
 
 if step sbom; then
 	for archive in "$work"/first/dist/*.tar.gz; do
-		tar -xzf "$archive" -C "$work" tap
-		sbom "$archive.spdx.json" "$work/tap"
+		program=${archive##*/}
+		program=${program%%_*}
+		tar -xzf "$archive" -C "$work" "$program"
+		sbom "$archive.spdx.json" "$work/$program"
 	done
 fi
 

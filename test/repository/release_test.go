@@ -2,6 +2,7 @@ package repository_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sigs.k8s.io/yaml"
 )
 
 // chart is the part of Chart.yaml that names versions.
@@ -169,6 +172,75 @@ func TestArchivesAreReproducible(t *testing.T) {
 	}
 }
 
+// TestKrew: the krew manifest has an archive for each platform for which GoReleaser builds the plugin, by the name that GoReleaser
+// gives it. The bot's placeholders are replaced as the bot does it.
+func TestKrew(t *testing.T) {
+	var c struct {
+		Builds []struct {
+			ID           string
+			Goos, Goarch []string
+		}
+		Archives []struct {
+			ID       string
+			Template string `json:"name_template"`
+		}
+	}
+	parse(t, ".goreleaser.yaml", &c)
+	const plugin = "kubectl-meshtls"
+	want := map[string]string{} // addresses, by platform
+	for _, b := range c.Builds {
+		for _, a := range c.Archives {
+			if b.ID != plugin || a.ID != plugin {
+				continue
+			}
+			for _, system := range b.Goos {
+				for _, arch := range b.Goarch {
+					suffix := ".tar.gz"
+					if system == "windows" {
+						suffix = ".zip"
+					}
+					name := strings.NewReplacer("{{ .Tag }}", "v1.2.3", "{{ .Os }}", system, "{{ .Arch }}", arch).Replace(a.Template)
+					want[system+"/"+arch] = "https://github.com/meshtls-tap/meshtls-tap/releases/download/v1.2.3/" + name + suffix
+				}
+			}
+		}
+	}
+	text := strings.ReplaceAll(read(t, ".krew.yaml"), "{{ .TagName }}", "v1.2.3")
+	text = regexp.MustCompile(`\{\{addURIAndSha ("[^"]*") \.TagName }}`).ReplaceAllString(text, "uri: $1")
+	var m struct {
+		APIVersion, Kind string
+		Metadata         struct{ Name string }
+		Spec             struct {
+			Version, ShortDescription, Description, Homepage string
+			Platforms                                        []struct {
+				Selector struct{ MatchLabels map[string]string }
+				URI, Bin string
+			}
+		}
+	}
+	if err := yaml.UnmarshalStrict([]byte(text), new(map[string]any)); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal([]byte(text), &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.APIVersion != "krew.googlecontainertools.github.com/v1alpha2" || m.Kind != "Plugin" || m.Metadata.Name != "meshtls" || m.Spec.Version != "v1.2.3" ||
+		m.Spec.ShortDescription == "" || len(m.Spec.ShortDescription) > 50 || m.Spec.Description == "" || m.Spec.Homepage == "" {
+		t.Errorf("%+v", m)
+	}
+	got := map[string]string{}
+	for _, p := range m.Spec.Platforms {
+		system := p.Selector.MatchLabels["os"]
+		got[system+"/"+p.Selector.MatchLabels["arch"]] = p.URI
+		if bin := strings.TrimSuffix(p.Bin, ".exe"); bin != plugin || (bin != p.Bin) != (system == "windows") {
+			t.Errorf("%s: the program is %s", system, p.Bin)
+		}
+	}
+	if len(want) == 0 || !maps.Equal(got, want) {
+		t.Errorf("archives %v, want %v", got, want)
+	}
+}
+
 // TestVersionInTheBinaries: Makefile, Dockerfile and GoReleaser set version and commit with the same linker flags,
 // and the programs print both.
 func TestVersionInTheBinaries(t *testing.T) {
@@ -178,9 +250,9 @@ func TestVersionInTheBinaries(t *testing.T) {
 			t.Errorf("%s does not build with %q and %q", name, set, commit)
 		}
 	}
-	for _, program := range []string{"tap", "tap-webhook"} {
-		if program == "tap-webhook" && testing.Short() {
-			continue // this takes long, because it compiles the Kubernetes client
+	for _, program := range []string{"tap", "tap-webhook", "kubectl-meshtls"} {
+		if program != "tap" && testing.Short() {
+			continue // these take long, because they compile the Kubernetes client
 		}
 		file := filepath.Join(t.TempDir(), program)
 		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", set+"v9.8.7"+commit+"0123abc", "-o", file, "./cmd/"+program)
@@ -189,7 +261,11 @@ func TestVersionInTheBinaries(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		out, err := exec.Command(file, "version").Output()
-		if err != nil || !strings.HasPrefix(string(out), program+" v9.8.7") || !strings.Contains(string(out), " commit 0123abc") {
+		prefix := program + " v9.8.7"
+		if program == "kubectl-meshtls" {
+			prefix = "kubectl meshtls version v9.8.7" // as kubectl's plugins are called
+		}
+		if err != nil || !strings.HasPrefix(string(out), prefix) || !strings.Contains(string(out), " commit 0123abc") {
 			t.Errorf("%s version: %q, %v", program, out, err)
 		}
 	}
