@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -120,6 +121,12 @@ func TestPluginRestart(t *testing.T) {
 	if r.Err != nil {
 		t.Fatal(r.Err)
 	}
+	kit.Eventually(t, kit.Limit, "the next second: creation times are in seconds", func() error {
+		if now := time.Now().Truncate(time.Second); !now.After(r.Pod.CreationTimestamp.Time) {
+			return fmt.Errorf("it is %v", now)
+		}
+		return nil
+	})
 	says(t, c, []string{"enable", ns}, "1 running pods without a tap are not restarted (--restart does it): deployment/web")
 	says(t, c, []string{"explain", "web-1-a", "-n", ns}, "not tapped: it was created before its namespace got the label", "--restart")
 	says(t, c, []string{"enable", ns, "--restart", "--dry-run=server"}, "deployment/web: restarted (1 pods) (dry run)")
