@@ -97,6 +97,12 @@ func Sentence(t Tally) string {
 	switch {
 	case t.Edges == 0 && t.Folded == (record.ByVerdict{}):
 		return "No connection with data between workloads was seen"
+	case t.By.Plaintext == 0 && t.Folded.Plaintext > 0:
+		text := plural(t.Folded.Plaintext, "connection") + " carried plaintext, on edges that were counted together"
+		if t.Edges > 0 {
+			text += fmt.Sprintf("; no plaintext was seen on %s with a name", plural(uint64(t.Edges), "edge"))
+		}
+		parts = append(parts, text)
 	case t.Edges == 0:
 	case t.By.Plaintext > 0 && t.By.Plaintext == uint64(t.Edges):
 		parts = append(parts, fmt.Sprintf("%s between workloads carried plaintext", every(t.Edges)))
@@ -109,8 +115,8 @@ func Sentence(t Tally) string {
 		parts = append(parts, words(&t.By)...)
 	}
 	if n := countsOf(&t.Folded); n.total() > 0 {
-		text := plural(n.total(), "connection") + " of further edges, which taps counted together"
-		if t.Folded.Plaintext > 0 {
+		text := plural(n.total(), "connection") + " of further edges, which were counted together"
+		if t.Folded.Plaintext > 0 && t.By.Plaintext > 0 {
 			text += fmt.Sprintf(" (%d in plaintext)", t.Folded.Plaintext)
 		}
 		parts = append(parts, text)

@@ -10,16 +10,24 @@
 // at most once. For each verdict the following rules apply:
 //
 //   - The flows of a tap add up, because each connection has one. Repeated records are recognized by event.id.
+//
 //   - A posture replaces an earlier one with the same start. Of different posture intervals the largest count applies, because a connection
 //     counts in each interval in which it lived.
+//
 //   - Of the flows, the postures and the findings of a tap the largest count applies.
+//
 //   - If a tap counts several workloads as one edge, because its client claims the same name for them, each of them has an edge with its flows, and one
 //     more edge under the name has the connections of the posture beyond the flows.
+//
 //   - Of several runs of a tap in one pod the largest count applies, because two taps may run in a pod at the same time. Pods add up.
+//
 //   - Of the two ends of an edge the larger total applies. Where the ends differ, the weaker verdicts of either end count.
 //
-// So a count is never too high (except that of plaintext in edges that a tap counted together), and plaintext that any record reports is always in an
-// edge.
+//   - Edges and taps beyond the bounds of a Graph are counted together, edges with plaintext last. There no record replaces another one: postures add up,
+//     and no finding is retracted.
+//
+// So a count is never too high (except those of edges that were counted together, as the last rule says, and that of plaintext in them), and plaintext
+// that any record reports is always in an edge.
 //
 // # Names
 //

@@ -23,7 +23,7 @@ type joined struct {
 	unknown  []Unknown
 }
 
-// several is the other end of edges that a tap counted together.
+// several is the other end of edges that were counted together.
 var several = Workload{Name: "several, counted together"}
 
 // Edges returns the edges, the worst first. Edges between workloads on the wire precede others of the same verdict. The caller must not
@@ -154,7 +154,11 @@ func (g *group) count(e *Edge) {
 	for p, ofRun := range runs {
 		var n counts
 		for _, c := range ofRun {
-			n.raise(c)
+			if p.key == "further" {
+				n.add(c) // runs of several taps
+			} else {
+				n.raise(c)
+			}
 		}
 		if g.ends[p.side] == nil {
 			g.ends[p.side] = &counts{}

@@ -33,6 +33,7 @@ type entryKey struct {
 	peer                         string     // the other end: a name, an address or a network
 	port                         uint16     // of the server
 	folded                       string     // key of an aggregate edge
+	further                      bool       // an aggregate of the Graph, not of the tap
 	addr                         netip.Addr // of the peer, for flows: an edge may have several servers under a name that its client claims
 }
 
@@ -56,6 +57,8 @@ type entry struct {
 	accepted       int            // 0: not known, 1: plaintext was not accepted, 2: it was accepted
 	meshes         []string       // of mutual TLS, sorted; "" for one that looks like no mesh's
 	notMutual      uint64         // of TLS: flows whose client was shown to present no certificate
+	sums           bool           // records of several edges or taps: no record replaces another one
+	found          counts         // of findings that are not in the field findings: the largest number
 }
 
 // interval has the counts of the latest posture with a start.
@@ -78,18 +81,6 @@ type profile struct {
 	end                          int64
 	sequence                     uint64
 	protocols, versions, ciphers []string
-}
-
-// counted is the latest state of a finding on an entry, with its latest connection.
-type counted struct {
-	order      order
-	rank       int
-	count      uint64 // 0: the finding was retracted
-	first, end int64
-	detail     detail
-	basis      int
-	hash       hash
-	hashed     bool
 }
 
 // bases has the values of meshtls.tls.client_auth_basis, the weakest first. Index 0 means that none is known.
@@ -227,11 +218,14 @@ func (e *entry) addPosture(r *record.Record, start, end int64) {
 			e.last[rank] = max(e.last[rank], end)
 		}
 	}
-	switch r.Event.Action {
-	case "improved":
+	switch action := r.Event.Action; {
+	case e.sums:
+		e.posture.add(&c)
+		e.points.add(end, worst)
+	case action == "improved":
 		e.posture.raise(&c)
 		e.points.add(start, worst)
-	case "snapshot":
+	case action == "snapshot":
 		e.addInterval(interval{start, end, r.Event.Sequence, c})
 	default: // new, worsened
 		e.points.add(end, worst)
@@ -275,30 +269,6 @@ func (e *entry) close(i *interval) {
 	}
 }
 
-// addFinding adds a finding about a connection. It shows that at least one connection has the verdict, unless it was retracted.
-func (e *entry) addFinding(r *record.Record) {
-	m := &r.Meshtls
-	rank := rankOf(m.Verdict)
-	rule := clean(r.Rule.ID, maxText)
-	f := &counted{
-		order: orderOf(r), rank: rank, count: min(1, m.Finding.Count), first: stamp(m.Finding.FirstSeen), end: cmp.Or(stamp(r.Event.End), stamp(r.Timestamp)),
-		basis: basisOf(r, rank),
-	}
-	was := e.findings[rule]
-	if was == nil && len(e.findings) >= maxRules || was != nil && f.order.compare(&was.order) <= 0 {
-		return
-	}
-	f.detail = detailOf(r, f.end)
-	f.hash, f.hashed = jointHash(r)
-	if rule == "plaintext-edge" && rank == rankPlaintext {
-		f.count = m.Finding.Count
-	}
-	if e.findings == nil {
-		e.findings = map[string]*counted{}
-	}
-	e.findings[rule] = f
-}
-
 // total returns the counts of the entry.
 func (e *entry) total() counts {
 	n := e.posture
@@ -306,6 +276,7 @@ func (e *entry) total() counts {
 		n.raise(&e.intervals[i].counts)
 	}
 	n.raise(&e.flows)
+	n.raise(&e.found)
 	for _, f := range e.findings {
 		if f.rank != rankNone {
 			n[f.rank] = max(n[f.rank], f.count)

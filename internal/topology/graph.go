@@ -10,11 +10,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// Bounds of a Graph. With all of them reached it uses about 300 MB; a cluster of 300 pods with 2,000 edges takes about 10 MB.
+// Bounds of a Graph. With all of them reached it uses about 400 MB; a cluster of 300 pods with 2,000 edges takes about 10 MB.
 const (
 	maxTaps    = 1 << 12 // further taps share one
 	maxRuns    = 32      // of one tap; further runs share one
-	maxEntries = 1 << 15 // further edges are folded, for each run of a tap
+	maxEntries = 1 << 15 // further edges are counted together, for each run of a tap
+	maxReserve = 1 << 14 // entries beyond maxEntries, for edges with plaintext
+	maxFurther = 1 << 13 // entries beyond these, for edges that are counted together; then one for each tap, scope and class
 	maxIDs     = 1 << 20 // records that are recognized when they are repeated
 	maxFinds   = 1 << 14 // findings
 	maxNotes   = 64
@@ -46,6 +48,7 @@ type tap struct {
 	kind, workload      string // as the tap's records have them
 	addrs               []netip.Addr
 	capture             bool // a capture file
+	further             bool // it stands for all taps beyond the bound
 	runs                map[string]*run
 	entries             map[entryKey]*entry
 }
@@ -129,19 +132,20 @@ func (g *Graph) tapOf(r *record.Record) *tap {
 	}
 	t := g.taps[key]
 	if t == nil {
-		if len(g.taps) > maxTaps {
+		further := len(g.taps) > maxTaps
+		if further {
 			g.overBounds++
-			key, uid, pod, namespace = "further", "", "", ""
+			key, uid, pod, namespace, capture = "further", "", "", "", false
 		}
 		if t = g.taps[key]; t == nil {
-			t = &tap{key: key, uid: uid, pod: pod, namespace: namespace, capture: capture, runs: map[string]*run{}, entries: map[entryKey]*entry{}}
-			if key != "further" {
+			t = &tap{key: key, uid: uid, pod: pod, namespace: namespace, capture: capture, further: further, runs: map[string]*run{}, entries: map[entryKey]*entry{}}
+			if !further {
 				t.kind, t.workload = workloadOf(r)
 			}
 			g.taps[key] = t
 		}
 	}
-	if key != "further" {
+	if !t.further {
 		for _, a := range k.Pod.IP {
 			if a = bare(a); a.IsValid() {
 				t.addrs, _ = insertSorted(t.addrs, a, maxLocal, netip.Addr.Compare)
@@ -167,12 +171,14 @@ func workloadOf(r *record.Record) (kind, name string) {
 
 func (t *tap) runOf(id string) *run {
 	id = clean(id, maxText)
-	if t.runs[id] == nil && len(t.runs) >= maxRuns {
+	shared := t.further || t.runs[id] == nil && len(t.runs) >= maxRuns
+	if shared {
 		id = "further"
 	}
 	if t.runs[id] == nil {
 		t.runs[id] = &run{}
 	}
+	t.runs[id].shared = t.runs[id].shared || shared
 	return t.runs[id]
 }
 
@@ -194,22 +200,38 @@ func (g *Graph) addToEntry(t *tap, r *record.Record) {
 		k.addr = peerAddr(r, k.direction)
 	}
 	e := t.entries[k]
+	if e == nil && g.full(&k, m) {
+		g.overBounds++
+		k = entryKey{run: k.run, scope: k.scope, class: k.class, folded: "further", further: true}
+		if g.entries >= maxEntries+maxReserve+maxFurther {
+			k.run = ""
+			if k.class != "workload" {
+				k.class = "other"
+			}
+		}
+		e = t.entries[k]
+	}
 	if e == nil {
-		if g.entries >= maxEntries && k.folded == "" {
-			g.overBounds++
-			k = entryKey{run: k.run, scope: k.scope, class: k.class, folded: "further"}
-			e = t.entries[k]
-		}
-		if e == nil {
-			e = &entry{}
-			t.entries[k] = e
-			g.entries++
-		}
+		e = &entry{sums: k.further || t.further}
+		t.entries[k] = e
+		g.entries++
 	}
 	if k.folded == "" {
 		e.addEnds(r, k.direction)
 	}
 	e.add(r)
+}
+
+// full reports whether there is no room for the entry of another edge, to which a record belongs. Edges with plaintext have a reserve, so that they
+// keep their names.
+func (g *Graph) full(k *entryKey, m *record.Meshtls) bool {
+	switch {
+	case k.folded != "":
+		return g.entries >= maxEntries+maxReserve+maxFurther
+	case m.Verdict == "plaintext" || m.Edge.Connections != nil && m.Edge.Connections.Plaintext > 0:
+		return g.entries >= maxEntries+maxReserve
+	}
+	return g.entries >= maxEntries
 }
 
 // peerAddr returns the address of the peer of a flow's or a finding's connection.

@@ -12,6 +12,7 @@ type run struct {
 	first, last int64 // of its records, ns since the epoch
 	started     bool  // its first record was read
 	stopped     bool  // its last record was read
+	shared      bool  // it stands for several runs
 
 	capture    record.Watched // the largest values of its records
 	undecoded  uint64         // packets
@@ -86,6 +87,9 @@ func (u *run) add(r *record.Record) {
 	if c := m.Coverage; c != nil {
 		u.addCoverage(r, c)
 	}
+	if m.Coverage != nil || m.Tap != nil && m.Tap.Blind != nil {
+		u.addBlind(r)
+	}
 }
 
 func (u *run) addCoverage(r *record.Record, c *record.Coverage) {
@@ -107,12 +111,24 @@ func (u *run) addCoverage(r *record.Record, c *record.Coverage) {
 	if c.Filter > u.filter {
 		u.filter = clean(c.Filter, maxLine)
 	}
-	if o := orderOf(r); u.state.at == 0 || o.compare(&u.state) > 0 {
-		u.state, u.uncaptured = o, cleanAll(c.UncapturedInterfaces, maxMuted)
-		u.blind = len(c.UncapturedInterfaces) > 0
-		if t := r.Meshtls.Tap; t != nil && t.Blind != nil {
-			u.blind = *t.Blind
-		}
+}
+
+// addBlind adds whether interfaces are not captured. The latest record counts; if several taps or runs are counted together, the worst one.
+func (u *run) addBlind(r *record.Record) {
+	blind := false
+	var uncaptured []string
+	if c := r.Meshtls.Coverage; c != nil {
+		uncaptured = cleanAll(c.UncapturedInterfaces, maxMuted)
+		blind = len(uncaptured) > 0
+	}
+	if t := r.Meshtls.Tap; t != nil && t.Blind != nil {
+		blind = *t.Blind
+	}
+	switch o := orderOf(r); {
+	case u.shared:
+		u.blind = u.blind || blind
+	case u.state.at == 0 || o.compare(&u.state) > 0:
+		u.state, u.uncaptured, u.blind = o, uncaptured, blind
 	}
 }
 
@@ -138,6 +154,9 @@ func (u *run) addSequence(r *record.Record) {
 
 // missing returns how many records are missing between the first and the last that were read; of a run whose start was read, also before.
 func (u *run) missing() (n uint64) {
+	if u.shared {
+		return 0 // the numbers are those of several runs
+	}
 	for _, q := range u.sequences {
 		low := q.low
 		if u.started {
@@ -153,5 +172,5 @@ func (u *run) missing() (n uint64) {
 // lossy reports whether connections may be missing from the records.
 func (u *run) lossy() bool {
 	c := &u.capture
-	return c.Dropped+c.Evicted+c.CutShort+u.undecoded+u.gone+u.missing() > 0 || u.blind
+	return u.shared || c.Dropped+c.Evicted+c.CutShort+u.undecoded+u.gone+u.missing() > 0 || u.blind
 }

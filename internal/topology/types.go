@@ -71,7 +71,7 @@ type Edge struct {
 	From     Workload `json:"from"`
 	To       Workload `json:"to"`
 	Port     uint16   `json:"port"`             // of the server's pod, where a service translates it and the translation is known
-	Folded   bool     `json:"folded,omitempty"` // a tap counted several edges together: To is the tapped workload, and the other end is not known
+	Folded   bool     `json:"folded,omitempty"` // several edges were counted together: To is the tapped workload if it is known, and the other end is not known
 	Scope    string   `json:"scope"`            // "wire", or "pod" for traffic that never leaves the pod
 	Class    string   `json:"class"`            // kind of traffic, as in meshtls.class
 	Verdict  string   `json:"verdict"`          // the weakest verdict of a connection: "plaintext", "tls", "encrypted", "unknown", "mtls", "failed", in this order
@@ -161,5 +161,5 @@ type Untapped struct {
 type Tally struct {
 	Edges  int              `json:"edges"`
 	By     record.ByVerdict `json:"by_verdict"`
-	Folded record.ByVerdict `json:"folded_connections"` // connections of edges that taps counted together
+	Folded record.ByVerdict `json:"folded_connections"` // connections of edges that were counted together
 }

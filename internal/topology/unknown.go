@@ -73,7 +73,7 @@ func (g *Graph) unknown(j *joined) []Unknown {
 		u.add(nil, "%s of another version of the schema were not read: use the kubectl-meshtls of that version.", plural(g.foreign, "record"))
 	}
 	if g.overBounds > 0 {
-		u.add(nil, "There were too many taps or edges: %s are counted without their edge.", plural(g.overBounds, "record"))
+		u.add(nil, "There were too many taps or edges to tell all of them apart: %s counted without the edge or the tap, and may count a connection several times.", are(g.overBounds, "record"))
 	}
 	if g.unrecognized > 0 {
 		u.add(nil, "There were too many records to recognize repeated ones: connections of %s may be counted twice.", plural(g.unrecognized, "record"))
@@ -111,7 +111,15 @@ func (u *unknowns) untapped() {
 	}
 }
 
-func are(n int, what string) string {
+// choose returns the form of the singular or of the plural.
+func choose(n uint64, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+func are[N int | uint64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what + " is"
 	}
@@ -149,7 +157,7 @@ func (u *unknowns) edges(edges []Edge) {
 		u.add(of, "%s between workloads could not be judged.", plural(unjudged, "connection"))
 	}
 	if folded > 0 {
-		u.add(at, "%s have no edge of their own, because their taps counted several edges together.", plural(folded, "connection"))
+		u.add(at, "%s no edge of %s own, because several edges were counted together.", choose(folded, "1 connection has", fmt.Sprintf("%d connections have", folded)), choose(folded, "its", "their"))
 	}
 }
 

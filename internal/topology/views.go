@@ -146,7 +146,7 @@ func edgesOf(t *tap) []*edgeOfRun {
 
 func compareKeys(a, b *entryKey) int {
 	return cmp.Or(strings.Compare(a.run, b.run), strings.Compare(a.direction, b.direction), strings.Compare(a.local, b.local), strings.Compare(a.peer, b.peer),
-		cmp.Compare(a.port, b.port), strings.Compare(a.scope, b.scope), strings.Compare(a.class, b.class), strings.Compare(a.folded, b.folded), a.addr.Compare(b.addr))
+		cmp.Compare(a.port, b.port), strings.Compare(a.scope, b.scope), strings.Compare(a.class, b.class), strings.Compare(a.folded, b.folded), cmp.Compare(b2i(a.further), b2i(b.further)), a.addr.Compare(b.addr))
 }
 
 // times returns the time of the view's connections, in ns since the epoch.

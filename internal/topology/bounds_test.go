@@ -1,0 +1,115 @@
+package topology_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
+	"github.com/meshtls-tap/meshtls-tap/internal/topology"
+)
+
+// beyond is more than the number of entries of a graph.
+const beyond = 33000
+
+// peerOf returns the link to the i-th server.
+func peerOf(i int, verdict string) link {
+	return link{direction: "egress", peer: fmt.Sprintf("10.%d.%d.%d", 1+i>>16, i>>8&255, i&255), port: 80, verdict: verdict, from: 1, to: 2}
+}
+
+// TestManyEdges: plaintext beyond the bound of edges has an edge with its name, whatever record reports it and whatever follows it.
+func TestManyEdges(t *testing.T) {
+	for _, taps := range []int{1, 33, 330} {
+		for kind, plain := range map[string]func(p *pod) *record.Record{
+			"posture": func(p *pod) *record.Record {
+				return p.posture("snapshot", peerOf(beyond, "plaintext"), record.ByVerdict{Plaintext: 2})
+			},
+			"finding": func(p *pod) *record.Record {
+				return p.finding("plaintext-edge", "open", 2, peerOf(beyond, "plaintext"))
+			},
+			"flow": func(p *pod) *record.Record { return p.flow(peerOf(beyond, "plaintext")) },
+		} {
+			g, pods := topology.New(topology.Inventory{}), []*pod{}
+			for i := range taps {
+				pods = append(pods, newPod("shop", fmt.Sprintf("w%d", i), fmt.Sprintf("p%d", i), "10.0.0.1"))
+			}
+			for i := range beyond {
+				p := pods[i*taps/beyond]
+				if i == beyond-10 {
+					g.Add(plain(p))
+				}
+				g.Add(p.posture("snapshot", peerOf(i, "mtls"), record.ByVerdict{MTLS: 1}))
+			}
+			tally := g.Tally()
+			if !strings.HasPrefix(g.Answer(), "1 of 32769 edges between workloads carried plaintext") || tally.Folded.MTLS != beyond-32768 {
+				t.Errorf("%d taps, %s: %s", taps, kind, g.Answer())
+			}
+		}
+	}
+}
+
+// TestManyPlaintextEdges: the counts of edges that are counted together add up, and the answer begins with their plaintext.
+func TestManyPlaintextEdges(t *testing.T) {
+	const edges = 50000 // more than the reserve too
+	p, g := newPod("shop", "w", "p", "10.0.0.1"), topology.New(topology.Inventory{})
+	for i := range edges {
+		g.Add(p.posture("snapshot", peerOf(i, "plaintext"), record.ByVerdict{Plaintext: 1}))
+	}
+	g.Add(p.finding("plaintext-edge", "withdrawn", 0, peerOf(edges-1, "plaintext")))
+	tally := g.Tally()
+	if n := uint64(tally.Edges) + tally.Folded.Plaintext; n != edges || tally.Folded.Plaintext == 0 { //nolint:gosec // small
+		t.Errorf("%d of %d: %s", n, edges, g.Answer())
+	}
+	for _, test := range []struct {
+		tally topology.Tally
+		want  string
+	}{
+		{topology.Tally{Edges: 7, By: record.ByVerdict{MTLS: 7}, Folded: record.ByVerdict{Plaintext: 1, MTLS: 3}},
+			"1 connection carried plaintext, on edges that were counted together; no plaintext was seen on 7 edges with a name; 7 mutual TLS; 4 connections of further edges, which were counted together"},
+		{topology.Tally{Folded: record.ByVerdict{Plaintext: 2}},
+			"2 connections carried plaintext, on edges that were counted together; 2 connections of further edges, which were counted together"},
+	} {
+		if got := topology.Sentence(test.tally); got != test.want {
+			t.Errorf("got %s\nwant %s", got, test.want)
+		}
+	}
+}
+
+// TestManyTaps: taps beyond the bound replace nothing of each other, although their runs, edges and times are the same, and that such a tap is blind is
+// said.
+func TestManyTaps(t *testing.T) {
+	const taps = 4200
+	g := topology.New(topology.Inventory{})
+	var last *pod
+	for i := range taps {
+		last = newPod("shop", "web", fmt.Sprintf("p%d", i), "10.0.0.1")
+		n, l := record.ByVerdict{MTLS: 1}, link{direction: "egress", peer: "10.9.0.1", port: 80, verdict: "mtls", from: 1, to: 2}
+		if i == taps-10 {
+			n, l.verdict = record.ByVerdict{Plaintext: 3}, "plaintext"
+		}
+		r := last.posture("snapshot", l, n)
+		r.Meshtls.Run = "run"
+		g.Add(r)
+	}
+	if !strings.Contains(g.Answer(), "carried plaintext") || g.Edges()[0].Connections.Plaintext != 3 {
+		t.Errorf("%s %+v", g.Answer(), g.Edges()[0])
+	}
+	var sum uint64
+	for _, e := range g.Edges() {
+		sum += e.Connections.MTLS + e.Connections.Plaintext
+	}
+	if want := uint64(taps + 2); sum != want {
+		t.Errorf("%d connections, want %d", sum, want)
+	}
+	blind := true
+	r := last.tap("degraded", 3, 0)
+	r.Meshtls.Tap.Blind, r.Meshtls.Coverage = &blind, nil
+	g.Add(r)
+	seeing := false
+	r = last.tap("heartbeat", 4, 0)
+	r.Meshtls.Tap.Blind = &seeing // it may be another tap's
+	g.Add(r)
+	if text := everything(t, g); !strings.Contains(text, "was not captured (1 tap") {
+		t.Errorf("nothing is said about the blind tap")
+	}
+}
