@@ -85,14 +85,14 @@ func (u *run) add(r *record.Record) {
 		u.gone, u.deferred = max(u.gone, t.EdgesGone), max(u.deferred, t.PosturesDeferred)
 	}
 	if c := m.Coverage; c != nil {
-		u.addCoverage(r, c)
+		u.addCoverage(c)
 	}
 	if m.Coverage != nil || m.Tap != nil && m.Tap.Blind != nil {
 		u.addBlind(r)
 	}
 }
 
-func (u *run) addCoverage(r *record.Record, c *record.Coverage) {
+func (u *run) addCoverage(c *record.Coverage) {
 	if w := c.Watched; w != nil {
 		u.capture = record.Watched{
 			Packets: max(u.capture.Packets, w.Packets), Dropped: max(u.capture.Dropped, w.Dropped), Evicted: max(u.capture.Evicted, w.Evicted),
