@@ -46,8 +46,8 @@ test-stress: ## run `make test` beside BUSY (8) busy processes of the same prior
 	tools/stress.sh $(BUSY) $(MAKE) test TESTFLAGS='-count=1 $(TESTFLAGS)'
 
 # Packages whose tests do not capture and start no broker or server. Some tests are slow, but none saturates the machine.
-PURE := ./bench ./demo/... ./image/... ./internal/buffer ./internal/dissect ./internal/finding ./internal/flow ./internal/iana ./internal/imports ./internal/inject \
-	./internal/limits ./internal/names ./internal/ocsf ./internal/ownsockets ./internal/pcapfile ./internal/protocols ./internal/record/... ./internal/report ./internal/tapfilter ./internal/tlsmsg ./internal/variables ./internal/verdict ./schema/... ./test/compare ./test/repository ./test/tlslab/...
+PURE := ./bench ./cmd/kubectl-meshtls ./demo/... ./image/... ./internal/attach ./internal/buffer ./internal/dissect ./internal/finding ./internal/flow ./internal/iana ./internal/imports ./internal/inject \
+	./internal/limits ./internal/manifest ./internal/names ./internal/ocsf ./internal/offline ./internal/ownsockets ./internal/pcapfile ./internal/protocols ./internal/record/... ./internal/report ./internal/tapfilter ./internal/tlsmsg ./internal/topology ./internal/variables ./internal/verdict ./internal/verify ./schema/... ./test/compare ./test/repository ./test/tlslab/...
 
 pure: ## vet, and test the packages whose tests need only Go (one or two minutes on an idle machine with warm caches)
 	$(GO) vet ./...
@@ -141,14 +141,19 @@ scenarios: ## play a day in miniature with live taps and compare the findings (r
 soak: ## judge 100,000 damaged captures of real TLS stacks
 	$(GO) test ./test/tlslab -count=1 -run '^TestMutations$$' -mutations=100000 -v
 
-cross: ## compile the tap for the other supported systems and architectures
+cross: ## compile the tap for the other supported systems and architectures, and the kubectl plugin for two other systems
 	@set -e; for target in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
 		echo "build $$target"; \
 		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(BUILD) -o /dev/null ./cmd/tap; \
+	done; \
+	for target in darwin/arm64 windows/amd64; do \
+		echo "build kubectl-meshtls $$target"; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(BUILD) -o /dev/null ./cmd/kubectl-meshtls; \
 	done
 
-size: ## fail if the stripped linux/amd64 binary is 12,000,000 bytes or more
-	@CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(BUILD) -o .cache/size/tap ./cmd/tap
+size: ## print the sizes of the stripped linux/amd64 binaries; fail if the tap has 12,000,000 bytes or more
+	@CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(BUILD) -o .cache/size/ ./cmd/tap ./cmd/kubectl-meshtls
+	@echo "kubectl-meshtls linux/amd64: $$(wc -c < .cache/size/kubectl-meshtls) bytes"
 	@bytes=$$(wc -c < .cache/size/tap); echo "tap linux/amd64: $$bytes bytes (limit $(SIZE_LIMIT))"; test $$bytes -lt $(SIZE_LIMIT)
 
 rehearse: ## rehearse a release without publishing (root; docs/release.md; builds GoReleaser, syft and cosign once, some 30 minutes)
