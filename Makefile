@@ -46,7 +46,7 @@ test-stress: ## run `make test` beside BUSY (8) busy processes of the same prior
 	tools/stress.sh $(BUSY) $(MAKE) test TESTFLAGS='-count=1 $(TESTFLAGS)'
 
 # Packages whose tests do not capture and start no broker or server. Some tests are slow, but none saturates the machine.
-PURE := ./bench ./cmd/kubectl-meshtls ./demo/... ./image/... ./internal/attach ./internal/buffer ./internal/dissect ./internal/finding ./internal/flow ./internal/iana ./internal/imports ./internal/inject \
+PURE := ./bench ./demo/... ./image/... ./internal/attach ./internal/buffer ./internal/dissect ./internal/finding ./internal/flow ./internal/iana ./internal/imports ./internal/inject \
 	./internal/limits ./internal/manifest ./internal/names ./internal/ocsf ./internal/offline ./internal/ownsockets ./internal/pcapfile ./internal/protocols ./internal/record/... ./internal/report ./internal/tapfilter ./internal/tlsmsg ./internal/topology ./internal/variables ./internal/verdict ./internal/verify ./schema/... ./test/compare ./test/repository ./test/tlslab/...
 
 pure: ## vet, and test the packages whose tests need only Go (one or two minutes on an idle machine with warm caches)
