@@ -34,6 +34,7 @@ ends of an edge are joined where both are tapped. If they report different thing
 and the weaker verdict counts. Workloads without a tap are listed, and so is what is not known: an
 empty list of edges does not mean that nothing was sent.
 
+If a part of the input cannot be read, the rest is listed, the answer says so, and the status is 1.
 Numbers of connections are lower bounds. A name marked with * is only the client's claim.`,
 		Example: `  # What the taps in the namespace shop have seen
   kubectl meshtls edges -n shop
@@ -50,13 +51,13 @@ Numbers of connections are lower bounds. A name marked with * is only the client
   # A capture file; no cluster is needed
   kubectl meshtls edges --from capture.pcap`,
 		Args: cobra.NoArgs,
-		Annotations: map[string]string{annotationStatus: `3  a finding of --fail-on
+		Annotations: map[string]string{annotationStatus: `3  a finding of --fail-on, also if not all of the input could be read
 4  no connection between workloads could be judged`},
 		RunE: func(c *cobra.Command, _ []string) error { return o.edges(c.Context(), &e) },
 	}
 	e.addFlags(c)
 	e.output.addFlag(c, edgesFormats...)
-	c.Flags().StringVar(&e.failOn, "fail-on", "", `exit with 3 for a finding of these rules or of this severity (0 to 100), or for "unjudged" connections; a list with commas`)
+	c.Flags().StringVar(&e.failOn, "fail-on", "", failOnHelp)
 	return c
 }
 
@@ -78,29 +79,34 @@ func (o *options) edges(ctx context.Context, e *edgesOptions) error {
 	if err != nil {
 		return err
 	}
-	g, err := e.read(ctx, o)
+	g, partial := e.read(ctx, o)
 	if g == nil {
-		return err
+		return partial
 	}
 	result := edgesResult{g.Answer(), g.Tally(), notNil(g.Edges()), notNil(g.Findings()), notNil(g.Untapped()), notNil(g.Unknown())}
 	switch e.output {
 	case "json", "yaml":
-		err = errors.Join(err, printObject(o.Out, e.output, result))
+		err = printObject(o.Out, e.output, result)
 	default:
 		t := textOf(o, e.output == "wide")
 		t.edges(&result)
-		err = errors.Join(err, t.flush(o.Out))
+		err = t.flush(o.Out)
 	}
 	if err != nil {
+		return errors.Join(partial, err)
+	}
+	return withPart(partial, errors.Join(verdictFor(&fail, result.Edges, result.Findings), ctx.Err()))
+}
+
+// verdictFor returns the error of a command with --fail-on whose result was printed.
+func verdictFor(fail *failOn, edges []topology.Edge, findings []topology.Finding) error {
+	if err := fail.result(edges, findings); err != nil {
 		return err
 	}
-	if err := fail.result(result.Edges, result.Findings); err != nil {
-		return err
-	}
-	if !anyJudged(result.Edges) {
+	if !anyJudged(edges) {
 		return unjudgedErrorf("no connection between workloads could be judged, so nothing is shown to be fine")
 	}
-	return ctx.Err()
+	return nil
 }
 
 // anyJudged reports whether a connection between workloads was judged.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -210,6 +211,84 @@ func TestEdgesFile(t *testing.T) {
 		out, errs, status := command(t, append([]string{"edges"}, test.args...)...)
 		if status != test.status || !strings.Contains(out+errs, test.want) {
 			t.Errorf("%v: status %d, want %d with %q: %s %s", test.args, status, test.status, test.want, out, errs)
+		}
+	}
+}
+
+// recordsOf returns the records of a capture as JSON lines.
+func recordsOf(t *testing.T, file string, datasets ...string) string {
+	t.Helper()
+	var b strings.Builder
+	if err := offline.Read(t.Context(), file, nil, func(r *record.Record) {
+		if slices.Contains(datasets, r.Event.Dataset) {
+			line, err := json.Marshal(r)
+			if err != nil {
+				t.Error(err)
+			}
+			b.Write(append(line, '\n'))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestPlaintextWithoutFinding: --fail-on=plaintext-edge also fails for plaintext of which the records have no open finding.
+func TestPlaintextWithoutFinding(t *testing.T) {
+	file := capture(t, talk{client: "10.0.0.1", server: "10.0.0.2", port: 8080, plain: true, n: 2})
+	withdrawn := strings.ReplaceAll(recordsOf(t, file, record.DatasetFinding, record.DatasetPosture), `"state":"open"`, `"state":"withdrawn"`)
+	for name, lines := range map[string]string{
+		"flows": recordsOf(t, file, record.DatasetFlow), "postures": recordsOf(t, file, record.DatasetPosture), "withdrawn": withdrawn,
+		"severity 0": strings.ReplaceAll(recordsOf(t, file, record.DatasetFinding), `"severity":`, `"severity":0,"x":`),
+	} {
+		path := filepath.Join(t.TempDir(), "records.jsonl")
+		if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"edges"}, {"report", "-o", filepath.Join(t.TempDir(), "x.html")}} {
+			if _, errs, status := command(t, append(args, "--from", path, "--fail-on=plaintext-edge")...); status != exitFinding || !strings.Contains(errs, "plaintext-edge") {
+				t.Errorf("%s, %v: status %d: %s", name, args, status, errs)
+			}
+			if _, errs, status := command(t, append(args, "--from", path, "--fail-on=tls-not-mutual")...); status != exitFine {
+				t.Errorf("%s, %v: status %d: %s", name, args, status, errs)
+			}
+		}
+	}
+}
+
+// TestPartOfInput: if a part of the input cannot be read, the rest is shown, the answer says so, and the exit status is 1, or 3 for a finding.
+func TestPartOfInput(t *testing.T) {
+	mutual := recordsOf(t, capture(t, talk{client: "10.0.0.1", server: "10.0.0.2", port: 8080, auth: capturetest.Presented, n: 1}), record.DatasetFlow)
+	plain := recordsOf(t, capture(t, talk{client: "10.0.0.1", server: "10.0.0.3", port: 8080, plain: true, n: 1}), record.DatasetFlow)
+	for name, test := range map[string]struct {
+		lines  string
+		gate   string
+		status int
+	}{
+		"whole":          {mutual, "", exitFine},
+		"BOM":            {"\xef\xbb\xbf" + mutual, "", exitFine},
+		"BOM, plaintext": {"\xef\xbb\xbf" + plain + mutual, "--fail-on=plaintext-edge", exitFinding},
+		"cut":            {mutual + plain[:len(plain)/2], "", exitError},
+		"too long":       {mutual + strings.Repeat("x", 1<<20+1) + "\n", "", exitError},
+		"schema":         {mutual + strings.ReplaceAll(plain, `"schema":1`, `"schema":2`), "", exitError},
+		"cut, gate":      {mutual + plain[:len(plain)/2], "--fail-on=plaintext-edge", exitError},
+		"cut, finding":   {plain + plain[:len(plain)/2], "--fail-on=plaintext-edge", exitFinding},
+		"cut, unjudged":  {strings.ReplaceAll(mutual, `"verdict":"mtls"`, `"verdict":"unknown"`) + plain[:9], "--fail-on=tls-not-mutual", exitError},
+	} {
+		path := filepath.Join(t.TempDir(), "records.jsonl")
+		if err := os.WriteFile(path, []byte(test.lines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"edges"}, {"report", "-o", "-"}} {
+			args = append(args, "--from", path)
+			if test.gate != "" {
+				args = append(args, test.gate)
+			}
+			out, errs, status := command(t, args...)
+			whole := name == "whole" || strings.HasPrefix(name, "BOM")
+			if status != test.status || strings.Contains(strings.Join(strings.Fields(out), " "), "not all of the input could be read") == whole || strings.Contains(errs, "not all of the input") == whole {
+				t.Errorf("%s, %v: status %d, want %d: %s", name, args, status, test.status, errs)
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,6 +18,9 @@ type failOn struct {
 	severity int64 // the least severity of a finding that is a hit; noSeverity: none
 	unjudged bool  // a connection that was not judged is a hit
 }
+
+// failOnHelp describes the flag.
+const failOnHelp = `exit with 3 for a finding of these rules or of this severity (0 to 100), or for "unjudged" connections; a list with commas. plaintext-edge also stands for plaintext between workloads without an open finding: muted, ended, declared as expected, or without the record of it`
 
 // noSeverity is more than any severity.
 const noSeverity = 101
@@ -56,6 +60,11 @@ func (f *failOn) result(edges []topology.Edge, findings []topology.Finding) erro
 			return findingErrorf("%s from %s to %s port %d", x.Rule, x.From.String(), x.To.String(), x.Port)
 		}
 	}
+	for i := range edges {
+		if e := &edges[i]; slices.Contains(f.rules, "plaintext-edge") && e.Between() && (e.Verdict == "plaintext" || e.Connections.Plaintext > 0) {
+			return findingErrorf("plaintext-edge: plaintext from %s to %s port %d, of which no finding is known", e.From.String(), e.To.String(), e.Port)
+		}
+	}
 	var sum record.ByVerdict
 	for i := range edges {
 		c := &edges[i].Connections
@@ -73,6 +82,18 @@ func (f *failOn) result(edges []topology.Edge, findings []topology.Finding) erro
 		return unjudgedErrorf("no connection was judged, so that nothing is proven: %s", unjudgedHint(sum.Unknown))
 	}
 	return nil
+}
+
+// withPart returns the error of a command that printed its result. partial is why not all of the input could be read: it has the exit status 1, unless
+// verdict is a finding.
+func withPart(partial, verdict error) error {
+	switch {
+	case partial == nil:
+		return verdict
+	case verdict != nil && exitStatus(verdict) == exitFinding:
+		return errors.Join(verdict, partial)
+	}
+	return partial
 }
 
 func unjudgedHint(unknown uint64) string {

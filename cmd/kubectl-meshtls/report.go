@@ -37,7 +37,8 @@ The page is one file. It loads nothing, sends nothing, and can be read without J
 and by keyboard. Names from packets are only text in it. If nothing was judged, the page says so.
 
 Records come from the logs of taps that run or have ended, from Kafka, or from files: captures
-(pcap, pcapng), or the records of a tap as JSON lines.`,
+(pcap, pcapng), or the records of a tap as JSON lines. If a part of the input cannot be read, the
+page has the rest, its answer says so, and the exit status is 1.`,
 		Example: `  # What the taps in the namespace shop have seen
   kubectl meshtls report -o report.html -n shop
 
@@ -57,7 +58,7 @@ Records come from the logs of taps that run or have ended, from Kafka, or from f
 	r.addFlags(c)
 	c.Flags().StringVarP(&r.output, "output", "o", "", "the `FILE` to write; - is standard output")
 	c.Flags().StringVar(&r.title, "title", "", "the title of the page")
-	c.Flags().StringVar(&r.failOn, "fail-on", "", `exit with 3 for a finding of these rules or of this severity (0 to 100), or for "unjudged" connections; a list with commas`)
+	c.Flags().StringVar(&r.failOn, "fail-on", "", failOnHelp)
 	must(c.MarkFlagFilename("output", "html"))
 	return c
 }
@@ -71,28 +72,22 @@ func (o *options) report(ctx context.Context, r *reportOptions, now time.Time) e
 	if err != nil {
 		return err
 	}
-	g, err := r.read(ctx, o)
+	g, partial := r.read(ctx, o)
 	if g == nil {
-		return err
+		return partial
 	}
 	edges, findings := g.Edges(), g.Findings()
 	page := htmlreport.Report{
 		Title: r.title, Answer: g.Answer(), Edges: edges, Findings: findings, Unknown: g.Unknown(),
 		Made: htmlreport.Made{At: now, Version: versionText(), Sources: r.origins(o, g), Losses: losses(g)},
 	}
-	if err := errors.Join(err, o.writePage(r.output, &page)); err != nil {
-		return err
+	if err := o.writePage(r.output, &page); err != nil {
+		return errors.Join(partial, err)
 	}
 	if r.output != "-" {
 		fmt.Fprintf(o.ErrOut, "%s: %s\n", r.output, page.Answer)
 	}
-	if err := fail.result(edges, findings); err != nil {
-		return err
-	}
-	if !anyJudged(edges) {
-		return unjudgedErrorf("no connection between workloads could be judged, so nothing is shown to be fine")
-	}
-	return ctx.Err()
+	return withPart(partial, errors.Join(verdictFor(&fail, edges, findings), ctx.Err()))
 }
 
 // writePage writes a page to a file, or to standard output for "-". An error leaves no page in part.

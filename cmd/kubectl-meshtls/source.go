@@ -55,8 +55,8 @@ func (s *source) check() error {
 	return s.kafka.check(s.from[0] == fromKafka)
 }
 
-// read returns a graph of all records. The error is what prevented any of them from being read; what could only be read in part is in the graph's
-// Unknown. After an interruption the graph has what was read until then.
+// read returns a graph of all records, nil if none could be read. If there is an error too, not all of the input could be read. What is missing is also in
+// the graph's Unknown. After an interruption the graph has what was read until then.
 func (s *source) read(ctx context.Context, o *options) (*topology.Graph, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -91,11 +91,17 @@ func (s *source) readFiles(ctx context.Context, o *options) (*topology.Graph, er
 	for _, name := range s.from {
 		if err := offline.Read(ctx, name, o.In, add); err != nil {
 			errs = append(errs, err)
-			g.Note(fmt.Sprintf("Not all of it could be read: %s.", strings.ReplaceAll(err.Error(), "\n", "; ")))
+			g.Incomplete(fmt.Sprintf("Not all of it could be read: %s.", strings.ReplaceAll(err.Error(), "\n", "; ")))
 		}
 	}
 	if n == 0 && len(errs) > 0 {
 		return nil, errors.Join(errs...)
+	}
+	if n := g.Foreign(); n > 0 {
+		errs = append(errs, fmt.Errorf("%s of another version of the schema: expected version %d; use the kubectl-meshtls of that version", counted(int(n), "record"), record.SchemaVersion)) //nolint:gosec // fits
+	}
+	if len(errs) > 0 {
+		return g, fmt.Errorf("not all of the input could be read: %w", errors.Join(errs...))
 	}
 	return g, nil
 }

@@ -106,7 +106,7 @@ A connection whose handshake it has not seen may stay unjudged: wait until it is
 	f.selection.addFlags(c)
 	f.attachFlags.addFlags(c, 10*time.Minute)
 	f.format.addFlag(c, "table", "json", "yaml")
-	c.Flags().StringVar(&f.failOn, "fail-on", "", "exit with status 3 on these: rules, severities from 0 to 100, unjudged; separated by commas")
+	c.Flags().StringVar(&f.failOn, "fail-on", "", failOnHelp)
 	c.Flags().StringVar(&f.dryRun, "dry-run", "none", "client: print the container, after reading the pods; server: also ask the cluster whether it admits it")
 	c.Flags().StringVar(&f.expect, "expect", "", "what connections should be: CIDR[:PORT]=mtls|tls|any,... (TAP_EXPECT of the tap)")
 	c.Flags().StringVar(&f.mesh, "mesh", "", "the mesh that the pods are in (TAP_MESH of the tap)")

@@ -19,6 +19,7 @@ type page struct {
 
 	Title, Answer string
 	Judged        bool // a connection was judged
+	Unreported    bool // there is plaintext between workloads, and no finding
 	Totals        []tally
 	Others        []string // edges that Totals and Matrix leave out, in words
 	Matrix        matrix
@@ -98,6 +99,7 @@ func newPage(r *Report) (*page, error) {
 	for i := range edges {
 		p.Rows = append(p.Rows, p.newRow(&edges[i], numbers))
 	}
+	p.Unreported = len(r.Findings) == 0 && slices.ContainsFunc(r.Edges, func(e topology.Edge) bool { return e.Between() && e.Connections.Plaintext > 0 })
 	p.addFindings(r.Findings, edges)
 	p.addUnknown(r.Unknown)
 	p.Made = newMade(&r.Made)
@@ -111,7 +113,7 @@ type kind int
 
 const (
 	between kind = iota // between workloads on the wire, which is what the answer and the matrices are about
-	folded              // several edges that a tap counted together
+	folded              // several edges that were counted together
 	other               // DNS, probes and the like
 	inside              // traffic that never leaves the pod
 	kinds
@@ -163,7 +165,7 @@ func (p *page) count(edges []topology.Edge) {
 	for _, x := range []struct {
 		kind kind
 		what string
-	}{{inside, "inside pods, such as between an application and its sidecar"}, {other, "of other traffic, such as DNS and probes"}, {folded, "that stand for several edges, which a tap counted together"}} {
+	}{{inside, "inside pods, such as between an application and its sidecar"}, {other, "of other traffic, such as DNS and probes"}, {folded, "for several edges, which were counted together"}} {
 		if n := of[x.kind]; n > 0 {
 			p.Others = append(p.Others, plural(n, "edge ", "edges ")+x.what)
 		}

@@ -200,3 +200,15 @@ func build(t *testing.T, arg string) {
 		t.Fatalf("bundle/build.sh %s: %v: %s", arg, err, out)
 	}
 }
+
+// TestUnreportedPlaintext: beside plaintext, a page without findings does not say that no rule was broken.
+func TestUnreportedPlaintext(t *testing.T) {
+	e := topology.Edge{From: deployment("a", "a"), To: deployment("b", "b"), Port: 1, Scope: "wire", Class: "workload", Verdict: "plaintext", Connections: record.ByVerdict{Plaintext: 1}}
+	if page := render(t, &Report{Edges: []topology.Edge{e}}); strings.Contains(page, "No rule was broken") || !strings.Contains(page, "There are no findings in the records") {
+		t.Error("the missing findings are not named")
+	}
+	e.Verdict, e.Connections = "mtls", record.ByVerdict{MTLS: 1}
+	if page := render(t, &Report{Edges: []topology.Edge{e}}); !strings.Contains(page, "No rule was broken") || strings.Contains(page, "There are no findings in the records") {
+		t.Error("findings are missed beside mutual TLS")
+	}
+}

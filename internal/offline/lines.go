@@ -35,6 +35,9 @@ func Lines(ctx context.Context, r io.Reader, add func(*record.Record)) error {
 		fault := err
 		if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, errTooLong) {
 			fault = nil
+			if n == 1 {
+				line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // the byte order mark (RFC 3629 section 6)
+			}
 			if line = bytes.TrimSpace(line); len(line) > 0 && !isLog(line) {
 				var x *record.Record
 				if x, fault = Parse(line); fault == nil {

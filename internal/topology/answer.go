@@ -88,6 +88,9 @@ func (g *Graph) Answer() string {
 	if untapped > 0 {
 		out += "; " + are(untapped, "workload") + " not tapped"
 	}
+	if g.partial || g.foreign > 0 {
+		out += "; not all of the input could be read"
+	}
 	return out + "."
 }
 

@@ -33,6 +33,7 @@ type Graph struct {
 	findings  map[findingKey]*latestFinding
 	joined    *joined // nil: records were added since
 	notes     []string
+	partial   bool     // not all of the input could be read
 	clusters  []string // names, sorted
 
 	records, foreign uint64 // foreign: records of another schema
@@ -65,6 +66,15 @@ func (g *Graph) Note(sentence string) {
 		g.notes = append(g.notes, clean(sentence, maxLine))
 	}
 }
+
+// Incomplete adds a sentence about a source of which not all could be read. Answer says that there is such a source.
+func (g *Graph) Incomplete(sentence string) {
+	g.partial = true
+	g.Note(sentence)
+}
+
+// Foreign returns the number of records of another schema, which were not read.
+func (g *Graph) Foreign() uint64 { return g.foreign }
 
 // Add adds a record. Records may come in any order, and more than once. Add does not retain r. It ignores records of another schema than
 // record.SchemaVersion, which Unknown reports.

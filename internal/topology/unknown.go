@@ -54,7 +54,7 @@ func (g *Graph) unknown(j *joined) []Unknown {
 		u.add(nil, "No tap has reported anything, so nothing is known about any connection.")
 	}
 	u.untapped()
-	u.taps(func(r *run) uint64 { return uint64(b2i(r.blind)) }, "At last, an interface of a tapped pod was not captured (%d taps): nothing is known about the traffic there.")
+	u.taps(func(r *run) uint64 { return uint64(b2i(r.blind)) }, "At last, an interface of a tapped pod was not captured (taps: %d): nothing is known about the traffic there.")
 	u.taps(func(r *run) uint64 { return r.capture.Dropped }, "Taps lost %d packets: connections may be missing or unjudged.")
 	u.taps(func(r *run) uint64 { return r.capture.Evicted + r.capture.CutShort }, "Taps had no memory to follow %d connections to their end.")
 	u.taps(func(r *run) uint64 { return r.capture.Older }, "%d connections are older than their tap: their handshakes were not seen, and a verdict needs a new connection.")
@@ -70,7 +70,7 @@ func (g *Graph) unknown(j *joined) []Unknown {
 		u.add(nil, "%s carried no data, and have no verdict.", plural(g.silent, "connection"))
 	}
 	if g.foreign > 0 {
-		u.add(nil, "%s of another version of the schema were not read: use the kubectl-meshtls of that version.", plural(g.foreign, "record"))
+		u.add(nil, "%s not read, because of another version of the schema: use the kubectl-meshtls of that version.", was(g.foreign, "record"))
 	}
 	if g.overBounds > 0 {
 		u.add(nil, "There were too many taps or edges to tell all of them apart: %s counted without the edge or the tap, and may count a connection several times.", are(g.overBounds, "record"))
@@ -117,6 +117,10 @@ func choose(n uint64, one, many string) string {
 		return one
 	}
 	return many
+}
+
+func was(n uint64, what string) string {
+	return plural(n, what) + choose(n, " was", " were")
 }
 
 func are[N int | uint64](n N, what string) string {
