@@ -72,6 +72,13 @@ func (o *options) report(ctx context.Context, r *reportOptions, now time.Time) e
 	if err != nil {
 		return err
 	}
+	if written, err := os.Stat(r.output); err == nil {
+		for _, name := range r.from {
+			if in, err := os.Stat(name); err == nil && os.SameFile(in, written) {
+				return usageErrorf("-o %s: the file is read by --from: expected another file to write", r.output)
+			}
+		}
+	}
 	g, partial := r.read(ctx, o)
 	if g == nil {
 		return partial

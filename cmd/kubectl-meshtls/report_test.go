@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,6 +55,12 @@ func TestReport(t *testing.T) {
 		if nothing := strings.Contains(string(b), "Nothing was judged."); nothing != (status == exitUnjudged) {
 			t.Errorf("%v: the page says that nothing was judged: %v", test.args, nothing)
 		}
+	}
+
+	before, _ := os.ReadFile(file)
+	_, errs, status := command(t, "report", "--from", file, "-o", filepath.Join(filepath.Dir(file), ".", "capture.pcap"))
+	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(before, after) || status != exitUsage {
+		t.Errorf("an input was overwritten: status %d, %s", status, errs)
 	}
 
 	out, errs, status := command(t, "report", "-o", "-", "--from", file, "--from", empty)

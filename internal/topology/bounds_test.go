@@ -113,3 +113,26 @@ func TestManyTaps(t *testing.T) {
 		t.Errorf("nothing is said about the blind tap")
 	}
 }
+
+// TestContradictions: a verdict of plaintext counts without a count, and against another record with its event.id; records of other datasets are named.
+func TestContradictions(t *testing.T) {
+	p := newPod("shop", "w", "p", "10.0.0.1")
+	if g := graphOf(topology.Inventory{}, 1, p.posture("snapshot", peerOf(1, "plaintext"), record.ByVerdict{})); !strings.Contains(g.Answer(), "carried plaintext") {
+		t.Error(g.Answer())
+	}
+	a, b := p.flow(peerOf(2, "mtls")), p.flow(peerOf(2, "plaintext"))
+	b.Event.ID = a.Event.ID
+	other := p.base("meshtls.weather", 1, 2)
+	for seed := range uint64(8) {
+		g := graphOf(topology.Inventory{}, seed, a, b, a, b, other)
+		if !strings.Contains(g.Answer(), "carried plaintext") || !strings.Contains(everything(t, g), "meshtls.weather") {
+			t.Error(g.Answer(), g.Unknown())
+		}
+	}
+	g := topology.New(topology.Inventory{})
+	g.Add(a)
+	g.Add(b)
+	if text := everything(t, g); !strings.Contains(text, "1 record has the event.id of an earlier one") {
+		t.Error(g.Unknown())
+	}
+}

@@ -212,6 +212,9 @@ func (e *entry) accept(yes bool) {
 func (e *entry) addPosture(r *record.Record, start, end int64) {
 	m := &r.Meshtls
 	c := countsOf(m.Edge.Connections)
+	if m.Verdict == "plaintext" {
+		c[rankPlaintext] = max(c[rankPlaintext], 1) // a verdict is never better than it says, whatever the counts are
+	}
 	worst := c.worst()
 	for rank, n := range c {
 		if n > 0 {

@@ -28,7 +28,7 @@ type Graph struct {
 	inventory Inventory
 	index     index
 	taps      map[string]*tap
-	ids       map[hash]struct{}
+	ids       map[hash]uint8 // the weakest rank of the records with an event.id
 	entries   int
 	findings  map[findingKey]*latestFinding
 	joined    *joined // nil: records were added since
@@ -40,6 +40,9 @@ type Graph struct {
 	overBounds       uint64 // records whose edge, tap or finding exceeded a bound
 	unrecognized     uint64 // records that may be repeated: there were too many to recognize that
 	silent           uint64 // flows without payload
+	contradicted     uint64 // records with the event.id of another one, and a weaker verdict
+	others           uint64 // records of other datasets
+	otherNames       []string
 }
 
 // tap is one tapped pod, or one capture.
@@ -56,7 +59,7 @@ type tap struct {
 
 // New returns a graph without records. It retains inv, which must not change.
 func New(inv Inventory) *Graph {
-	return &Graph{inventory: inv, index: newIndex(&inv), taps: map[string]*tap{}, ids: map[hash]struct{}{}, findings: map[findingKey]*latestFinding{}}
+	return &Graph{inventory: inv, index: newIndex(&inv), taps: map[string]*tap{}, ids: map[hash]uint8{}, findings: map[findingKey]*latestFinding{}}
 }
 
 // Note adds a sentence to Unknown, for example about a source that could not be read. At most 64 are kept.
@@ -101,10 +104,14 @@ func (g *Graph) Add(r *record.Record) {
 			g.addFinding(t, r)
 		}
 		g.addToEntry(t, r)
+	case record.DatasetTap:
+	default:
+		g.others++
+		g.otherNames, _ = insertSorted(g.otherNames, clean(r.Event.Dataset, maxText), maxAddresses, compareText)
 	}
 }
 
-// repeated reports whether a record was added before.
+// repeated reports whether a record was added before. One with the same event.id and a weaker verdict is another one.
 func (g *Graph) repeated(r *record.Record) bool {
 	id, ok := parseHash(r.Event.ID)
 	if !ok || hex.EncodeToString(id[:]) != r.Event.ID {
@@ -112,14 +119,21 @@ func (g *Graph) repeated(r *record.Record) bool {
 		h.Write([]byte(r.Event.ID + "\x00" + r.Event.Dataset + "\x00" + r.Meshtls.Run))
 		id = hash(h.Sum(nil))
 	}
-	if _, seen := g.ids[id]; seen {
-		return true
+	n := countsOf(r.Meshtls.Edge.Connections)
+	rank := uint8(max(n.worst(), rankOf(r.Meshtls.Verdict))) //nolint:gosec // few
+	if was, seen := g.ids[id]; seen {
+		if rank <= was {
+			return true
+		}
+		g.contradicted++
+		g.ids[id] = rank
+		return false
 	}
 	if len(g.ids) >= maxIDs {
 		g.unrecognized++
 		return false
 	}
-	g.ids[id] = struct{}{}
+	g.ids[id] = rank
 	return false
 }
 

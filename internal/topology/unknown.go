@@ -72,6 +72,12 @@ func (g *Graph) unknown(j *joined) []Unknown {
 	if g.foreign > 0 {
 		u.add(nil, "%s not read, because of another version of the schema: use the kubectl-meshtls of that version.", was(g.foreign, "record"))
 	}
+	if g.others > 0 {
+		u.add(nil, "%s not used, because this version does not know the dataset: %s.", was(g.others, "record"), strings.Join(g.otherNames, ", "))
+	}
+	if g.contradicted > 0 {
+		u.add(nil, "%s the event.id of an earlier one and a weaker verdict, which counts: the records may have been changed.", choose(g.contradicted, "1 record has", fmt.Sprintf("%d records have", g.contradicted)))
+	}
 	if g.overBounds > 0 {
 		u.add(nil, "There were too many taps or edges to tell all of them apart: %s counted without the edge or the tap, and may count a connection several times.", are(g.overBounds, "record"))
 	}
