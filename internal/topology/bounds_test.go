@@ -136,3 +136,25 @@ func TestContradictions(t *testing.T) {
 		t.Error(g.Unknown())
 	}
 }
+
+// TestFoldedTwice: connections that have an edge by their flows or by their posture do not count again among those of further edges.
+func TestFoldedTwice(t *testing.T) {
+	for _, flowsFirst := range []bool{true, false} {
+		p, g := &pod{run: "a.pcap", ip: "10.0.0.1", sequence: map[string]uint64{}}, topology.New(topology.Inventory{})
+		for _, flows := range []bool{flowsFirst, !flowsFirst} {
+			for i := range beyond {
+				l := peerOf(i, "mtls")
+				if flows {
+					g.Add(p.flow(l))
+					continue
+				}
+				r := p.posture("snapshot", l, record.ByVerdict{MTLS: 1})
+				r.Meshtls.Edge.From, r.Meshtls.Edge.To = "10.0.0.1", l.peer
+				g.Add(r)
+			}
+		}
+		if tally := g.Tally(); tally.Edges != 32768 || tally.Folded.MTLS != beyond-32768 {
+			t.Errorf("flows first: %v: %+v", flowsFirst, tally)
+		}
+	}
+}

@@ -224,6 +224,13 @@ func (g *Graph) addToEntry(t *tap, r *record.Record) {
 		k.addr = peerAddr(r, k.direction)
 	}
 	e := t.entries[k]
+	if e == nil && k.addr.IsValid() && g.full(&k, m) { // a flow belongs to the posture of its edge, rather than to further edges
+		base := k
+		base.addr = netip.Addr{}
+		if e = t.entries[base]; e != nil {
+			k = base
+		}
+	}
 	if e == nil && g.full(&k, m) {
 		g.overBounds++
 		k = entryKey{run: k.run, scope: k.scope, class: k.class, folded: "further", further: true}
