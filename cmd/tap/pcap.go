@@ -115,17 +115,17 @@ func pcap(ctx context.Context, args, environ []string, std streams) (status int,
 	if *payload {
 		what = "with payload"
 	}
-	fmt.Fprintf(std.err, "tap pcap: capturing on %s, %s, for %v or until Ctrl-C\n", strings.Join(c.Interfaces(), ", "), what, *lasts)
-	return runPcap(ctx, c, out, *lasts, k, std), nil
+	return runPcap(ctx, c, out, *lasts, what, k, std), nil
 }
 
-// runPcap captures until the end, prints the result and returns the exit status.
-func runPcap(ctx context.Context, c *dump.Capture, out io.Writer, lasts time.Duration, k keepalive, std streams) int {
+// runPcap captures until the end, prints what is captured and the result, and returns the exit status.
+func runPcap(ctx context.Context, c *dump.Capture, out io.Writer, lasts time.Duration, what string, k keepalive, std streams) int {
 	ignorePipe()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	ctx, cancel := untilGone(ctx, withPeer(streams{in: std.in, out: out}), lasts, k)
 	defer cancel()
+	fmt.Fprintf(std.err, "tap pcap: capturing on %s, %s, for %v or until Ctrl-C\n", strings.Join(c.Interfaces(), ", "), what, lasts)
 	result, err := c.Run(ctx, out)
 	switch reason := captureEnd(err); {
 	case errors.Is(err, dump.ErrBlocked): // what was written cannot be counted

@@ -123,11 +123,37 @@ func preface(b []byte) int {
 	case bytes.HasPrefix(b, []byte(http2Preface)):
 		return len(http2Preface) + settings(b[len(http2Preface):])
 	case bytes.HasPrefix(b, []byte(proxyPreface)) && len(b) >= 16:
-		return min(16+int(b[14])<<8+int(b[15]), 16+36, len(b)) // 36: the addresses of IPv6
-	case len(b) > 4 && b[0]&0x80 != 0 && b[2] == 1 && (b[3] == 3 && b[4] <= 4 || b[3] == 0 && b[4] == 2): // RFC 5246, appendix E.2
-		return min(2+int(b[0]&0x7f)<<8+int(b[1]), len(b), 512)
+		return min(16+proxyAddresses(b), len(b))
+	case isHelloSSL2(b):
+		return min(2+int(b[0]&0x7f)<<8+int(b[1]), len(b))
 	}
 	return settings(b)
+}
+
+// proxyAddresses returns the length of the addresses and ports in a header of the PROXY protocol, version 2, if it is right for their family. What follows
+// them, and the paths of AF_UNIX, are values.
+func proxyAddresses(b []byte) int {
+	want := 0
+	switch b[13] >> 4 {
+	case 1: // AF_INET
+		want = 12
+	case 2: // AF_INET6
+		want = 36
+	}
+	if int(b[14])<<8+int(b[15]) < want {
+		return 0
+	}
+	return want
+}
+
+// isHelloSSL2 reports whether b begins with a ClientHello in the format of SSL 2.0 whose lengths agree (RFC 5246, appendix E.2).
+func isHelloSSL2(b []byte) bool {
+	if len(b) < 11 || b[0]&0x80 == 0 || b[2] != 1 || (b[3] != 3 || b[4] > 4) && (b[3] != 0 || b[4] != 2) {
+		return false
+	}
+	number := func(i int) int { return int(b[i])<<8 | int(b[i+1]) }
+	size, suites, session, challenge := number(0)&0x7fff, number(5), number(7), number(9)
+	return suites%3 == 0 && suites <= 3*64 && (session == 0 || session == 16) && challenge >= 16 && challenge <= 32 && size == 9+suites+session+challenge
 }
 
 // settings returns the length of the HTTP/2 frames SETTINGS (RFC 9113, section 6.5) and WINDOW_UPDATE at the start of b.
@@ -165,9 +191,12 @@ func maskBinary(b []byte, words func(b []byte, first bool)) {
 // maskText masks the text at the start of a segment, with a function for words. Spaces and line ends remain.
 func maskText(b []byte, words func(b []byte, first bool)) {
 	line, status := true, true // the next word begins a line; it may be a status
+	secret := false            // a word that precedes a login was seen on this line
 	for i := 0; i < len(b); {
 		if b[i] <= ' ' {
-			line = line || b[i] == '\n'
+			if b[i] == '\n' {
+				line, secret = true, false
+			}
 			i++
 			continue
 		}
@@ -176,7 +205,15 @@ func maskText(b []byte, words func(b []byte, first bool)) {
 			n++
 		}
 		word := b[i:n]
-		if !status || !isStatus(word) {
+		if secret {
+			for k := range word {
+				word[k] = 'x'
+			}
+			i = n
+			continue
+		}
+		secret = precedesLogin(word)
+		if !status || !isStatus(word) || n == len(b) || b[n] != ' ' && len(word) == 3 {
 			status = bytes.HasPrefix(word, []byte("HTTP/")) || bytes.HasPrefix(word, []byte("SIP/")) || bytes.HasPrefix(word, []byte("RTSP/"))
 			words(word, line)
 		} else {
@@ -186,6 +223,19 @@ func maskText(b []byte, words func(b []byte, first bool)) {
 		line, i = false, n
 	}
 }
+
+// precedesLogin reports whether the words after a word of a command are a login.
+func precedesLogin(word []byte) bool {
+	for _, command := range logins {
+		if len(word) == len(command) && strings.EqualFold(string(word), command) {
+			return true
+		}
+	}
+	return false
+}
+
+// logins are commands of POP3, FTP, IMAP, NNTP, Redis and others whose arguments are names or secrets.
+var logins = []string{"PASS", "AUTH", "USER", "LOGIN", "AUTHENTICATE", "AUTHINFO", "APOP", "ACCT"}
 
 // isStatus reports whether a word begins with a status of three digits, as in HTTP, SMTP and FTP.
 func isStatus(b []byte) bool {
@@ -204,13 +254,14 @@ func isStatus(b []byte) bool {
 // HTTP/1.1). first is set at the start of a line, where punctuation is kept, and lengths as in Redis ($4) and IMAP ({4}).
 func maskWords(b []byte, first bool) {
 	keeping := first
+	inPath := len(b) > 0 && b[0] == '/'
 	for i := 0; i < len(b); {
 		n := i
 		for n < len(b) && isAlphanumeric(b[n]) {
 			n++
 		}
 		if n == i { // punctuation
-			path := i == 0 && b[i] == '/'
+			path := inPath && i == 0
 			if !keeping && !path && !strings.ContainsRune(quotes, rune(b[i])) || b[i] >= 0x80 {
 				b[i] = 'x'
 			}
@@ -221,7 +272,7 @@ func maskWords(b []byte, first bool) {
 		for _, c := range b[i:n] {
 			digits = digits && c >= '0' && c <= '9'
 		}
-		keeping = digits || isWord(b[i:n])
+		keeping = digits || !inPath && isWord(b[i:n])
 		if !keeping {
 			for k := i; k < n; k++ {
 				b[k] = 'x'

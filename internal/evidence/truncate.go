@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -151,7 +152,7 @@ func (s *stream) kept(at int) {
 // start of the connection was not seen, the payload must be text, since it may be the middle of a protected record.
 func (s *stream) addStart(at, end int) int {
 	x := s.brief
-	if startsTLS(s.raw[at:end]) {
+	if startsTLS(s.raw[at:end]) && (!x.over || startsHello(s.raw[at:end])) {
 		x.over = true
 		s.startTLS()
 		return at
@@ -160,6 +161,9 @@ func (s *stream) addStart(at, end int) int {
 		return end
 	}
 	x.over = true
+	if !isTextHead(s.raw[at:end]) && !isRecognized(s.raw[at:end]) && preface(s.raw[at:end]) == 0 {
+		return end // any of its bytes may be a value
+	}
 	at += maskPlain(s.out[at:end])
 	x.end = at
 	if at < end && startsTLS(s.raw[at:end]) {
@@ -169,16 +173,34 @@ func (s *stream) addStart(at, end int) int {
 	return end
 }
 
-// truncate returns how many bytes of a datagram may be written. Of DTLS it replaces protected content.
+// startsHello reports whether b begins with a record of a ClientHello or ServerHello. After plaintext TLS begins with one; other content that
+// looks like a record is payload.
+func startsHello(b []byte) bool {
+	return len(b) > wire.RecordHeader && b[0] == wire.ContentHandshake && (b[wire.RecordHeader] == 1 || b[wire.RecordHeader] == 2)
+}
+
+// isRecognized reports whether a recognizer of protocols knows the start of a segment.
+func isRecognized(b []byte) bool {
+	candidates := protocols.StartingWith(b[0])
+	for i := candidates.Next(0); i >= 0; i = candidates.Next(i + 1) {
+		if r := &protocols.TCP[i]; r.Client(b) >= protocols.Maybe || r.Server(b) >= protocols.Maybe {
+			return true
+		}
+	}
+	return false
+}
+
+// truncate returns how many bytes of a datagram may be written. Of DTLS it replaces protected content. A connection is DTLS or QUIC from its
+// first hello or Initial packet on.
 func (g *datagrams) truncate(b []byte) int {
-	const dtlsHeader, longest = 13, 20 // longest: a connection ID of QUIC (RFC 9000, section 17.2)
+	const dtlsHeader = 13
 	switch {
 	case len(b) == 0:
 	case b[0] >= wire.ContentChangeCipherSpec && b[0] <= wire.ContentCID && len(b) >= dtlsHeader && b[1] == 0xfe:
-		g.dtls = true
 		plain := b[0] != wire.ContentApplicationData && b[3]|b[4] == 0 // epoch 0
-		reduceDTLS(b)
-		if plain {
+		g.dtls = g.dtls || startsHelloDTLS(b)
+		if plain && g.dtls {
+			reduceDTLS(b)
 			return len(b)
 		}
 		return dtlsHeader
@@ -188,9 +210,14 @@ func (g *datagrams) truncate(b []byte) int {
 		g.quic = true
 		return initialBytes(b)
 	case g.quic:
-		return min(1+longest, len(b))
+		return 1 // the flags of a short header
 	}
 	return 0
+}
+
+// startsHelloDTLS reports whether a datagram begins with a hello: ClientHello, ServerHello or HelloVerifyRequest (RFC 6347, section 4.3.2).
+func startsHelloDTLS(b []byte) bool {
+	return len(b) > 13 && b[0] == wire.ContentHandshake && b[3]|b[4] == 0 && b[13] >= 1 && b[13] <= 3
 }
 
 // isQUIC reports whether the four bytes are a version of QUIC: 1, 2 or a draft of version 1 (RFC 9000, section 15, RFC 9369).

@@ -163,6 +163,8 @@ func TestTruncatedPackets(t *testing.T) {
 		"a version QUIC lacks":     {ip4(17, 0, udp("\xc3\x00\x00\x00\x09\x00\x00"+data)), 2 + 20 + 8},
 		"version 0 without QUIC":   {ip4(17, 0, udp("\xc3\x00\x00\x00\x00\x00\x00"+data)), 2 + 20 + 8},
 		"DTLS application data":    {ip4(17, 0, udp("\x17\xfe\xfd\x00\x01\x00\x00\x00\x00\x00\x01\x00\x20"+data)), 2 + 20 + 8 + 13},
+		"DTLS without a hello":     {ip4(17, 0, udp("\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x20\x0b"+data)), 2 + 20 + 8 + 13},
+		"bytes of no protocol":     {ip4(6, 0, tcp("\x01\x02\x03\x04\x05\x06\x07\x08")), 2 + 20 + 20},
 		"DTLS, unencrypted hello":  {ip4(17, 0, udp("\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0d\x01"+strings.Repeat("h", 12))), 2 + 20 + 8 + 13 + 13},
 		"a truncated IPv4 header":  {"\x08\x00\x45\x00\x00", 2},
 		"a truncated TCP header":   {ip4(6, 0, "\x12\x34"), 2 + 20},
@@ -172,6 +174,38 @@ func TestTruncatedPackets(t *testing.T) {
 		p.Length = len(p.Data)
 		if got := evidence.NewTruncator().Truncate(&p); got != 12+c.want {
 			t.Errorf("%s: %d bytes after the addresses, want %d", name, got-12, c.want)
+		}
+	}
+}
+
+// TestWordsAsValues: words of protocols are not written where they are values, and after plaintext only a hello begins TLS.
+func TestWordsAsValues(t *testing.T) {
+	for name, c := range map[string]struct {
+		chunks []string
+		secret string
+		keeps  string
+	}{
+		"a password":         {[]string{"PASS password\r\n"}, "password", "PASS "},
+		"Redis":              {[]string{"AUTH ADMIN\r\n"}, "ADMIN", "AUTH "},
+		"IMAP":               {[]string{"a1 LOGIN admin PASS\r\n"}, "admin PASS", "LOGIN "},
+		"a path":             {[]string{"GET /reset/LOGIN HTTP/1.1\r\n\r\n"}, "LOGIN", "GET /"},
+		"digits":             {[]string{"123\r\n"}, "123", ""},
+		"a body like TLS":    {[]string{"POST / HTTP/1.1\r\n\r\n", "\x16\x03\x03\x00\x14\x0b\x00\x00\x10secret-of-alice."}, "secret-of", "POST / HTTP"},
+		"PROXY":              {[]string{"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x1c" + strings.Repeat("\x01", 12) + "password=hunter2"}, "hunter2", "QUIT\n\x21\x11\x00\x1c\x01\x01"},
+		"PROXY, a path":      {[]string{"\r\n\r\n\x00\r\nQUIT\n\x21\x31\x00\xd8" + strings.Repeat("path", 54)}, "path", "QUIT\n"},
+		"a hello of SSL 2.0": {[]string{"\x80\x30\x01\x03\x01secret-of-alice, and more of it, which nobody reads"}, "secret-of", ""},
+	} {
+		x := evidence.NewTruncator()
+		talk := &capturetest.Conversation{}
+		for _, text := range c.chunks {
+			talk.Chunks = append(talk.Chunks, client(text))
+		}
+		var all []byte
+		for _, p := range packetsOf(talk.Packets(capturetest.Options{})) {
+			all = append(all, p.Data[:x.Truncate(&p)]...)
+		}
+		if bytes.Contains(all, []byte(c.secret)) || !bytes.Contains(all, []byte(c.keeps)) {
+			t.Errorf("%s: %q", name, all)
 		}
 	}
 }
