@@ -125,7 +125,7 @@ Checks that values.schema.json cannot express: combinations of values, and value
 
 {{/* Variables in tap.extraEnv: only those of the tap (_environment.tpl), and none that the webhook sets (inject.reserved). Their values must pass the tap's checks. */}}
 {{- define "tap.checkEnv" -}}
-{{- $reserved := list "TAP_CLUSTER" "TAP_WORKLOAD_KIND" "TAP_WORKLOAD_NAME" "TAP_LOCAL_PROXY" "TAP_DECLARED_SKIP" "TAP_UNTIL" "TAP_OWN_UNTIL" "TAP_FOR" "TAP_LISTEN" "TAP_LISTEN_AFTER" "TAP_CONFIG_DIR" "TAP_SPOOL_DIR" "TAP_SPOOL_MAX" "TAP_EVIDENCE_DIR" "TAP_EVIDENCE_FILES" "TAP_EVIDENCE_FILE_MAX" "TAP_KAFKA_TLS_CA_FILE" "TAP_KAFKA_TLS_CERT_FILE" "TAP_KAFKA_TLS_KEY_FILE" "TAP_KAFKA_SASL_PASSWORD_FILE" "TAP_KAFKA_SASL_TOKEN_FILE" }}
+{{- $reserved := list "TAP_CLUSTER" "TAP_WORKLOAD_KIND" "TAP_WORKLOAD_NAME" "TAP_LOCAL_PROXY" "TAP_DECLARED_SKIP" "TAP_UNTIL" "TAP_OWN_UNTIL" "TAP_FOR" "TAP_KEEPALIVE" "TAP_LISTEN" "TAP_LISTEN_AFTER" "TAP_CONFIG_DIR" "TAP_SPOOL_DIR" "TAP_SPOOL_MAX" "TAP_EVIDENCE_DIR" "TAP_EVIDENCE_FILES" "TAP_EVIDENCE_FILE_MAX" "TAP_KAFKA_TLS_CA_FILE" "TAP_KAFKA_TLS_CERT_FILE" "TAP_KAFKA_TLS_KEY_FILE" "TAP_KAFKA_SASL_PASSWORD_FILE" "TAP_KAFKA_SASL_TOKEN_FILE" }}
 {{- range .Values.tap.extraEnv }}
 {{- $where := printf "tap.extraEnv: %s" .name }}
 {{- if not (regexMatch "^TAP_[A-Z0-9_]+$" .name) }}{{ fail (printf "%s is not a TAP_ variable" $where) }}{{ end }}
