@@ -40,7 +40,8 @@ other than that of -n precedes them: NAMESPACE/POD, NAMESPACE/TYPE/NAME.
 
 The request is a plain HTTP GET / from the tap's container, so the mesh's proxy treats it as it
 treats the application's. With --wait nothing is sent, and the application's own connections count.
-The answer is mutual TLS only if the records of both ends say so. The taps end with the command.`,
+Behind a proxy any connection that was in use meanwhile may have carried the request. The answer is
+mutual TLS only if the records of both ends say so of each of them. The taps end with the command.`,
 		Example: `  # The classic question: does the frontend speak mutual TLS with the checkout service?
   kubectl meshtls verify deploy/frontend svc/checkout -n shop
 
@@ -136,8 +137,13 @@ func newVerification(c *attach.Client, plan *attach.Plan, e *ends, f *verifyFlag
 		v.question.Servers = append(v.question.Servers, podOf(&e.servers[i]))
 	}
 	for i := range plan.Pods {
-		if x := &plan.Pods[i]; x.Refusal != "" {
-			v.untapped(x.Pod.Namespace+"/"+x.Pod.Name, x.Refusal)
+		x := &plan.Pods[i]
+		name := x.Pod.Namespace + "/" + x.Pod.Name
+		if x.Refusal != "" {
+			v.untapped(name, x.Refusal)
+		}
+		if x.Reuse != nil {
+			v.question.Reuse(name)
 		}
 	}
 	return v

@@ -197,8 +197,10 @@ func (e *ends) useService(s *corev1.Service, port uint16) error {
 	}
 	number := uint16(p.Port)
 	e.ports = []uint16{number}
-	if target := targetPort(p, &e.servers[0]); target != number {
-		e.ports = append(e.ports, target)
+	for i := range e.servers { // a name may stand for another number in each pod
+		if target := targetPort(p, &e.servers[i]); !slices.Contains(e.ports, target) {
+			e.ports = append(e.ports, target)
+		}
 	}
 	e.targets = []string{net.JoinHostPort(s.Name+"."+s.Namespace, strconv.Itoa(int(number)))}
 	for _, text := range s.Spec.ClusterIPs {
@@ -234,10 +236,12 @@ func targetPort(p *corev1.ServicePort, pod *corev1.Pod) uint16 {
 		}
 		return uint16(p.Port)
 	}
-	for i := range pod.Spec.Containers {
-		for _, c := range pod.Spec.Containers[i].Ports {
-			if c.Name == p.TargetPort.StrVal {
-				return uint16(c.ContainerPort)
+	for _, containers := range [...][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
+		for i := range containers {
+			for _, c := range containers[i].Ports {
+				if c.Name == p.TargetPort.StrVal && (c.Protocol == p.Protocol || c.Protocol == "" || p.Protocol == "") {
+					return uint16(c.ContainerPort)
+				}
 			}
 		}
 	}

@@ -77,6 +77,7 @@ func TestResolveEnds(t *testing.T) {
 		{"a pod, another port", []runtime.Object{serverPod("checkout-1"), checkoutService(one)}, "pod/checkout-1", 9, "[checkout-1] [9] [10.1.0.9:9]"},
 		{"a pod with IPv6", []runtime.Object{serverPod("checkout-1", func(p *corev1.Pod) { p.Status.PodIPs[0].IP = "fd00::9" })}, "checkout-1", 0, "[checkout-1] [8080] [[fd00::9]:8080]"},
 		{"a service", []runtime.Object{serverPod("checkout-1"), serverPod("checkout-2"), serverPod("checkout-3", notReady), checkoutService(one)}, "svc/checkout", 0, "[checkout-1 checkout-2] [80 8080] [checkout.shop:80 10.96.0.20:80]"},
+		{"a service whose pods give another number to the port's name", []runtime.Object{serverPod("checkout-1"), serverPod("checkout-2", func(p *corev1.Pod) { p.Spec.Containers[0].Ports[0].ContainerPort = 8081 }), checkoutService(one)}, "svc/checkout", 0, "[checkout-1 checkout-2] [80 8080 8081] [checkout.shop:80 10.96.0.20:80]"},
 		{"a service without its type", []runtime.Object{serverPod("checkout-1"), checkoutService(one)}, "checkout", 0, "[checkout-1] [80 8080] [checkout.shop:80 10.96.0.20:80]"},
 		{"a service by its target port", []runtime.Object{serverPod("checkout-1"), checkoutService(one, two)}, "checkout", 9090, "[checkout-1] [81 9090] [checkout.shop:81 10.96.0.20:81]"},
 		{"a service with several ports", []runtime.Object{serverPod("checkout-1"), checkoutService(one, two)}, "checkout", 0, "expected one of its TCP ports: 80, 81"},

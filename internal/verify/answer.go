@@ -73,9 +73,14 @@ func (s *Records) Answer(q *Question) *Answer {
 		return p.client == nil || p.server == nil || !p.client.judged() || !p.server.judged()
 	})
 	a.decide(q, &worst)
-	if a.Result == Mutual && j.earlier && j.older > 0 {
-		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: of the connections that were in use, some are mutual TLS and %s older than the taps", are(j.older))
+	mixed := a.Result == Mutual && j.older > 0
+	switch {
+	case mixed:
+		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: of the connections that were in use, %s mutual TLS and %s older than the taps", are(len(j.pairs)), are(j.older))
 		a.Notes = append(a.Notes, fresh...)
+	case a.Result == Mutual && j.open > 0:
+		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: %s in mutual TLS, but a tap that ran before also reports connections between them that are not mutual TLS or not judged, and that may still be open", count(len(j.pairs), "connection"))
+		a.Notes = append(a.Notes, "A tap that ran before reports a connection only when the connection ends. If the tap is an ephemeral container, end it (kubectl meshtls stop), and verify again.")
 	}
 	if n := len(j.pairs); n > 1 && a.Result == Mutual {
 		a.Text += fmt.Sprintf(" on each of %d connections", n)
@@ -86,7 +91,7 @@ func (s *Records) Answer(q *Question) *Answer {
 		a.Text += "; TLS resumed a session whose full handshake was not seen"
 		a.Notes = append(a.Notes, fresh[0])
 	}
-	if j.older > 0 && (a.Result == Mutual || !j.earlier) {
+	if j.older > 0 && !mixed {
 		a.Notes = append(a.Notes, fmt.Sprintf("Of the other connections between them, %s older than the taps and not judged.", are(j.older)))
 	}
 	for _, e := range [...]*End{a.Client, a.Server} {

@@ -13,16 +13,17 @@ type pair struct {
 
 // joined are the connections that a question is about.
 type joined struct {
-	pairs   []pair
-	older   int  // connections that are older than the taps and were used since the start
-	earlier bool // the pairs began before the start
+	pairs []pair
+	own   bool // the only pair is the request's own connection
+	older int  // connections that are older than the taps, were used since the start, and are not judged
+	open  int  // edges of taps that ran before, which report connections in use that are not mutual TLS or not judged
 }
 
 // join returns the connections that the question is about, and joins their ends. If the request's own connection is on the wire, it is the
-// only one. Otherwise a proxy sent the request, and all connections count that began since.
+// only one. Otherwise a proxy sent the request, and each connection that was used since may have carried it.
 func (s *Records) join(q *Question) (j joined) {
 	sent, olderSent := s.clientEnd(q)
-	j.earlier = len(sent) > 0 && sent[0].start.Before(q.Start)
+	j.own = q.Request != nil && q.Request.own(sent)
 	got, olderGot := s.serverEnds(q)
 	j.older = max(olderSent, olderGot)
 	used := map[*connection]bool{}
@@ -41,13 +42,18 @@ func (s *Records) join(q *Question) (j joined) {
 		}
 		j.pairs = append(j.pairs, p)
 	}
-	if q.Request != nil && q.Request.own(sent) {
-		return j // further connections at the server are others
+	if j.own {
+		j.older = 0
+		return j // further connections at both ends are others
 	}
+	j.open = s.openEdges(q)
 	for _, g := range got {
 		// Clocks differ, so the server's tap may report connections that are older for the client. With connections of the client at hand they
 		// count only if they are bad news.
-		if !used[g.server] && (len(sent) == 0 || notMutual(g.server) && !s.reported(q, g.server)) {
+		if used[g.server] || len(sent) > 0 && !notMutual(g.server) {
+			continue
+		}
+		if g.client = s.reported(q, g.server); g.client == nil || !g.client.end.Before(q.Start) {
 			j.pairs = append(j.pairs, g)
 		}
 	}
@@ -62,10 +68,14 @@ func (p pair) empty() bool {
 	return (p.client == nil || p.client.empty()) && (p.server == nil || p.server.empty())
 }
 
-// reported reports whether the client's tap has a record of a connection of the server.
-func (s *Records) reported(q *Question, c *connection) bool {
-	p := s.pods[q.From.Name]
-	return p != nil && slices.ContainsFunc(p.connections, c.same)
+// reported returns the client's record of a connection of the server, or nil.
+func (s *Records) reported(q *Question, c *connection) *connection {
+	if p := s.pods[q.From.Name]; p != nil {
+		if i := slices.IndexFunc(p.connections, c.same); i >= 0 {
+			return p.connections[i]
+		}
+	}
+	return nil
 }
 
 // own reports whether the connections are the request's own one.
@@ -74,44 +84,68 @@ func (r *Request) own(sent []*connection) bool {
 	return err == nil && len(sent) == 1 && sent[0].source == local
 }
 
-// clientEnd returns the client's connections to the server, and how many of those that are older than the tap were used. If no connection
-// began since the start, earlier ones count that were used since and whose handshake was seen.
+// clientEnd returns the client's connections to the server that were used since the start, and how many more of those that are older than the
+// tap and could not be judged. If there is neither, the postures count.
 func (s *Records) clientEnd(q *Question) (out []*connection, older int) {
 	p := s.pods[q.From.Name]
 	if p == nil {
 		return nil, 0
 	}
-	var earlier []*connection
 	for _, c := range p.connections {
 		switch {
 		case c.scope == "pod" || c.direction == "ingress" || c.end.Before(q.Start) || !q.concerns(c.source.Addr(), c.dest.Addr(), c.port):
 		case q.Request != nil && q.Request.own([]*connection{c}):
 			return []*connection{c}, 0
-		case c.older:
+		case c.older && !notMutual(c):
 			older++
-		case c.start.Before(q.Start):
-			earlier = append(earlier, c)
 		default:
 			out = append(out, c)
 		}
 	}
-	if len(out) > 0 {
+	if len(out) > 0 || older > 0 {
 		return out, older
 	}
-	if len(earlier) > 0 || older > 0 {
-		return earlier, older
-	}
 	for _, c := range p.postures {
-		to := slices.ContainsFunc(c.peers, q.isServer)
-		if c.scope != "pod" && c.direction == "egress" && to && !c.end.Before(q.Start) && q.concerns(netip.Addr{}, netip.Addr{}, c.port) {
+		if q.sentBy(c) {
 			out = append(out, c)
 		}
 	}
 	return out, 0
 }
 
-// serverEnds returns the connections from the client at the server's pods, and how many older ones were used. The server's clock may differ
-// from the client's, so a connection is older only if its start was not captured.
+// sentBy reports whether a posture of the client is about connections to the server that were used since the start.
+func (q *Question) sentBy(c *connection) bool {
+	return c.scope != "pod" && c.direction == "egress" && !c.end.Before(q.Start) && slices.ContainsFunc(c.peers, q.isServer) && q.concerns(netip.Addr{}, netip.Addr{}, c.port)
+}
+
+// gotBy reports whether a posture of a server's pod is about connections from the client that were used since the start.
+func (q *Question) gotBy(c *connection) bool {
+	return c.scope != "pod" && c.direction == "ingress" && !c.end.Before(q.Start.Add(-clockSkew)) &&
+		slices.ContainsFunc(c.peers, func(a netip.Addr) bool { return slices.Contains(q.From.Addresses, a) }) && q.concerns(netip.Addr{}, netip.Addr{}, c.port)
+}
+
+// openEdges returns the number of edges between the ends with connections that are not shown to be mutual TLS, as taps report them that ran
+// before the question and run on: they write the record of a connection when it ends, so one in use is only in postures.
+func (s *Records) openEdges(q *Question) (n int) {
+	add := func(p *Pod, about func(*connection) bool) {
+		if !p.Reused || s.pods[p.Name] == nil {
+			return
+		}
+		for _, c := range s.pods[p.Name].postures {
+			if about(c) && !c.mutual() && !c.empty() {
+				n++
+			}
+		}
+	}
+	add(&q.From, q.sentBy)
+	for i := range q.Servers {
+		add(&q.Servers[i], q.gotBy)
+	}
+	return n
+}
+
+// serverEnds returns the connections from the client at the server's pods, and how many older ones were used and could not be judged. The
+// server's clock may differ from the client's, so a connection is older only if its start was not captured.
 func (s *Records) serverEnds(q *Question) (out []pair, older int) {
 	for i := range q.Servers {
 		p := s.pods[q.Servers[i].Name]
@@ -122,7 +156,7 @@ func (s *Records) serverEnds(q *Question) (out []pair, older int) {
 			switch {
 			case c.scope == "pod" || c.direction == "egress" || !q.concerns(c.source.Addr(), c.dest.Addr(), c.port):
 			case c.end.Before(q.Start.Add(-clockSkew)):
-			case c.older:
+			case c.older && !notMutual(c):
 				older++
 			default:
 				out = append(out, pair{server: c, pod: q.Servers[i].Name})

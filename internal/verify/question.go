@@ -16,7 +16,7 @@ type Question struct {
 	Service []netip.Addr // the addresses of the service through which the client reaches them, if any
 	Ports   []uint16     // the server's port, and that of the service
 	OneEnd  bool         // the records of one end are enough for mutual TLS
-	Start   time.Time    // by the client's clock: connections that began earlier are older
+	Start   time.Time    // by the client's clock: connections that were not used since do not count
 	Request *Request     // the request that was sent; nil: the application's own connections count
 }
 
@@ -25,6 +25,19 @@ type Pod struct {
 	Name      string // NAMESPACE/NAME
 	Addresses []netip.Addr
 	Untapped  string // why no tap runs in it; empty: one does
+	Reused    bool   // its tap ran before the question and runs on, so it has no records of the connections that are open
+}
+
+// Reuse records that the tap of a pod ran before the question.
+func (q *Question) Reuse(pod string) {
+	if q.From.Name == pod {
+		q.From.Reused = true
+	}
+	for i := range q.Servers {
+		if q.Servers[i].Name == pod {
+			q.Servers[i].Reused = true
+		}
+	}
 }
 
 // Request is what `tap request` prints.

@@ -81,6 +81,15 @@ func old(r *record.Record) {
 	r.Meshtls.Verdict, r.Meshtls.Reasons = "unknown", []string{"missed_start", "no_client_hello", "mid_stream_records"}
 }
 
+func oldPlain(r *record.Record) {
+	plain(r)
+	r.Meshtls.Reasons = append(r.Meshtls.Reasons, "missed_start")
+}
+
+func mixed(r *record.Record) {
+	r.Meshtls.Verdict, r.Meshtls.Edge.Connections.Plaintext = "plaintext", 2
+}
+
 func within(r *record.Record) { r.Meshtls.Scope = "pod" }
 
 // posture returns the posture of an edge whose connections are all mutual TLS.
@@ -217,9 +226,52 @@ var cases = []struct {
 		one: []*record.Record{flow(-5, at(client, 39000), at(server, 8080), "h"), flow(-100, at(client, 39001), at(server, 8080), "o", old)},
 	},
 	{
-		name: "a new connection beside an older one", result: Mutual,
+		name: "a new connection beside an older one, which may have carried the request", result: Unjudged,
 		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h"), flow(-100, at(client, 39001), at(vip, 80), "o", old)},
 		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h"), flow(-100, at(client, 39001), at(server, 8080), "o", old)},
+	},
+	{
+		name: "the request's own connection beside an older one", result: Mutual,
+		web: []*record.Record{flow(0, at(client, 40000), at(vip, 80), "h"), flow(-100, at(client, 39001), at(vip, 80), "o", old)},
+		one: []*record.Record{flow(0, at(client, 40000), at(server, 8080), "h"), flow(-100, at(client, 39001), at(server, 8080), "o", old)},
+	},
+	{
+		name: "a new connection in mutual TLS beside an older one in plaintext", result: NotMutual,
+		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h"), flow(-100, at(client, 39001), at(vip, 80), "o", oldPlain)},
+		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h"), flow(-100, at(client, 39001), at(server, 8080), "o", oldPlain)},
+	},
+	{
+		name: "only an older connection, in plaintext", result: NotMutual,
+		web: []*record.Record{started(1, 0), flow(-100, at(client, 39001), at(vip, 80), "o", oldPlain)},
+		one: []*record.Record{started(1, 0), flow(-100, at(client, 39001), at(server, 8080), "o", oldPlain)},
+	},
+	{
+		name: "only the server's end judges the older connection beside a new one: plaintext", result: NotMutual,
+		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h"), flow(-100, at(client, 39001), at(vip, 80), "o", old)},
+		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h"), flow(-100, at(client, 39001), at(server, 8080), "o", oldPlain)},
+	},
+	{
+		name: "a new connection in mutual TLS beside an earlier one in plaintext", result: NotMutual,
+		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h"), flow(-5, at(client, 39000), at(vip, 80), "p", plain)},
+		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h"), flow(-5, at(client, 39000), at(server, 8080), "p", plain)},
+	},
+	{
+		name: "the tap ran before, and its edge has plaintext", result: Unjudged,
+		web:    []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h"), posture("egress", server, "x", mixed)},
+		one:    []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h")},
+		change: func(q *Question) { q.From.Reused = true },
+	},
+	{
+		name: "the server's tap ran before, and its edge has plaintext", result: Unjudged,
+		web:    []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h")},
+		one:    []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h"), posture("ingress", client, "x", mixed)},
+		change: func(q *Question) { q.Servers[0].Reused = true },
+	},
+	{
+		name: "the taps ran before, and all connections of their edges are mutual TLS", result: Mutual,
+		web:    []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h"), posture("egress", server, "x")},
+		one:    []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h"), posture("ingress", client, "x")},
+		change: func(q *Question) { q.From.Reused, q.Servers[0].Reused = true, true },
 	},
 	{
 		name: "postures of taps that run on", result: Mutual,
