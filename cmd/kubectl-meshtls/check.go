@@ -54,8 +54,9 @@ of the API server, your rights, whether the namespace admits a tap (by a dry run
 pod), the webhook, and taps that are outdated, do not run or see less than they should. Nothing is
 changed.
 
---pre checks before an installation: the rights to install the chart, and the versions of the nodes.
-What could not be checked is "unknown", never "ok". The exit status is 1 if a check has failed.`,
+--pre checks what an installation needs: the rights to install the chart, and the versions of the
+nodes. Whatever could not be checked is "unknown", never "ok". The exit status is 1 if a check has
+failed.`,
 		Example: `  # Can taps be attached in this namespace, and does the webhook work?
   kubectl meshtls check -n shop
 
@@ -77,7 +78,7 @@ What could not be checked is "unknown", never "ok". The exit status is 1 if a ch
 			return o.check(c.Context(), &checker{client: client, config: config, ns: cmp.Or(ns, "default")}, before, format)
 		},
 	}
-	c.Flags().BoolVar(&before, "pre", false, "check what the installation of the chart needs")
+	c.Flags().BoolVar(&before, "pre", false, "check what an installation of the chart needs")
 	format.addFlag(c, "table", "json", "yaml")
 	return c
 }
@@ -120,7 +121,7 @@ func (o *options) printChecks(c *checker, format output) error {
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d checks failed", failed, len(c.results))
+		return fmt.Errorf("%s failed: see the lines with %q above", plural(failed, "check"), resultFailed)
 	}
 	return nil
 }

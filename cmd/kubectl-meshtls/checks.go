@@ -85,7 +85,7 @@ func (c *checker) reportRights(ctx context.Context, check, ns, worse, do string,
 	case len(lacks) > 0:
 		c.add(check, worse, do, "missing: %s", strings.Join(lacks, ", "))
 	default:
-		c.add(check, resultOK, "", "all that are needed")
+		c.add(check, resultOK, "", "complete")
 	}
 }
 
@@ -102,7 +102,7 @@ func rules(rights []right) []rbacv1.PolicyRule {
 func (c *checker) rights(ctx context.Context) {
 	c.reportRights(ctx, "rights to attach taps in "+c.ns, c.ns, resultFailed, "An administrator can print and apply the Role: kubectl meshtls rbac -n "+c.ns+".", rules(needed))
 	c.reportRights(ctx, "further rights in "+c.ns, c.ns, resultWarning, "kubectl meshtls rbac -n "+c.ns+" --optional prints them.", rules(useful))
-	c.reportRights(ctx, "rights for enable and disable", c.ns, resultWarning, "Those who may change namespaces can run them.", []rbacv1.PolicyRule{
+	c.reportRights(ctx, "rights for enable and disable", c.ns, resultWarning, "Somebody who may change namespaces can run them.", []rbacv1.PolicyRule{
 		rule("", "namespaces", "get,patch"), rule("", "configmaps", "get,create,patch"),
 	})
 }
@@ -137,11 +137,11 @@ func (c *checker) nodes(ctx context.Context) {
 	}
 	switch {
 	case len(old) > 0:
-		c.add("nodes", resultFailed, "Update them, or install with tap.mode=container.", "%d of %d kubelets are older than 1.%d: %s", len(old), len(list.Items), leastMinor, strings.Join(old, ", "))
+		c.add("nodes", resultFailed, "Update these nodes, or install the chart with tap.mode=container.", "expected kubelets of 1.%d or newer; older: %s", leastMinor, strings.Join(old, ", "))
 	case len(other) > 0:
-		c.add("nodes", resultWarning, "Their pods are not tapped.", "%d of %d nodes run Windows: %s", len(other), len(list.Items), strings.Join(other, ", "))
+		c.add("nodes", resultWarning, "Their pods cannot be tapped.", "nodes with Windows: %s", strings.Join(other, ", "))
 	default:
-		c.add("nodes", resultOK, "", "%d, with kubelets of 1.%d or newer", len(list.Items), leastMinor)
+		c.add("nodes", resultOK, "", "%s, no kubelet older than 1.%d", plural(len(list.Items), "node"), leastMinor)
 	}
 }
 
@@ -152,15 +152,15 @@ func (c *checker) noInstallation(ctx context.Context) {
 	case err != nil:
 		c.add("installed", resultUnknown, "", "%v", err)
 	case install.hook != nil:
-		c.add("installed", resultWarning, "Upgrade that release instead of installing another one.", "the webhook configuration %s exists", install.configuration.Name)
+		c.add("installed", resultWarning, "Upgrade that release instead of installing a second one.", "the webhook configuration %s exists", install.configuration.Name)
 	default:
-		c.add("installed", resultOK, "", "no other installation")
+		c.add("installed", resultOK, "", "not installed yet")
 	}
 }
 
 // podSecurity checks whether the namespace admits a tap: by the dry run of an attachment, or else by its label.
 func (c *checker) podSecurity(ctx context.Context) {
-	const check, do = "admission of attached taps", "Attach to pods of another namespace, or let the platform relax the level for a limited time."
+	const check, do = "admission of attached taps", "Attach to pods of another namespace, or ask the platform team to relax the level for a limited time."
 	pods, err := listPods(ctx, c.client, c.ns, "")
 	if i := slices.IndexFunc(pods, isRunning); err == nil && i >= 0 {
 		pods = pods[i : i+1]
@@ -172,7 +172,11 @@ func (c *checker) podSecurity(ctx context.Context) {
 		case plan.Refused():
 			c.add(check, resultFailed, do, "a dry run for pod %s: %s", pods[0].Name, plan.Pods[0].Refusal)
 		default:
-			c.add(check, resultOK, "", "a dry run for pod %s was admitted, profile %s", pods[0].Name, cmp.Or(string(plan.Pods[0].Profile), "of the tap that runs already"))
+			detail := "a tap already runs in pod " + pods[0].Name
+			if p := plan.Pods[0].Profile; p != "" {
+				detail = fmt.Sprintf("a dry run for pod %s was admitted, profile %s", pods[0].Name, p)
+			}
+			c.add(check, resultOK, "", "%s", detail)
 		}
 		return
 	}
@@ -186,7 +190,7 @@ func (c *checker) podSecurity(ctx context.Context) {
 	case "restricted":
 		c.add(check, resultFailed, do, "the namespace has no running pod to try; its label %s=%s forbids NET_RAW", label, level)
 	case "baseline":
-		c.add(check, resultWarning, "", "the namespace has no running pod to try; its label %s=%s forbids to add NET_RAW, so a tap depends on the container runtime's default capabilities", label, level)
+		c.add(check, resultWarning, "", "the namespace has no running pod to try; its label %s=%s forbids adding NET_RAW, so a tap depends on the container runtime's default capabilities", label, level)
 	default:
 		c.add(check, resultUnknown, "", "the namespace has no running pod to try; its Pod Security label forbids nothing")
 	}
@@ -206,14 +210,14 @@ func (c *checker) webhook(ctx context.Context) *installation {
 	}
 	name, hook := install.configuration.Name, install.hook
 	if len(hook.ClientConfig.CABundle) == 0 {
-		c.add(check, resultFailed, "Look in the webhook's log: it writes the field when it is ready.", "%s has no caBundle, so the API server cannot call it", name)
+		c.add(check, resultFailed, "Read the webhook's log: the webhook sets the field once it is ready.", "%s has no caBundle, so the API server cannot call it", name)
 	} else {
 		c.add(check, resultOK, "", "%s, with a caBundle", name)
 	}
 	if hook.FailurePolicy != nil && *hook.FailurePolicy == admissionv1.Fail {
-		c.add("webhook's failurePolicy", resultWarning, "Set webhook.failurePolicy=Ignore, the chart's default.", "Fail: without the webhook no pod of a tapped namespace starts")
+		c.add("webhook's failurePolicy", resultWarning, "Set webhook.failurePolicy=Ignore, the chart's default.", "Fail: while the webhook does not respond, no pod of a tapped namespace starts")
 	} else {
-		c.add("webhook's failurePolicy", resultOK, "", "Ignore: without the webhook pods start without a tap")
+		c.add("webhook's failurePolicy", resultOK, "", "Ignore: while the webhook does not respond, pods start without a tap")
 	}
 	c.endpoints(ctx, hook.ClientConfig.Service)
 	return install
@@ -223,12 +227,12 @@ func (c *checker) webhook(ctx context.Context) *installation {
 func (c *checker) endpoints(ctx context.Context, s *admissionv1.ServiceReference) {
 	const check = "webhook's endpoints"
 	if s == nil {
-		c.add(check, resultUnknown, "", "the webhook is called by a URL")
+		c.add(check, resultUnknown, "", "the webhook is called by a URL, not through a Service")
 		return
 	}
 	service, err := c.client.CoreV1().Services(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
 	if err == nil && service.Spec.Type == corev1.ServiceTypeExternalName {
-		c.add(check, resultUnknown, "", "the Service %s/%s leads to %s", s.Namespace, s.Name, service.Spec.ExternalName)
+		c.add(check, resultUnknown, "", "the Service %s/%s is an ExternalName for %s", s.Namespace, s.Name, service.Spec.ExternalName)
 		return
 	}
 	list, err := c.client.DiscoveryV1().EndpointSlices(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + s.Name})
@@ -245,10 +249,10 @@ func (c *checker) endpoints(ctx context.Context, s *admissionv1.ServiceReference
 		}
 	}
 	if ready == 0 {
-		c.add(check, resultFailed, fmt.Sprintf("kubectl -n %s get pods, and their logs.", s.Namespace), "no pod of Service %s/%s is ready: pods start without a tap", s.Namespace, s.Name)
+		c.add(check, resultFailed, fmt.Sprintf("Look at its pods and their logs: kubectl -n %s get pods.", s.Namespace), "no pod of Service %s/%s is ready: pods start without a tap", s.Namespace, s.Name)
 		return
 	}
-	c.add(check, resultOK, "", "%d ready", ready)
+	c.add(check, resultOK, "", "%s", plural(ready, "ready endpoint"))
 }
 
 // warnings collects the warnings in the responses of the API server.
@@ -284,7 +288,7 @@ func (c *checker) admission(ctx context.Context) {
 	case hasSidecar(pod):
 		c.add(check, resultOK, "", "a dry run in namespace %s", c.ns)
 	default:
-		c.add(check, resultFailed, "kubectl meshtls explain -n "+c.ns+" explains each pod.", "a dry run in namespace %s: %s", c.ns,
+		c.add(check, resultFailed, "kubectl meshtls explain POD -n "+c.ns+" explains why a pod has no tap.", "a dry run in namespace %s: %s", c.ns,
 			cmp.Or(strings.Join(said.text, "; "), "the webhook was not called, or did not respond"))
 	}
 }
@@ -343,15 +347,15 @@ func (c *checker) taps(ctx context.Context, install *installation) {
 		}
 	}
 	if len(stopped) > 0 {
-		c.add("taps that do not run", resultFailed, "kubectl describe pod shows why.", "%s", strings.Join(stopped, ", "))
+		c.add("taps that do not run", resultFailed, "kubectl describe pod POD shows why.", "%s", strings.Join(stopped, ", "))
 	}
 	if len(degraded) > 0 {
-		c.add("taps that see less than they should", resultFailed, "kubectl logs POD -c meshtls-tap explains the reason.", "%s", strings.Join(degraded, ", "))
+		c.add("taps that see less than they should", resultFailed, "kubectl logs POD -c CONTAINER explains the reason; kubectl meshtls status lists the containers.", "%s", strings.Join(degraded, ", "))
 	}
 	if len(outdated) > 0 {
-		c.add("outdated taps", resultWarning, "kubectl meshtls enable "+c.ns+" --restart, or restart their workloads.", "the webhook's settings have changed since: %s", strings.Join(outdated, ", "))
+		c.add("outdated taps", resultWarning, "Restart their workloads, or run kubectl meshtls enable "+c.ns+" --restart.", "the webhook's settings have changed since: %s", strings.Join(outdated, ", "))
 	}
-	c.add(check, resultOK, "", "%d run in %d pods of namespace %s; the logs of %d were read", running, len(pods), c.ns, logs)
+	c.add(check, resultOK, "", "%s in %s of namespace %s; %s read", plural(running, "running tap"), plural(len(pods), "pod"), c.ns, plural(logs, "log"))
 }
 
 // outdated reports whether a pod's tap was added with other settings than the webhook has now.

@@ -50,7 +50,7 @@ called by its own name, kubectl-meshtls.`,
   kubectl meshtls completion kubectl >~/.local/bin/kubectl_complete-meshtls
   chmod +x ~/.local/bin/kubectl_complete-meshtls
 
-  # For 'kubectl-meshtls' in this bash.
+  # For 'kubectl-meshtls' in this session of bash.
   source <(kubectl-meshtls completion bash)`,
 		Args:        cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs:   []string{"kubectl", "bash", "zsh", "fish", "powershell"},

@@ -25,17 +25,17 @@ func newEdgesCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "edges [-n NAMESPACE | -A] [--from taps|kafka|FILE]",
 		Short: "List who talks to whom, and whether it is mutual TLS",
-		Long: `List the edges between workloads as taps have seen them: verdict, from, to, port, protocol, basis,
-number of connections, and since when.
+		Long: `List the edges that taps have seen. An edge is the traffic from one workload to one port of another,
+with its verdict, protocol, the basis of the verdict, the number of connections, and the first time.
 
-Records come from the logs of taps that run or have ended (attach some with "kubectl meshtls tap"),
-from Kafka, or from a file: a capture (pcap, pcapng), or the records of a tap as JSON lines. Both
-ends of an edge are joined where both are tapped. If they report different things, a line says so,
-and the weaker verdict counts. Workloads without a tap are listed, and so is what is not known: an
+Records come from the logs of running and ended taps (attach some with "kubectl meshtls tap"), from
+Kafka, or from a file: a capture (pcap, pcapng), or the records of a tap as JSON lines. If both ends
+of an edge are tapped, their records are joined; if they differ, a line says so, and the weaker
+verdict counts. Workloads without a tap are listed, and so is everything else that is not known: an
 empty list of edges does not mean that nothing was sent.
 
-If a part of the input cannot be read, the rest is listed, the answer says so, and the status is 1.
-Numbers of connections are lower bounds. A name marked with * is only the client's claim.`,
+If part of the input cannot be read, the rest is listed, the answer says so, and the exit status is
+1. Numbers of connections are lower bounds. Only the client claimed a name that is marked with *.`,
 		Example: `  # What the taps in the namespace shop have seen
   kubectl meshtls edges -n shop
 
@@ -51,7 +51,7 @@ Numbers of connections are lower bounds. A name marked with * is only the client
   # A capture file; no cluster is needed
   kubectl meshtls edges --from capture.pcap`,
 		Args: cobra.NoArgs,
-		Annotations: map[string]string{annotationStatus: `3  a finding of --fail-on, also if not all of the input could be read
+		Annotations: map[string]string{annotationStatus: `3  --fail-on applies: such a finding or connection was seen, even if part of the input could not be read
 4  no connection between workloads could be judged`},
 		RunE: func(c *cobra.Command, _ []string) error { return o.edges(c.Context(), &e) },
 	}
@@ -104,7 +104,7 @@ func verdictFor(fail *failOn, edges []topology.Edge, findings []topology.Finding
 		return err
 	}
 	if !anyJudged(edges) {
-		return unjudgedErrorf("no connection between workloads could be judged, so nothing is shown to be fine")
+		return unjudgedErrorf("no connection between workloads could be judged, so nothing is proven")
 	}
 	return nil
 }
@@ -127,10 +127,28 @@ func notNil[T any](list []T) []T {
 	return list
 }
 
-// plural formats a number with a noun.
-func plural(n int, noun string) string {
+// plural formats a number with a noun whose plural ends in s.
+func plural[N int | int64 | uint64](n N, noun string) string {
+	return choose(n, "1 "+noun, fmt.Sprintf("%d %ss", n, noun))
+}
+
+// choose returns the form of the singular or of the plural.
+func choose[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
-		return "1 " + noun
+		return one
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return many
+}
+
+// portion returns how many of all connections are meant: "1 connection", "both connections", "2 of 3 connections".
+func portion(n, all uint64) string {
+	switch {
+	case n != all:
+		return fmt.Sprintf("%d of %s", n, plural(all, "connection"))
+	case n == 2:
+		return "both connections"
+	case n > 2:
+		return "all " + plural(n, "connection")
+	}
+	return plural(n, "connection")
 }

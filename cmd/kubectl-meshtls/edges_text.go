@@ -31,12 +31,24 @@ func (t *text) edges(r *edgesResult) {
 		t.edgeTable("Other traffic (DNS, probes and similar; no rule applies)", other, sameDay)
 		t.edgeTable("Within the pods (never on the wire; plaintext is expected there)", within, sameDay)
 	} else if n := len(other) + len(within); n > 0 && len(main) > 0 {
-		t.wrap("", fmt.Sprintf("\n%s of other traffic and %d within pods are not listed: see -o wide.", plural(len(other), "edge"), len(within)))
+		t.wrap("", notListed(len(other), len(within)))
 	}
 	t.findings(r.Findings)
 	t.untapped(r.Untapped)
 	t.unknown(r.Unknown)
 	t.answer(r.Answer, len(r.Unknown))
+}
+
+// notListed returns which edges only -o wide lists. At least one of the numbers is not 0.
+func notListed(other, within int) string {
+	var parts []string
+	if other > 0 {
+		parts = append(parts, plural(other, "edge")+" of other traffic")
+	}
+	if within > 0 {
+		parts = append(parts, plural(within, "edge")+" within pods")
+	}
+	return "Only listed with -o wide: " + strings.Join(parts, ", ") + "."
 }
 
 // answer writes the last line.

@@ -32,8 +32,8 @@ type switchFlags struct {
 }
 
 func (f *switchFlags) addFlags(c *cobra.Command) {
-	c.Flags().BoolVar(&f.restart, "restart", false, "restart the workloads that this concerns, each once (rollout restart)")
-	c.Flags().StringVar(&f.dryRun, "dry-run", "none", "client: say what would be done; server: also ask the API server whether it is admitted")
+	c.Flags().BoolVar(&f.restart, "restart", false, "restart each affected workload once, as kubectl rollout restart does")
+	c.Flags().StringVar(&f.dryRun, "dry-run", "none", "client: print what would be done; server: also ask the API server whether it would accept it")
 	c.Flags().StringVarP((*string)(&f.format), "output", "o", "", "yaml or json: print the changed objects")
 	must(c.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{"none", "client", "server"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveNoFileComp)))
@@ -51,17 +51,17 @@ func newEnableCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "enable NAMESPACE",
 		Short: "Request taps for the pods of a namespace",
-		Long: `Request taps for the pods of a namespace: the label meshtls-tap=enabled. The webhook adds the tap to
-pods that start from then on. Running pods are left alone, unless --restart is given.
+		Long: `Request taps for the pods of a namespace: set its label meshtls-tap=enabled. The webhook then adds a
+tap to each pod that starts. Pods that already run get a tap only with --restart.
 
-With --for the taps end by themselves: the end is the annotation meshtls-tap/until, by the API
-server's clock. Without --for they run until 'disable', and an earlier end is removed. Taps of the
-namespace that were turned off, or whose time was over, resume.`,
-		Example: `  # For two hours. Say which workloads would be restarted, then do it.
+With --for the taps end by themselves, at the time in the annotation meshtls-tap/until, by the API
+server's clock. Without --for they run until 'disable', and an end that was set before is removed.
+Taps of the namespace that were turned off, or whose time was up, resume.`,
+		Example: `  # For two hours: first print which workloads would be restarted, then restart them.
   kubectl meshtls enable shop --for 2h --restart --dry-run=server
   kubectl meshtls enable shop --for 2h --restart
 
-  # Pods that start from now on, without an end.
+  # For pods that start from now on, without a time limit.
   kubectl meshtls enable shop`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -78,7 +78,7 @@ namespace that were turned off, or whose time was over, resume.`,
 			return o.enable(c.Context(), client, args[0], &f)
 		},
 	}
-	c.Flags().DurationVar(&f.lasts, "for", 0, "how long the taps run, such as 2h (default: without an end)")
+	c.Flags().DurationVar(&f.lasts, "for", 0, "how long the taps run, such as 2h (default: no limit)")
 	f.addFlags(c)
 	return c
 }
@@ -87,17 +87,17 @@ func newDisableCommand(o *options) *cobra.Command {
 	var f switchFlags
 	c := &cobra.Command{
 		Use:   "disable NAMESPACE",
-		Short: "Turn the taps of a namespace off",
-		Long: `Turn the taps of a namespace off. The ConfigMap of the namespace first turns off those that run:
-they close their sockets within one or two minutes, without a restart. Then the label and the end of
-the namespace are removed: pods that start from then on have no tap. 'enable' turns both on again.
+		Short: "Turn off the taps of a namespace",
+		Long: `Turn off the taps of a namespace. First the namespace's ConfigMap turns off the taps that run: they
+close their sockets within one or two minutes, without a restart. Then the namespace's label and end
+are removed, so pods that start later get no tap. 'enable' turns both on again.
 
-Idle containers remain in the pods until these are replaced, which --restart does. Taps that were
-attached with 'tap' end by themselves, or with 'stop'.`,
-		Example: `  # Turn them off. Nothing is restarted.
+The idle containers stay in the pods until the pods are replaced; --restart replaces them. Taps that
+were attached with 'tap' are not affected: they end by themselves, or with 'stop'.`,
+		Example: `  # Turn off the taps. Nothing is restarted.
   kubectl meshtls disable shop
 
-  # And remove the containers: each workload that has taps is restarted once.
+  # Remove the containers too: each workload that has taps is restarted once.
   kubectl meshtls disable shop --restart`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -131,11 +131,11 @@ func (o *options) newChange(ctx context.Context, client kubernetes.Interface, ns
 	switch {
 	case apierrors.IsForbidden(err):
 		install.assumed = err.Error()
-		fmt.Fprintf(o.ErrOut, "warning: whether the webhook is installed could not be checked: %v\n", err)
+		fmt.Fprintf(o.ErrOut, "warning: could not check whether the webhook is installed: %v\n", err)
 	case err != nil:
 		return nil, err
 	case install.assumed != "":
-		fmt.Fprintf(o.ErrOut, "warning: the webhook's settings could not be read, the chart's defaults are assumed: %s\n", install.assumed)
+		fmt.Fprintf(o.ErrOut, "warning: the webhook's settings could not be read, so the chart's defaults are assumed: %s\n", install.assumed)
 	}
 	state, err := readTapsState(ctx, client, install, ns)
 	if err != nil {
@@ -177,11 +177,11 @@ func (o *options) enable(ctx context.Context, client kubernetes.Interface, ns st
 	case ns == c.install.cfg.Own:
 		return fmt.Errorf("namespace %s: %s. %s", ns, inject.ReasonOwn.Meaning(), inject.ReasonOwn.Remedy())
 	case f.lasts > 0 && !c.install.may(inject.AnnotationUntil):
-		return fmt.Errorf("the platform does not allow namespaces to set an end of their taps (tap.tenantMay in the chart lacks %q): they would run without one", inject.AnnotationUntil)
+		return fmt.Errorf("--for: the platform does not allow namespaces to set the end of their taps (tap.tenantMay in the chart lacks %q), so they would run without one: leave out --for, or have the chart changed", inject.AnnotationUntil)
 	case c.install.hook == nil && c.install.assumed == "" && f.restart:
 		return fmt.Errorf("no webhook of meshtls-tap is installed: a restart would not add taps. Install the chart, or use 'kubectl meshtls tap -n %s'", ns)
 	case c.install.hook == nil && c.install.assumed == "":
-		fmt.Fprintln(o.ErrOut, "warning: no webhook of meshtls-tap is installed: no pod gets a tap before it is")
+		fmt.Fprintln(o.ErrOut, "warning: no webhook of meshtls-tap is installed: no pod gets a tap until it is")
 	}
 
 	var end *time.Time
@@ -196,7 +196,7 @@ func (o *options) enable(ctx context.Context, client kubernetes.Interface, ns st
 	if end != nil {
 		c.say("namespace/%s: taps requested until %s (in %s)", ns, end.Format(time.RFC3339), f.lasts)
 	} else {
-		c.say("namespace/%s: taps requested, without an end", ns)
+		c.say("namespace/%s: taps requested, without a time limit", ns)
 	}
 	if err := c.turnOn(ctx, end); err != nil {
 		return err
@@ -217,7 +217,7 @@ func (c *change) endAfter(ctx context.Context, d time.Duration) (*time.Time, err
 	q := metav1.PatchOptions{FieldManager: fieldManager, DryRun: []string{metav1.DryRunAll}}
 	tried, err := c.client.CoreV1().Namespaces().Patch(ctx, c.ns, types.MergePatchType, text, q)
 	if err != nil {
-		return nil, fmt.Errorf("%w\nto enable taps needs the verb patch on namespaces", err)
+		return nil, fmt.Errorf("%w\nenabling taps needs the verb patch on namespaces", err)
 	}
 	for _, f := range tried.ManagedFields {
 		if f.Manager == fieldManager && f.Time != nil && f.Time.After(now.Add(-24*time.Hour)) {
@@ -256,7 +256,7 @@ func (c *change) label(ctx context.Context, label string, end *time.Time) error 
 	}
 	for _, key := range []string{inject.AnnotationUntil, inject.AnnotationDuration} {
 		if was := c.state.object.Annotations[inject.Prefix+key]; was != "" {
-			c.say("namespace/%s: the earlier %s%s=%s is removed or replaced", c.ns, inject.Prefix, key, was)
+			c.say("namespace/%s: the previous %s%s=%s is removed or replaced", c.ns, inject.Prefix, key, was)
 		}
 	}
 	if c.flags.dryRun == "client" {
@@ -265,7 +265,7 @@ func (c *change) label(ctx context.Context, label string, end *time.Time) error 
 	}
 	changed, err := c.client.CoreV1().Namespaces().Patch(ctx, c.ns, types.MergePatchType, text, c.patchOptions())
 	if err != nil {
-		return fmt.Errorf("%w\nto change a namespace's label needs the verb patch on namespaces", err)
+		return fmt.Errorf("%w\nchanging a namespace's label needs the verb patch on namespaces", err)
 	}
 	changed.ManagedFields = nil
 	changed.APIVersion, changed.Kind = "v1", "Namespace"
@@ -297,7 +297,7 @@ func (c *change) setConfig(ctx context.Context, data map[string]any) error {
 		changed, err = maps.Create(ctx, config, metav1.CreateOptions{FieldManager: q.FieldManager, DryRun: q.DryRun})
 	}
 	if err != nil {
-		return fmt.Errorf("%w\nto turn taps on or off needs the verbs get, patch and create on configmaps in namespace %s", err, c.ns)
+		return fmt.Errorf("%w\nturning taps on or off needs the verbs get, patch and create on configmaps in namespace %s", err, c.ns)
 	}
 	changed.ManagedFields = nil
 	changed.APIVersion, changed.Kind = "v1", "ConfigMap"
@@ -348,7 +348,7 @@ func (c *change) turnOn(ctx context.Context, end *time.Time) error {
 		return confirmed, nil
 	})
 	if err != nil && !confirmed && ctx.Err() == nil {
-		fmt.Fprintf(c.o.ErrOut, "warning: the webhook has not confirmed the change within %s (%v). The end is set in any case for pods that start from now on; 'kubectl meshtls check -n %s' tests the webhook\n", confirmTime, err, c.ns)
+		fmt.Fprintf(c.o.ErrOut, "warning: the webhook did not confirm the change within %s (%v). It applies to pods that start from now on in any case; 'kubectl meshtls check -n %s' tests the webhook\n", confirmTime, err, c.ns)
 	}
 	return ctx.Err()
 }
@@ -365,11 +365,11 @@ func (o *options) disable(ctx context.Context, client kubernetes.Interface, ns s
 	if err := c.setConfig(ctx, map[string]any{configEnabled: "false"}); err != nil {
 		return err
 	}
-	c.say("configmap/%s: running taps of namespace %s end within one or two minutes, and stay ended", c.install.configMap(), ns)
+	c.say("configmap/%s: running taps of namespace %s end within one or two minutes, and stay off", c.install.configMap(), ns)
 	if err := c.label(ctx, "", nil); err != nil {
 		return err
 	}
-	c.say("namespace/%s: pods that start from now on have no tap", ns)
+	c.say("namespace/%s: pods that start from now on get no tap", ns)
 	if err := c.restartWithTaps(ctx); err != nil {
 		return err
 	}

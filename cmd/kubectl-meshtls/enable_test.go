@@ -67,8 +67,8 @@ func TestEnable(t *testing.T) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}
 	for _, part := range []string{
-		"the earlier meshtls-tap/until=2020-01-01T00:00:00Z is removed", "taps requested, without an end", "taps that were turned off resume",
-		"deployment/checkout: restarted (1 pods)", "statefulset/db: not restarted (1 pods): its strategy is OnDelete", "pod/alone: not restarted (1 pods): it has no controller",
+		"the previous meshtls-tap/until=2020-01-01T00:00:00Z is removed", "taps requested, without a time limit", "taps that were turned off resume",
+		"deployment/checkout: restarted (1 pod)", "statefulset/db: not restarted (1 pod): its strategy is OnDelete", "pod/alone: not restarted (1 pod): it has no controller",
 	} {
 		if !strings.Contains(out, part) {
 			t.Errorf("%q is missing in\n%s", part, out)
@@ -90,7 +90,7 @@ func TestEnable(t *testing.T) {
 
 func TestEnableWithoutRestart(t *testing.T) {
 	_, out, _, changed, err := switched(t, &switchFlags{}, true, shop(), aPod())
-	if err != nil || !slices.Equal(changed, []string{"patch namespaces"}) || !strings.Contains(out, "1 running pods without a tap are not restarted (--restart does it): deployment/checkout") {
+	if err != nil || !slices.Equal(changed, []string{"patch namespaces"}) || !strings.Contains(out, "1 running pod without a tap is not restarted; --restart would restart deployment/checkout") {
 		t.Errorf("%v, %q, %s", err, changed, out)
 	}
 }
@@ -138,7 +138,7 @@ func TestDisable(t *testing.T) {
 	if err != nil || ns.Labels[inject.Label] != "" || len(ns.Annotations) != 0 {
 		t.Errorf("%v: labels %v, annotations %v", err, ns.Labels, ns.Annotations)
 	}
-	if !strings.Contains(out, "deployment/checkout: restarted (1 pods)") || strings.Contains(out, "statefulset/db") {
+	if !strings.Contains(out, "deployment/checkout: restarted (1 pod)") || strings.Contains(out, "statefulset/db") {
 		t.Error(out)
 	}
 }

@@ -39,13 +39,14 @@ func newExplainCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain POD|TYPE/NAME... | -l SELECTOR [-n NAMESPACE|-A]",
 		Short: "Explain why pods are tapped or not",
-		Long: `Explain why pods are tapped or not, and what changes it: the labels and annotations of namespace and
-pod, the ConfigMap of the namespace, what the webhook would decide now, and the Events with what it
-decided when the pod was created. Taps that were attached are listed, also those that have ended.`,
+		Long: `Explain why pods are tapped or not, and how to change that: by the labels and annotations of the
+namespace and the pod, the namespace's ConfigMap, what the webhook would decide now, and the Events
+that show what it decided when the pod was created. Attached taps are listed, including those that
+have ended.`,
 		Example: `  # Why has this pod no tap?
   kubectl meshtls explain checkout-7d9f8-abcde -n shop
 
-  # All pods of a deployment; those of a label, for a program.
+  # All pods of a deployment; all pods with a label, as JSON.
   kubectl meshtls explain deploy/checkout -n shop
   kubectl meshtls explain -l app=checkout -n shop -o json`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -54,7 +55,7 @@ decided when the pod was created. Taps that were attached are listed, also those
 				return err
 			}
 			if s.everything() && !s.all {
-				return usageErrorf("expected a pod, TYPE/NAME, -l or -A: whose tap is to be explained?")
+				return usageErrorf("no pod is named: expected POD, TYPE/NAME, -l SELECTOR or -A")
 			}
 			return o.explain(c.Context(), &s, format)
 		},
@@ -141,7 +142,7 @@ func (e *explainer) explain(ctx context.Context, pod *corev1.Pod) explanation {
 		x.Facts = append(x.Facts, "not known: "+e.unread)
 	}
 	if e.install.assumed != "" {
-		x.Facts = append(x.Facts, "the webhook's settings could not be read, the chart's defaults are assumed: "+e.install.assumed)
+		x.Facts = append(x.Facts, "the webhook's settings could not be read, so the chart's defaults are assumed: "+e.install.assumed)
 	}
 
 	raw, err := json.Marshal(pod)
@@ -171,7 +172,7 @@ func (e *explainer) injected(x *explanation, pod *corev1.Pod, state *tapsState) 
 	x.Facts = append(x.Facts, fmt.Sprintf("it was created with a tap: version %s, mode %s, profile %s, image %s", cmp.Or(was.Version, "unknown"), was.Mode, was.Profile, was.Image))
 	if e.install.deployment != nil && e.install.assumed == "" && was.Config != e.install.cfg.Hash() {
 		x.Facts = append(x.Facts, "the tap is outdated: the webhook's settings have changed since")
-		x.Do = append(x.Do, "kubectl meshtls enable NAMESPACE --restart replaces its pods; or restart its workload.")
+		x.Do = append(x.Do, "Restart its workload, or run kubectl meshtls enable NAMESPACE --restart.")
 	}
 	for _, t := range x.Taps {
 		if t.Ephemeral {
@@ -183,11 +184,11 @@ func (e *explainer) injected(x *explanation, pod *corev1.Pod, state *tapsState) 
 	switch {
 	case state.off:
 		x.Tapped = false
-		x.Answer = "it has a tap, which is turned off: the ConfigMap " + e.install.configMap() + " of its namespace says enabled: false"
+		x.Answer = "it has a tap, which is turned off: the ConfigMap " + e.install.configMap() + " of its namespace has enabled: false"
 		x.Do = append(x.Do, inject.ReasonOff.Remedy())
 	case state.over(e.now):
 		x.Tapped = false
-		x.Answer = "it has a tap, whose time was over at " + state.until.UTC().Format(time.RFC3339)
+		x.Answer = "it has a tap, whose time was up at " + state.until.UTC().Format(time.RFC3339)
 		x.Do = append(x.Do, inject.ReasonExpired.Remedy())
 	case x.Tapped:
 		x.Answer = "tapped"
@@ -204,7 +205,7 @@ func (e *explainer) injected(x *explanation, pod *corev1.Pod, state *tapsState) 
 func stateOf(t *attach.Tap) string {
 	text := t.Container + " is " + string(t.State)
 	if !t.Started.IsZero() && t.State == attach.Running {
-		text += " since " + t.Started.UTC().Format(time.RFC3339)
+		text = t.Container + " has been running since " + t.Started.UTC().Format(time.RFC3339)
 	}
 	if t.State == attach.Terminated {
 		text = fmt.Sprintf("%s has ended with status %d at %s", t.Container, t.ExitCode, t.Ended.UTC().Format(time.RFC3339))
@@ -213,7 +214,7 @@ func stateOf(t *attach.Tap) string {
 		text += " (" + t.Reason + ")"
 	}
 	if t.Restarts > 0 {
-		text += fmt.Sprintf(", restarted %d times", t.Restarts)
+		text += ", restarted " + choose(int(t.Restarts), "once", fmt.Sprintf("%d times", t.Restarts))
 	}
 	return text
 }
@@ -224,7 +225,7 @@ func (e *explainer) untapped(ctx context.Context, x *explanation, pod *corev1.Po
 	then, thenDetail := e.recorded(ctx, x, pod)
 	switch {
 	case !read && then == inject.Injected:
-		x.Answer = "not tapped; why is not known, since its namespace could not be read"
+		x.Answer = "not tapped; the reason is not known, because its namespace could not be read"
 		return
 	case reason != inject.Injected && read:
 	case then != inject.Injected:
@@ -244,7 +245,7 @@ func (e *explainer) untapped(ctx context.Context, x *explanation, pod *corev1.Po
 		x.Do = append(x.Do, r)
 	}
 	if then != inject.Injected && then != reason {
-		x.Facts = append(x.Facts, fmt.Sprintf("when it was created, the reason was another one: %s", then.Meaning()))
+		x.Facts = append(x.Facts, fmt.Sprintf("when it was created, there was another reason: %s", then.Meaning()))
 	}
 	if e.install.hook == nil && e.unread == "" {
 		x.Facts = append(x.Facts, "no webhook of meshtls-tap is installed in this cluster")
@@ -305,7 +306,7 @@ func (e *explainer) missed(x *explanation, pod *corev1.Pod, state *tapsState) {
 	created := pod.CreationTimestamp.Time
 	switch {
 	case e.unread != "":
-		x.Answer = "not tapped: it would get a tap if it were created now and the webhook is installed"
+		x.Answer = "not tapped: it would get a tap if it were created now and the webhook were installed"
 	case e.install.hook == nil:
 		x.Answer = "not tapped: its namespace requests taps, but no webhook of meshtls-tap is installed in this cluster"
 		x.Do = append(x.Do, "Install the chart, or attach a tap without it: kubectl meshtls tap "+pod.Name+" -n NAMESPACE.")
@@ -315,7 +316,7 @@ func (e *explainer) missed(x *explanation, pod *corev1.Pod, state *tapsState) {
 	case created.Before(state.labeled()):
 		x.Answer = "not tapped: it was created before its namespace got the label " + inject.Label + "=" + inject.Enabled
 	default:
-		x.Answer = "not tapped: it would get a tap if it were created now, so the webhook was not asked, or could not respond, when it was created"
+		x.Answer = "not tapped: it would get a tap if it were created now, so the webhook was not called, or did not respond, when it was created"
 		x.Do = append(x.Do, "kubectl meshtls check -n NAMESPACE tests the webhook.")
 	}
 	x.Facts = append(x.Facts, "it was created at "+created.UTC().Format(time.RFC3339))
@@ -331,7 +332,7 @@ func (x *explanation) attached() {
 		x.Facts = append(x.Facts, "attached: "+stateOf(&t))
 		if t.State == attach.Running && t.Program == attach.ProgramRun && !x.Tapped {
 			x.Tapped = true
-			x.Answer = "tapped by an attached tap; otherwise: " + x.Answer
+			x.Answer = "tapped by an attached tap; without that: " + x.Answer
 		}
 	}
 }

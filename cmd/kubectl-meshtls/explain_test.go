@@ -113,7 +113,7 @@ func TestExplain(t *testing.T) {
 	}{
 		"tapped":            {all(shop()), aPod(tappedPod(running())), "tapped", inject.ReasonAlready, []string{"profile default", "outdated"}, true},
 		"tapped until":      {all(shop("until", "2026-11-30T14:00:00Z")), aPod(tappedPod(running())), "tapped until 2026-11-30T14:00:00Z", inject.ReasonAlready, nil, true},
-		"over":              {all(shop("until", "2026-11-30T11:00:00Z")), aPod(tappedPod(running())), "it has a tap, whose time was over at 2026-11-30T11:00:00Z", inject.ReasonAlready, []string{"kubectl meshtls enable shop --for"}, false},
+		"over":              {all(shop("until", "2026-11-30T11:00:00Z")), aPod(tappedPod(running())), "it has a tap, whose time was up at 2026-11-30T11:00:00Z", inject.ReasonAlready, []string{"kubectl meshtls enable shop --for"}, false},
 		"turned off":        {all(shop(), settings(map[string]string{"enabled": "false"})), aPod(tappedPod(running())), "it has a tap, which is turned off", inject.ReasonAlready, nil, false},
 		"over by ConfigMap": {all(shop("duration", "1h"), settings(map[string]string{"enabled": "false", "until": "2026-11-30T11:00:00Z"})), aPod(), "not tapped: the time for which taps were requested is over", inject.ReasonExpired, nil, false},
 		"image missing": {all(shop()), aPod(tappedPod(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}})), "it has a tap, which does not run",
@@ -126,18 +126,18 @@ func TestExplain(t *testing.T) {
 		"foreign":          {all(shop()), aPod(func(p *corev1.Pod) { p.Spec.Containers[0].Name = inject.Name }), "not tapped: it has a container named meshtls-tap that is not the tap", inject.ReasonForeign, nil, false},
 		"before the hook":  {all(shop()), aPod(func(p *corev1.Pod) { p.CreationTimestamp = metav1.NewTime(noon.Add(-3 * time.Hour)) }), "not tapped: it was created before the webhook was installed", "", []string{"enable shop --restart"}, false},
 		"before the label": {all(shop()), aPod(func(p *corev1.Pod) { p.CreationTimestamp = metav1.NewTime(noon.Add(-90 * time.Minute)) }), "not tapped: it was created before its namespace got the label", "", nil, false},
-		"missed":           {all(shop()), aPod(), "not tapped: it would get a tap if it were created now, so the webhook was not asked", "", []string{"kubectl meshtls check -n shop"}, false},
+		"missed":           {all(shop()), aPod(), "not tapped: it would get a tap if it were created now, so the webhook was not called", "", []string{"kubectl meshtls check -n shop"}, false},
 		"no webhook":       {[]runtime.Object{shop()}, aPod(), "not tapped: its namespace requests taps, but no webhook of meshtls-tap is installed", "", []string{"Install the chart"}, false},
 		"refused":          {all(shop(), notTapped(inject.ReasonRefused, "violates PodSecurity")), aPod(), "not tapped: Pod Security, a policy or another webhook refuses", inject.ReasonRefused, []string{"violates PodSecurity"}, false},
 		"image unproven":   {all(shop(), notTapped(inject.ReasonImageUnproven, "image a")), aPod(), "not tapped: the webhook has not yet seen the tap's image run", inject.ReasonImageUnproven, nil, false},
 		"quota":            {all(shop(), notTapped(inject.ReasonQuota, "5 more pods")), aPod(), "not tapped: a quota or a limit range has no room", inject.ReasonQuota, []string{"5 more pods"}, false},
 		"another pod's Event": {all(shop(), notTapped(inject.ReasonQuota, "x")), aPod(func(p *corev1.Pod) { p.CreationTimestamp = metav1.NewTime(noon.Add(-10 * time.Minute)) }),
 			"not tapped: it would get a tap if it were created now", "", nil, false},
-		"no namespace": {all(), aPod(), "not tapped; why is not known, since its namespace could not be read", "", nil, false},
+		"no namespace": {all(), aPod(), "not tapped; the reason is not known, because its namespace could not be read", "", nil, false},
 		"attached": {all(shop()), aPod(func(p *corev1.Pod) {
 			p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "meshtls-tap-1", Image: "r/meshtls-tap:1", Args: []string{"run"}}}}
 			p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "meshtls-tap-1", State: running()}}
-		}), "tapped by an attached tap; otherwise: not tapped", "", []string{"attached: meshtls-tap-1 is running"}, true},
+		}), "tapped by an attached tap; without that: not tapped", "", []string{"attached: meshtls-tap-1 has been running"}, true},
 		"attached and ended": {all(shop()), aPod(func(p *corev1.Pod) {
 			p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "meshtls-tap-1", Image: "r/meshtls-tap:1", Args: []string{"run"}}}}
 			p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "meshtls-tap-1", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.NewTime(noon)}}}}

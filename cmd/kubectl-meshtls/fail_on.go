@@ -20,7 +20,7 @@ type failOn struct {
 }
 
 // failOnHelp describes the flag.
-const failOnHelp = `exit with 3 for a finding of these rules or of this severity (0 to 100), or for "unjudged" connections; a list with commas. plaintext-edge also stands for plaintext between workloads without an open finding: muted, ended, declared as expected, or without the record of it`
+const failOnHelp = `exit with status 3 if there is a finding of one of these rules or of at least this severity (0 to 100), or an "unjudged" connection; a list with commas. plaintext-edge also applies to plaintext between workloads that has no open finding: it was muted, has ended, is declared as expected, or its record is missing`
 
 // noSeverity is more than any severity.
 const noSeverity = 101
@@ -57,12 +57,15 @@ func (f *failOn) result(edges []topology.Edge, findings []topology.Finding) erro
 	for i := range findings {
 		x := &findings[i]
 		if x.State != "withdrawn" && (x.Severity >= f.severity || slices.Contains(f.rules, x.Rule)) {
+			if x.To.Name == "" { // it is about the tap
+				return findingErrorf("%s at %s", x.Rule, x.From.String())
+			}
 			return findingErrorf("%s from %s to %s port %d", x.Rule, x.From.String(), x.To.String(), x.Port)
 		}
 	}
 	for i := range edges {
 		if e := &edges[i]; slices.Contains(f.rules, "plaintext-edge") && e.Between() && (e.Verdict == "plaintext" || e.Connections.Plaintext > 0) {
-			return findingErrorf("plaintext-edge: plaintext from %s to %s port %d, of which no finding is known", e.From.String(), e.To.String(), e.Port)
+			return findingErrorf("plaintext-edge: plaintext from %s to %s port %d, which has no open finding", e.From.String(), e.To.String(), e.Port)
 		}
 	}
 	var sum record.ByVerdict
@@ -77,9 +80,9 @@ func (f *failOn) result(edges []topology.Edge, findings []topology.Finding) erro
 	}
 	switch judged := sum.Plaintext + sum.TLS + sum.Encrypted + sum.MTLS + sum.Failed; {
 	case f.unjudged && sum.Unknown > 0:
-		return findingErrorf("%d connections could not be judged", sum.Unknown)
+		return findingErrorf("%s could not be judged", plural(sum.Unknown, "connection"))
 	case judged == 0:
-		return unjudgedErrorf("no connection was judged, so that nothing is proven: %s", unjudgedHint(sum.Unknown))
+		return unjudgedErrorf("no connection was judged, so nothing is proven: %s", unjudgedHint(sum.Unknown))
 	}
 	return nil
 }
@@ -98,7 +101,7 @@ func withPart(partial, verdict error) error {
 
 func unjudgedHint(unknown uint64) string {
 	if unknown == 0 {
-		return "none was seen in this time"
+		return "none was seen in this time; watch for longer"
 	}
-	return fmt.Sprintf("%d were seen", unknown)
+	return choose(unknown, "1 was seen", fmt.Sprintf("%d were seen", unknown)) + ", and a verdict may need a new connection, whose handshake the tap sees"
 }

@@ -17,17 +17,17 @@ var groups = []struct {
 	commands []string
 }{
 	{"In an incident", []string{"tap", "edges", "verify", "status", "stop"}},
-	{"Before a change to STRICT", []string{"strict"}},
-	{"Taps of a namespace", []string{"enable", "disable", "explain", "inject", "uninject"}},
+	{"Before you switch to STRICT", []string{"strict"}},
+	{"Taps for a whole namespace", []string{"enable", "disable", "explain", "inject", "uninject"}},
 	{"Captures and reports", []string{"pcap", "report"}},
 	{"Checks", []string{"check", "rbac"}},
-	{"Others", []string{"completion", "help", "options", "version"}},
+	{"Other commands", []string{"completion", "help", "options", "version"}},
 }
 
 // Keys of the annotations of a command that its help uses.
 const (
-	// annotationStatus lists the exit statuses of a command other than 0, 1 and 2, a line each, such as
-	// "3  a connection is not mutual TLS".
+	// annotationStatus lists the exit statuses of a command other than 1 and 2, a line each, such as
+	// "3  a connection is not mutual TLS". A first line for 0 replaces the usual one.
 	annotationStatus = "exit-status"
 	// annotationOffline marks a command that does not use the cluster. Its help names no connection flags.
 	annotationOffline = "offline"
@@ -89,8 +89,12 @@ func writeUsage(w io.Writer, c *cobra.Command, connection *pflag.FlagSet) {
 		writeFlags(w, "Which cluster ('kubectl meshtls options' lists all such flags)", shared)
 	}
 	if c.Runnable() && c.HasParent() {
-		fmt.Fprint(w, "\nExit status:\n  0  fine\n  1  error\n  2  wrong usage\n")
-		for line := range strings.Lines(c.Annotations[annotationStatus]) {
+		fine, others := "0  success", c.Annotations[annotationStatus]
+		if first, rest, _ := strings.Cut(others, "\n"); strings.HasPrefix(first, "0") {
+			fine, others = first, rest
+		}
+		fmt.Fprintf(w, "\nExit status:\n  %s\n  1  error\n  2  wrong usage\n", fine)
+		for line := range strings.Lines(others) {
 			fmt.Fprintf(w, "  %s\n", strings.TrimSpace(line))
 		}
 	}
@@ -163,12 +167,12 @@ kubectl; without them, the current context of the kubeconfig file is used.`,
 		Example: `  # List them.
   kubectl meshtls options
 
-  # Two of them in use: another context, and the rights of another user.
+  # An example: another context, with the rights of another user.
   kubectl meshtls status -A --context production --as oncall`,
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{annotationOffline: "true"},
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(c.OutOrStdout(), "These flags are accepted by every command:\n\n%s", connection.FlagUsagesWrapped(helpWidth))
+			_, err := fmt.Fprintf(c.OutOrStdout(), "Every command accepts these flags:\n\n%s", connection.FlagUsagesWrapped(helpWidth))
 			return err
 		},
 	}

@@ -38,15 +38,15 @@ func newInjectCommand(o *options) *cobra.Command {
 		Use:   "inject -f FILE|-",
 		Short: "Add the tap to the pods of manifests, without a webhook",
 		Long: `Add the tap to the Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs and
-Lists of a YAML or JSON stream, and print the result. Other objects are printed as they are. What is
-done for each object, and why one gets no tap, is printed on standard error.
+Lists of a YAML or JSON stream, and print the result. Other objects are printed as they are.
+Messages on standard error report what was done to each object, and why an object gets no tap.
 
-The tap is a native sidecar, which needs Kubernetes 1.29. It prints its records on its standard
-output; --env sends them elsewhere. A webhook that is installed leaves these pods as they are.`,
-		Example: `  # Add it to a file, and apply the result.
+The tap is a native sidecar, which needs Kubernetes 1.29 or newer. It prints its records on its
+standard output; --env can send them elsewhere. An installed webhook leaves these pods as they are.`,
+		Example: `  # Add the tap to the pods of a file, and apply the result.
   kubectl meshtls inject -f checkout.yaml | kubectl apply -f -
 
-  # Add it to a deployment that exists. Its pods are replaced, as with any change of the template.
+  # Add the tap to an existing deployment. Its pods are replaced, as after any change.
   kubectl get deployment checkout -n shop -o yaml | kubectl meshtls inject -f - | kubectl apply -f -
 
   # Send the records to Kafka.
@@ -65,9 +65,9 @@ output; --env sends them elsewhere. A webhook that is installed leaves these pod
 	}
 	c.Flags().StringVarP(&file, "filename", "f", "", "the manifest; - is standard input")
 	c.Flags().StringVar(&image, "image", tapImage(), "the tap's image")
-	c.Flags().StringVar(&policy, "image-pull-policy", string(corev1.PullIfNotPresent), "Always, IfNotPresent or Never")
+	c.Flags().StringVar(&policy, "image-pull-policy", string(corev1.PullIfNotPresent), "when the node pulls the image: Always, IfNotPresent or Never")
 	c.Flags().StringVar(&profile, "profile", string(inject.ProfileDefault), "the security context: default, baseline, openshift or root")
-	c.Flags().StringArrayVar(&env, "env", nil, "a variable of the tap, as NAME=VALUE; may be repeated ('tap run --help' lists them)")
+	c.Flags().StringArrayVar(&env, "env", nil, "a variable of the tap, as NAME=VALUE ('tap run --help' lists them); repeat the flag for several")
 	must(c.RegisterFlagCompletionFunc("image-pull-policy", cobra.FixedCompletions([]string{"Always", "IfNotPresent", "Never"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("profile", cobra.FixedCompletions(profileNames(), cobra.ShellCompDirectiveNoFileComp)))
 	return c
@@ -80,7 +80,7 @@ func newUninjectCommand(o *options) *cobra.Command {
 		Use:   "uninject -f FILE|-",
 		Short: "Remove the tap from the pods of manifests",
 		Long: `Remove what 'inject' added: the tap's container, the volumes that only it mounts, and the annotation
-that names it. A container of the same name that is not the tap is left.`,
+that names it. A container with the tap's name that is not the tap is not removed.`,
 		Example: `  # Remove the tap from a deployment. Its pods are replaced, as with any change of the template.
   kubectl get deployment checkout -o yaml | kubectl meshtls uninject -f - | kubectl replace -f -`,
 		Args:        cobra.NoArgs,
@@ -154,10 +154,14 @@ func (o *options) editManifest(file, done string, f func(io.Reader, io.Writer) (
 		defer opened.Close()
 		in = opened
 	}
+	name := file
+	if name == "-" {
+		name = "standard input"
+	}
 	var out bytes.Buffer
 	outcomes, err := f(in, &out)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	for i := range outcomes {
 		what := &outcomes[i]
@@ -178,7 +182,7 @@ func (o *options) editManifest(file, done string, f func(io.Reader, io.Writer) (
 		}
 	}
 	if len(outcomes) == 0 {
-		fmt.Fprintf(o.ErrOut, "%s has no pods, and is printed unchanged\n", file)
+		fmt.Fprintf(o.ErrOut, "%s has no pods, and is printed unchanged\n", name)
 	}
 	_, err = o.Out.Write(out.Bytes())
 	return err

@@ -15,7 +15,7 @@ type output string
 
 // addFlag adds -o to a command. The first format is the default.
 func (f *output) addFlag(c *cobra.Command, formats ...string) {
-	c.Flags().StringVarP((*string)(f), "output", "o", formats[0], "the format: "+strings.Join(formats, ", "))
+	c.Flags().StringVarP((*string)(f), "output", "o", formats[0], "the output format: "+strings.Join(formats, ", "))
 	must(c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)))
 }
 

@@ -37,18 +37,19 @@ func newPcapCommand(o *options) *cobra.Command {
 		Use:   "pcap POD|TYPE/NAME [-f FILTER] [-o FILE|-]",
 		Short: "Capture the packets of a running pod for Wireshark",
 		Long: `Capture the packets of one running pod as pcapng, without a restart, to a file or to standard
-output. If TYPE/NAME has several pods, the first is used.
+output. If TYPE/NAME has several pods, the first by name is used.
 
-Packet headers and handshakes are written, without the payload. With --payload everything is
-written, and may contain passwords and personal data. The capture is bounded in bytes and time.
-Packets for which the connection is too slow are dropped and counted; their number is at the end.
+By default packet headers and handshakes are written; of other payload only the first line of a TCP
+connection that begins with plaintext, with x for most characters. With --payload everything is
+written, which may include passwords and personal data. The capture is bounded in bytes and time. If
+the connection to the cluster is too slow, packets are dropped; the last message has their number.
 
-The container's output also goes into its log on the node, as with every container. Kubernetes
-deletes it with the pod, or earlier as it grows.`,
-		Example: `  # Look at it while it is captured.
+As with every container, the node also keeps the output in the container's log. Kubernetes deletes
+the log with the pod, or earlier when it grows too large.`,
+		Example: `  # Watch the packets in Wireshark while they are captured.
   kubectl meshtls pcap checkout-0 -n shop | wireshark -k -i -
 
-  # A minute of one port into a file, and then the verdicts.
+  # Capture one port for a minute into a file, and then print the verdicts.
   kubectl meshtls pcap deploy/checkout -n shop -f 'tcp port 8443' --for 1m -o checkout.pcapng
   tap read checkout.pcapng`,
 		Args: cobra.ExactArgs(1),
@@ -58,11 +59,12 @@ deletes it with the pod, or earlier as it grows.`,
 	}
 	f.addFlags(c, 10*time.Minute)
 	must(c.Flags().MarkHidden("max-pods"))
-	c.Flags().StringVarP(&f.filter, "filter", "f", "", "capture only the packets of an expression of pcap-filter(7), such as 'tcp port 8443'")
-	c.Flags().IntVar(&f.snaplen, "snaplen", maxSnaplen, "bytes of each packet that are captured at most")
-	c.Flags().BoolVar(&f.payload, "payload", false, "write the payload too")
-	c.Flags().StringVar(&f.bytes, "max-bytes", "64Mi", "bytes that are written at most")
-	c.Flags().StringVarP(&f.file, "output", "o", "-", "write to this file, which only its owner may read; -: standard output")
+	c.Flags().Lookup("for").Usage = "how long to capture at most"
+	c.Flags().StringVarP(&f.filter, "filter", "f", "", "capture only packets that match an expression of pcap-filter(7), such as 'tcp port 8443'")
+	c.Flags().IntVar(&f.snaplen, "snaplen", maxSnaplen, "maximum number of bytes captured of each packet")
+	c.Flags().BoolVar(&f.payload, "payload", false, "write the payload too: it may contain passwords and personal data")
+	c.Flags().StringVar(&f.bytes, "max-bytes", "64Mi", "maximum number of bytes written")
+	c.Flags().StringVarP(&f.file, "output", "o", "-", "the file to write, which only its owner may read; - is standard output")
 	return c
 }
 
@@ -113,7 +115,7 @@ func (o *options) pcap(ctx context.Context, f *pcapFlags, args []string) error {
 		return err
 	}
 	if len(pods) == 0 {
-		return fmt.Errorf("%s has no running pod", args[0])
+		return fmt.Errorf("%s has no running pod: check the name and the namespace (-n)", args[0])
 	}
 	c := &attach.Client{Kube: client, Config: config}
 	plan, err := c.Plan(ctx, pods[:1], a)
@@ -124,7 +126,7 @@ func (o *options) pcap(ctx context.Context, f *pcapFlags, args []string) error {
 		fmt.Fprintln(o.ErrOut, line)
 	}
 	if plan.Refused() {
-		return errors.New("the pod cannot be tapped")
+		return errNoneTapped
 	}
 	return o.capture(ctx, c, plan, f.file)
 }
@@ -150,12 +152,12 @@ func (o *options) capture(ctx context.Context, c *attach.Client, plan *attach.Pl
 	case out.err != nil:
 		return fmt.Errorf("write %s: %w", file, out.err)
 	case err != nil:
-		return fmt.Errorf("%s: the capture ended early, after %d bytes, which are kept: %w", name, out.n, err)
+		return fmt.Errorf("%s: the capture ended early; %s written: %w", name, choose(out.n, "1 byte was", fmt.Sprintf("%d bytes were", out.n)), err)
 	case ended.Failed:
 		return fmt.Errorf("%s: the capture failed: %s", name, ended.Reason)
 	}
 	if file != "-" {
-		fmt.Fprintf(o.ErrOut, "%s: %d bytes are in %s\n", name, out.n, file)
+		fmt.Fprintf(o.ErrOut, "%s: wrote %s to %s\n", name, plural(out.n, "byte"), file)
 	}
 	return nil
 }

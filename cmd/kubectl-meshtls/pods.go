@@ -45,7 +45,7 @@ func (o *options) pods(ctx context.Context, client kubernetes.Interface, s *sele
 		return nil, err
 	}
 	if len(s.names) > 0 && (s.selector != "" || s.all) {
-		return nil, usageErrorf("names cannot be combined with -l or -A: name pods, or select them")
+		return nil, usageErrorf("names cannot be combined with -l or -A: expected one or the other")
 	}
 	var pods []corev1.Pod
 	if len(s.names) == 0 {
@@ -109,7 +109,7 @@ func (o *options) named(ctx context.Context, client kubernetes.Interface, ns str
 			return nil, fmt.Errorf("%s/%s: %w", info.Mapping.Resource.Resource, info.Name, err)
 		}
 		if len(found) == 0 {
-			return nil, fmt.Errorf("%s/%s in namespace %s has no pods", info.Mapping.Resource.Resource, info.Name, info.Namespace)
+			return nil, fmt.Errorf("%s/%s in namespace %s has no pods: check its number of replicas", info.Mapping.Resource.Resource, info.Name, info.Namespace)
 		}
 		pods = append(pods, found...)
 	}
@@ -145,7 +145,7 @@ func podsOf(ctx context.Context, client kubernetes.Interface, object runtime.Obj
 		return all, nil
 	case *corev1.Service:
 		if len(x.Spec.Selector) == 0 {
-			return nil, errors.New("the service has no selector")
+			return nil, errors.New("the service has no selector, so its pods are not known: name a pod or a workload")
 		}
 		return listPods(ctx, client, ns, labels.SelectorFromSet(x.Spec.Selector).String())
 	default:

@@ -30,7 +30,7 @@ func rule(group string, resources, verbs string) rbacv1.PolicyRule {
 var needed = []right{
 	{rule("", "pods", "get,list"), "find the pods; see when a tap starts and ends"},
 	{rule("", "pods/ephemeralcontainers", "patch"), "add the tap, and try that beforehand (dry run)"},
-	{rule("", "pods/attach", "create,get"), "keep the tap running, and end it. Until Kubernetes 1.34, WebSockets need get, and later create"},
+	{rule("", "pods/attach", "create,get"), "keep the tap running, and end it. WebSockets need get up to Kubernetes 1.34, and create from 1.35 on"},
 	{rule("", "pods/log", "get"), "read the tap's records"},
 	{rule("", "pods/exec", "create,get"), "verify: send a request from the tap in the client's pod"},
 }
@@ -55,16 +55,16 @@ func newRBACCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rbac --user USER|--group GROUP|--serviceaccount NAMESPACE:NAME [-n NAMESPACE|-A]",
 		Short: "Print the smallest Role that may attach taps",
-		Long: `Print the smallest Role with which tap, pcap, verify, status and stop work in a namespace, and the
-RoleBinding that gives it to somebody. With -A it is a ClusterRole for all namespaces. Kubernetes'
-built-in roles admin and edit do not have the verb patch on pods/ephemeralcontainers.
+		Long: `Print the smallest Role that lets tap, pcap, verify, status and stop work in a namespace, and the
+RoleBinding that grants it. With -A it is a ClusterRole for all namespaces. Kubernetes' built-in
+roles admin and edit lack the verb patch on pods/ephemeralcontainers.
 
-Who has these rights can run containers with the capability NET_RAW in the namespace's pods, as far
-as Pod Security and other policies of the cluster admit that.`,
-		Example: `  # Give them to the people who are on call.
+Whoever has these rights can run containers with the capability NET_RAW in the namespace's pods, as
+far as Pod Security and other policies of the cluster admit that.`,
+		Example: `  # Grant the rights to a group of users.
   kubectl meshtls rbac -n shop --group oncall | kubectl apply -f -
 
-  # With further rights: TYPE/NAME, names of services, the check of memory.
+  # Also grant the optional rights: for TYPE/NAME, names of services, the check of memory.
   kubectl meshtls rbac -A --user jane --optional | kubectl apply -f -`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -100,7 +100,7 @@ func (f *rbacFlags) subject() (rbacv1.Subject, error) {
 		found = append(found, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: name})
 	}
 	if len(found) != 1 {
-		return rbacv1.Subject{}, usageErrorf("expected one of --user, --group and --serviceaccount: whom the rights are for")
+		return rbacv1.Subject{}, usageErrorf("expected exactly one of --user, --group and --serviceaccount, which says who gets the rights")
 	}
 	return found[0], nil
 }

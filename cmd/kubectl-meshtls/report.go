@@ -29,16 +29,17 @@ func newReportCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report -o FILE [-n NAMESPACE | -A] [--from taps|kafka|FILE]",
 		Short: "Write an HTML page of edges and findings",
-		Long: `Write one HTML page of what taps have seen: the answer in a sentence, a matrix of namespaces and of
-workloads, the findings with their evidence, a table of edges with filters, the neighbors of a
-workload, the timeline of an edge, what could not be known, and how the page was made.
+		Long: `Write one HTML page about what taps have seen: the answer in one sentence, a matrix of namespaces
+and of workloads, the findings with their evidence, a table of edges with filters, the neighbors of
+a workload, the timeline of an edge, what could not be known, and how the page was made.
 
-The page is one file. It loads nothing, sends nothing, and can be read without JavaScript, in print
-and by keyboard. Names from packets are only text in it. If nothing was judged, the page says so.
+The page is a single file that loads and sends nothing. It can be read without JavaScript, printed,
+and used with the keyboard alone. Names from packets appear in it only as text. If nothing was
+judged, the page says so.
 
-Records come from the logs of taps that run or have ended, from Kafka, or from files: captures
-(pcap, pcapng), or the records of a tap as JSON lines. If a part of the input cannot be read, the
-page has the rest, its answer says so, and the exit status is 1.`,
+Records come from the logs of running and ended taps, from Kafka, or from files: captures (pcap,
+pcapng), or the records of a tap as JSON lines. If part of the input cannot be read, the page has
+the rest, its answer says so, and the exit status is 1.`,
 		Example: `  # What the taps in the namespace shop have seen
   kubectl meshtls report -o report.html -n shop
 
@@ -48,10 +49,10 @@ page has the rest, its answer says so, and the exit status is 1.`,
   # The last day of all namespaces from Kafka, on standard output
   kubectl meshtls report -o - -A --from kafka --kafka-brokers kafka-0:9093 --since 24h >report.html
 
-  # In a pipeline: the page is written, and the status is 3 if plaintext was found
+  # In a pipeline: write the page, and exit with status 3 if plaintext was found
   kubectl meshtls report -o report.html --from capture.pcap --fail-on=plaintext-edge`,
 		Args: cobra.NoArgs,
-		Annotations: map[string]string{annotationStatus: `3  a finding of --fail-on; the page is written
+		Annotations: map[string]string{annotationStatus: `3  --fail-on applies: such a finding or connection was seen; the page is written
 4  no connection between workloads could be judged; the page is written and says so`},
 		RunE: func(c *cobra.Command, _ []string) error { return o.report(c.Context(), &r, time.Now()) },
 	}
@@ -146,13 +147,13 @@ func (r *reportOptions) origins(o *options, g *topology.Graph) []htmlreport.Sour
 
 // describe returns when a tap saw what, and what it lost.
 func describe(t *topology.Tap) string {
-	text := fmt.Sprintf("%d packets", t.Packets)
+	text := plural(t.Packets, "packet")
 	if !t.First.IsZero() {
 		text += fmt.Sprintf(" from %s to %s", t.First.UTC().Format(time.DateTime), t.Last.UTC().Format(time.DateTime))
 	}
 	text += fmt.Sprintf("; %d lost", t.Dropped)
 	if t.Older > 0 {
-		text += fmt.Sprintf("; %s older than it", counted(int(t.Older), "connection")) //nolint:gosec // fits
+		text += fmt.Sprintf("; %s older than it", plural(t.Older, "connection"))
 	}
 	return text + "."
 }
@@ -169,5 +170,5 @@ func losses(g *topology.Graph) []string {
 	case dropped == 0:
 		return []string{"No tap has reported a lost packet."}
 	}
-	return []string{fmt.Sprintf("Taps lost %d packets, and saw %d.", dropped, packets)}
+	return []string{fmt.Sprintf("Taps lost %s, and saw %d.", plural(dropped, "packet"), packets)}
 }

@@ -34,7 +34,7 @@ func TestReport(t *testing.T) {
 		{[]string{"--from", file, "--fail-on=plaintext-edge"}, exitFinding, "plaintext-edge"},
 		{[]string{"--from", file, "--fail-on=tls-not-mutual"}, exitFine, ""},
 		{[]string{"--from", file, "--fail-on=nonsense"}, exitUsage, "expected unjudged"},
-		{[]string{"--from", empty}, exitUnjudged, "nothing is shown to be fine"},
+		{[]string{"--from", empty}, exitUnjudged, "so nothing is proven"},
 		{[]string{"--from", empty, "--fail-on=unjudged"}, exitUnjudged, "no connection was judged"},
 		{[]string{"--from", file, "-o", ""}, exitUsage, "such as -o report.html"},
 		{[]string{"--from", file, "extra"}, exitUsage, "extra"},

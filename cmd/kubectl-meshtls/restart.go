@@ -58,7 +58,7 @@ func (c *change) restart(ctx context.Context, which string, selected func(*corev
 		return err
 	}
 	if len(found) == 0 {
-		c.say("namespace/%s: no running pod %s: nothing to restart", c.ns, which)
+		c.say("namespace/%s: there is no running pod %s, so nothing needs a restart", c.ns, which)
 		return nil
 	}
 	if !c.flags.restart {
@@ -66,23 +66,28 @@ func (c *change) restart(ctx context.Context, which string, selected func(*corev
 		for i := range found {
 			names = append(names, found[i].String())
 		}
-		c.say("namespace/%s: %d running pods %s are not restarted (--restart does it): %s", c.ns, len(pods), which, strings.Join(names, ", "))
+		c.say("namespace/%s: %s", c.ns, notRestarted(len(pods), which, names))
 		return nil
 	}
 	var errs []error
 	for i := range found {
 		w := &found[i]
 		if w.why != "" {
-			c.say("%s: not restarted (%d pods): %s", w, w.pods, w.why)
+			c.say("%s: not restarted (%s): %s", w, plural(w.pods, "pod"), w.why)
 			continue
 		}
 		if err := c.rollout(ctx, w); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", w, err))
 			continue
 		}
-		c.say("%s: restarted (%d pods)", w, w.pods)
+		c.say("%s: restarted (%s)", w, plural(w.pods, "pod"))
 	}
 	return errors.Join(errs...)
+}
+
+// notRestarted returns how many pods were left alone, and which workloads a restart would concern.
+func notRestarted(pods int, which string, workloads []string) string {
+	return fmt.Sprintf("%s %s %s not restarted; --restart would restart %s", plural(pods, "running pod"), which, choose(pods, "is", "are"), strings.Join(workloads, ", "))
 }
 
 // workloads returns the workloads of pods, sorted, each once.
@@ -128,7 +133,7 @@ func (c *change) restartable(ctx context.Context, w *workload) error {
 			return err
 		}
 		if d.Spec.Paused {
-			w.why = "its rollout is paused"
+			w.why = "its rollout is paused: resume it with kubectl rollout resume"
 		}
 	case "StatefulSet":
 		s, err := c.client.AppsV1().StatefulSets(c.ns).Get(ctx, w.name, metav1.GetOptions{})
@@ -147,9 +152,9 @@ func (c *change) restartable(ctx context.Context, w *workload) error {
 			w.why = "its strategy is OnDelete: delete its pods yourself"
 		}
 	case "Pod":
-		w.why = "it has no controller that would create it again"
+		w.why = "it has no controller that would create it again: replace it yourself"
 	case "Job":
-		w.why = "a job is not restarted; its next run counts"
+		w.why = "jobs are not restarted: the change applies to the next run"
 	default:
 		w.why = "kubectl cannot restart this kind: replace its pods yourself"
 	}

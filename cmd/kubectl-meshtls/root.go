@@ -41,14 +41,14 @@ func newRoot(o *options) *cobra.Command {
 
 A tap is a small container that reads the packets of a pod and judges each connection: mutual TLS,
 TLS, plaintext or unknown. The commands attach taps to running pods without a restart, and report
-what the taps see. What was not seen is never called absent.`,
-		Example: `  # What does this deployment speak, and with whom? No restart; the taps end after 10 minutes.
+what the taps see. Traffic that they did not see is reported as not known, never as absent.`,
+		Example: `  # What does this deployment speak, and with whom? Nothing is restarted; the taps run 10 minutes.
   kubectl meshtls tap deploy/checkout -n shop --for 10m
 
-  # Is the connection from one to the other mutual TLS?
-  kubectl meshtls verify deploy/frontend deploy/checkout -n shop
+  # Is the connection from the frontend to the checkout service mutual TLS?
+  kubectl meshtls verify deploy/frontend svc/checkout -n shop
 
-  # Prove afterwards that no tap runs any more.
+  # Afterwards, check that no tap is still running.
   kubectl meshtls status -A`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl meshtls"},
 		SilenceUsage:  true,

@@ -34,9 +34,9 @@ type source struct {
 
 // addFlags adds the flags of the source to a command.
 func (s *source) addFlags(c *cobra.Command) {
-	c.Flags().StringArrayVar(&s.from, "from", []string{fromTaps}, "`SOURCE` of the records: taps (the logs of running and ended taps), kafka, or a capture file or a file of records; may be repeated for files; - is standard input")
-	c.Flags().BoolVarP(&s.all, "all-namespaces", "A", false, "all namespaces")
-	c.Flags().DurationVar(&s.since, "since", 0, "only records of so long ago, such as 1h (of taps and Kafka); 0: all that are there")
+	c.Flags().StringArrayVar(&s.from, "from", []string{fromTaps}, "where the records come from: `SOURCE` is taps (the logs of running and ended taps), kafka, or a file (a capture, or records as JSON lines; - is standard input). Repeat the flag to read several files")
+	c.Flags().BoolVarP(&s.all, "all-namespaces", "A", false, "include all namespaces")
+	c.Flags().DurationVar(&s.since, "since", 0, "read only records that are at most so old, such as 1h (not for files); 0: all")
 	s.kafka.addFlags(c)
 	must(c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]string{fromTaps, fromKafka}, cobra.ShellCompDirectiveDefault)))
 }
@@ -48,7 +48,7 @@ func (s *source) check() error {
 	case len(s.from) == 0 || slices.Contains(s.from, ""):
 		return usageErrorf("--from: expected taps, kafka or a file")
 	case special && len(s.from) > 1:
-		return usageErrorf("--from: taps and kafka cannot be combined with each other or with files")
+		return usageErrorf("--from: taps and kafka cannot be combined with each other or with files: choose one of them")
 	case s.since < 0:
 		return usageErrorf("--since=%s: expected a duration such as 1h", s.since)
 	}
@@ -91,14 +91,14 @@ func (s *source) readFiles(ctx context.Context, o *options) (*topology.Graph, er
 	for _, name := range s.from {
 		if err := offline.Read(ctx, name, o.In, add); err != nil {
 			errs = append(errs, err)
-			g.Incomplete(fmt.Sprintf("Not all of it could be read: %s.", strings.ReplaceAll(err.Error(), "\n", "; ")))
+			g.Incomplete(fmt.Sprintf("Part of the input could not be read: %s.", strings.ReplaceAll(err.Error(), "\n", "; ")))
 		}
 	}
 	if n == 0 && len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	if n := g.Foreign(); n > 0 {
-		errs = append(errs, fmt.Errorf("%s of another version of the schema: expected version %d; use the kubectl-meshtls of that version", counted(int(n), "record"), record.SchemaVersion)) //nolint:gosec // fits
+		errs = append(errs, fmt.Errorf("%s another version of the schema: expected version %d; use the kubectl-meshtls of the same version as the tap", choose(n, "1 record has", fmt.Sprintf("%d records have", n)), record.SchemaVersion))
 	}
 	if len(errs) > 0 {
 		return g, fmt.Errorf("not all of the input could be read: %w", errors.Join(errs...))
@@ -163,7 +163,7 @@ func readLogs(ctx context.Context, client *attach.Client, g *topology.Graph, tap
 	wait.Wait()
 	if len(elsewhere) > 0 {
 		slices.Sort(elsewhere)
-		g.Note(fmt.Sprintf("The records of %s are not in a log, but in Kafka or another format: read them by --from kafka.", some(slices.Compact(elsewhere))))
+		g.Note(fmt.Sprintf("The records of the taps in %s are not in their logs, but go to Kafka or have another format: use --from kafka.", some(slices.Compact(elsewhere))))
 	}
 }
 
@@ -199,7 +199,7 @@ func (s *source) inventory(ctx context.Context, o *options, ns string) topology.
 		inv, _, err = (&attach.Client{Kube: kube, Config: config}).Inventory(ctx, ns, time.Now())
 	}
 	if err != nil {
-		return topology.Inventory{Namespace: ns, Notes: []string{fmt.Sprintf("The cluster could not be asked for its pods (%s): only taps give names to addresses, and pods without a tap are not listed.", cmp.Or(firstLine(err), "no reason"))}}
+		return topology.Inventory{Namespace: ns, Notes: []string{fmt.Sprintf("The pods of the cluster could not be listed (%s): only taps give names to addresses, and pods without a tap are not listed.", cmp.Or(firstLine(err), "no reason"))}}
 	}
 	return inv
 }

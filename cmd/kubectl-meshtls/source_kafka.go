@@ -32,16 +32,16 @@ type kafkaFlags struct {
 
 func (k *kafkaFlags) addFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringSliceVar(&k.brokers, "kafka-brokers", nil, "HOST:PORT of brokers, for --from kafka")
-	f.StringSliceVar(&k.topics, "kafka-topics", []string{"meshtls-tap.posture", "meshtls-tap.findings", "meshtls-tap.flows"}, "topics to read; those that do not exist are left out")
-	f.BoolVar(&k.tls, "kafka-tls", false, "connect by TLS")
-	f.StringVar(&k.ca, "kafka-ca-file", "", "file with the certificates of the brokers' authority; default: the system's")
-	f.StringVar(&k.cert, "kafka-cert-file", "", "file with the client certificate")
-	f.StringVar(&k.key, "kafka-key-file", "", "file with the key of the client certificate")
-	f.StringVar(&k.server, "kafka-server-name", "", "the name in the brokers' certificate, if it is not their host")
-	f.StringVar(&k.sasl.Mechanism, "kafka-sasl", "", "log in: plain, scram-sha-256, scram-sha-512 or oauthbearer")
-	f.StringVar(&k.sasl.Username, "kafka-username", "", "name of the user")
-	f.StringVar(&k.sasl.PasswordFile, "kafka-password-file", "", "file with the password")
+	f.StringSliceVar(&k.brokers, "kafka-brokers", nil, "addresses of brokers as HOST:PORT, for --from kafka")
+	f.StringSliceVar(&k.topics, "kafka-topics", []string{"meshtls-tap.posture", "meshtls-tap.findings", "meshtls-tap.flows"}, "topics to read; topics that do not exist are skipped")
+	f.BoolVar(&k.tls, "kafka-tls", false, "connect with TLS")
+	f.StringVar(&k.ca, "kafka-ca-file", "", "PEM file of the certificate authorities to trust; default: the system's")
+	f.StringVar(&k.cert, "kafka-cert-file", "", "PEM file of the client certificate")
+	f.StringVar(&k.key, "kafka-key-file", "", "PEM file of the client certificate's private key")
+	f.StringVar(&k.server, "kafka-server-name", "", "name in the brokers' certificates, if it is not the host connected to")
+	f.StringVar(&k.sasl.Mechanism, "kafka-sasl", "", "SASL mechanism: plain, scram-sha-256, scram-sha-512 or oauthbearer")
+	f.StringVar(&k.sasl.Username, "kafka-username", "", "SASL user name")
+	f.StringVar(&k.sasl.PasswordFile, "kafka-password-file", "", "file with the SASL password")
 	f.StringVar(&k.sasl.TokenFile, "kafka-token-file", "", "file with the token for oauthbearer")
 }
 
@@ -49,7 +49,7 @@ func (k *kafkaFlags) addFlags(c *cobra.Command) {
 func (k *kafkaFlags) check(used bool) error {
 	switch {
 	case !used && len(k.brokers) > 0:
-		return usageErrorf("--kafka-brokers is set, but --from is not kafka")
+		return usageErrorf("--kafka-brokers is set, but --from is not kafka: expected --from=kafka too")
 	case !used:
 		return nil
 	case len(k.brokers) == 0:
@@ -57,9 +57,9 @@ func (k *kafkaFlags) check(used bool) error {
 	case len(k.topics) == 0:
 		return usageErrorf("--kafka-topics: expected the name of a topic")
 	case (k.cert == "") != (k.key == ""):
-		return usageErrorf("--kafka-cert-file and --kafka-key-file: expected both or none")
+		return usageErrorf("--kafka-cert-file and --kafka-key-file: expected both or neither")
 	case !k.tls && k.ca+k.cert+k.server != "":
-		return usageErrorf("certificates for Kafka are set, but --kafka-tls is not")
+		return usageErrorf("--kafka-ca-file, --kafka-cert-file and --kafka-server-name need --kafka-tls")
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func (k *kafkaFlags) read(ctx context.Context, since time.Duration, now time.Tim
 		return nil, fmt.Errorf("kafka brokers %s: %w", strings.Join(k.brokers, ", "), err)
 	}
 	if len(partitions) == 0 {
-		return nil, fmt.Errorf("none of the topics %s exists, or you may not describe them", strings.Join(k.topics, ", "))
+		return nil, fmt.Errorf("none of the topics %s exists, or you may not describe them: check --kafka-topics and the user's rights", strings.Join(k.topics, ", "))
 	}
 	wrong, failed := 0, 0
 	var last error
@@ -129,7 +129,7 @@ func (k *kafkaFlags) read(ctx context.Context, since time.Duration, now time.Tim
 		}
 	}
 	if wrong > 0 {
-		notes = append(notes, fmt.Sprintf("%d messages in the topics are no records of meshtls-tap.", wrong))
+		notes = append(notes, choose(wrong, "1 message in the topics is not a record of meshtls-tap.", fmt.Sprintf("%d messages in the topics are not records of meshtls-tap.", wrong)))
 	}
 	if failed == len(partitions) {
 		return notes, fmt.Errorf("no partition could be read to its end: %w", last)

@@ -19,12 +19,12 @@ func newStatusCommand(o *options) *cobra.Command {
 	var format output
 	c := &cobra.Command{
 		Use:   "status [POD|TYPE/NAME]... [-l SELECTOR] [-n NAMESPACE|-A]",
-		Short: "Show which taps run where, until when and with which losses",
-		Long: `Show which taps run where, until when and with which losses, and which have ended. Without
-arguments it reads the pods of the namespace.
+		Short: "Show which taps run, until when, and what they lost",
+		Long: `Show which taps run in which pods, when they end and what they lost, and which taps have ended.
+Without arguments the command reads all pods of the namespace.
 
-That no tap runs is claimed only for the pods that could be read. What could not be read is listed,
-and the exit status is then 1.`,
+The command says that no tap runs only about pods that it could read. It lists what it could not
+read, and the exit status is then 1.`,
 		Example: `  # After an incident: does any tap still run in the cluster?
   kubectl meshtls status -A
 
@@ -88,7 +88,7 @@ func withLosses(ctx context.Context, c *attach.Client, taps []attach.Tap) []tapS
 		case x.State == attach.Waiting:
 			x.LossesUnknown = "not started"
 		case x.Program != attach.ProgramRun:
-			x.LossesUnknown = "it is " + x.Program
+			x.LossesUnknown = "it runs tap " + x.Program
 		case !x.HasLog:
 			x.LossesUnknown = "its records are not in its log"
 		default:
@@ -100,7 +100,7 @@ func withLosses(ctx context.Context, c *attach.Client, taps []attach.Tap) []tapS
 				case err != nil:
 					x.LossesUnknown = "its log could not be read"
 				case l == nil:
-					x.LossesUnknown = "nothing in its log"
+					x.LossesUnknown = "no report in its log"
 				}
 				x.Losses = l
 			})
@@ -144,7 +144,7 @@ func printStatus(w io.Writer, taps []tapStatus, found *survey, wide bool, now ti
 	}
 	b.WriteString(verdictText(attached, sidecars, found))
 	if waiting > 0 {
-		fmt.Fprintf(&b, " Not started yet: %d of the attached taps.", waiting)
+		b.WriteString(" " + choose(waiting, "1 attached tap has", fmt.Sprintf("%d attached taps have", waiting)) + " not started yet.")
 	}
 	b.WriteString("\n")
 	for _, line := range found.unproven {
@@ -161,13 +161,13 @@ func verdictText(attached, sidecars int, f *survey) string {
 	case f.pods == 0:
 		return f.scope()
 	case attached+sidecars == 0:
-		text = "No tap runs in them."
+		text = "No tap runs in " + choose(f.pods, "it.", "them.")
 	case attached == 0:
-		text = fmt.Sprintf("No attached tap runs in them; %s of the webhook %s.", counted(sidecars, "sidecar"), runs(sidecars))
+		text = fmt.Sprintf("No attached tap runs there, but %s of the webhook %s.", plural(sidecars, "sidecar"), runs(sidecars))
 	case sidecars == 0:
-		text = fmt.Sprintf("%s %s.", counted(attached, "attached tap"), runs(attached))
+		text = fmt.Sprintf("%s %s.", plural(attached, "attached tap"), runs(attached))
 	default:
-		text = fmt.Sprintf("%s and %s of the webhook run.", counted(attached, "attached tap"), counted(sidecars, "sidecar"))
+		text = fmt.Sprintf("%s and %s of the webhook run.", plural(attached, "attached tap"), plural(sidecars, "sidecar"))
 	}
 	if attached > 0 {
 		text += " To end attached taps: kubectl meshtls stop."
@@ -175,12 +175,7 @@ func verdictText(attached, sidecars int, f *survey) string {
 	return f.scope() + " " + text
 }
 
-func runs(n int) string {
-	if n == 1 {
-		return "runs"
-	}
-	return "run"
-}
+func runs(n int) string { return choose(n, "runs", "run") }
 
 func containerText(x *tapStatus) string {
 	kind := "sidecar"

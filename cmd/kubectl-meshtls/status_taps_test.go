@@ -73,10 +73,10 @@ func TestStatusProves(t *testing.T) {
 		want               string
 	}{
 		{0, 0, &survey{}, "No running pods were found."},
-		{0, 0, some, "Read: 3 pods of namespace shop. No tap runs in them."},
-		{0, 2, some, "Read: 3 pods of namespace shop. No attached tap runs in them; 2 sidecars of the webhook run."},
-		{1, 0, some, "Read: 3 pods of namespace shop. 1 attached tap runs. To end attached taps: kubectl meshtls stop."},
-		{2, 1, some, "Read: 3 pods of namespace shop. 2 attached taps and 1 sidecar of the webhook run. To end attached taps: kubectl meshtls stop."},
+		{0, 0, some, "Read 3 pods in namespace shop. No tap runs in them."},
+		{0, 2, some, "Read 3 pods in namespace shop. No attached tap runs there, but 2 sidecars of the webhook run."},
+		{1, 0, some, "Read 3 pods in namespace shop. 1 attached tap runs. To end attached taps: kubectl meshtls stop."},
+		{2, 1, some, "Read 3 pods in namespace shop. 2 attached taps and 1 sidecar of the webhook run. To end attached taps: kubectl meshtls stop."},
 	} {
 		if got := verdictText(test.attached, test.sidecars, test.found); got != test.want {
 			t.Errorf("%q, want %q", got, test.want)

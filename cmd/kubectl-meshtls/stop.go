@@ -16,12 +16,13 @@ func newStopCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "stop [POD|TYPE/NAME]... [-l SELECTOR] [-n NAMESPACE|-A]",
 		Short: "End attached taps",
-		Long: `End taps that were attached to running pods: those of the named pods, or all of a namespace (-n) or
-of the cluster (-A). A tap is ended by closing its standard input; it then writes its last records.
-The pods continue. The ended containers stay in the pods' specs until the pods are deleted.
+		Long: `End taps that were attached to running pods: those of the named pods, or all taps of a namespace
+(-n) or of the cluster (-A). A tap ends when its standard input is closed; it then writes its last
+records. The pods keep running. The ended containers stay in the pods' specs until the pods are
+deleted.
 
-Sidecars that the webhook added are part of their pods and are not ended: 'disable' does that for a
-namespace.`,
+Sidecars that the webhook added are part of their pods and are not ended; 'disable' turns them off
+for a whole namespace.`,
 		Example: `  # End all attached taps in the cluster.
   kubectl meshtls stop -A
 
@@ -64,7 +65,7 @@ func (o *options) stop(ctx context.Context, s *selection) error {
 			defer mu.Unlock()
 			switch {
 			case errors.Is(err, attach.ErrSidecar):
-				fmt.Fprintf(o.Out, "%s: %s is a sidecar and continues. To end the sidecars of the namespace: kubectl meshtls disable %s\n", t.String(), t.Container, t.Namespace)
+				fmt.Fprintf(o.Out, "%s: %s is a sidecar and was not ended. To turn off the sidecars of the namespace: kubectl meshtls disable %s\n", t.String(), t.Container, t.Namespace)
 			case err != nil:
 				failed++
 				fmt.Fprintf(o.Out, "%s: %s could not be ended: %v\n", t.String(), t.Container, err)
@@ -75,12 +76,12 @@ func (o *options) stop(ctx context.Context, s *selection) error {
 		})
 	}
 	wg.Wait()
-	fmt.Fprintf(o.Out, "%s ended. %s\n", counted(stopped, "attached tap"), found.scope())
+	fmt.Fprintf(o.Out, "%s ended. %s\n", plural(stopped, "attached tap"), found.scope())
 	for _, line := range found.unproven {
 		fmt.Fprintln(o.Out, "Not known: "+line)
 	}
 	if failed > 0 {
-		return fmt.Errorf("%s could not be ended", counted(failed, "tap"))
+		return fmt.Errorf("%s could not be ended: the reasons are above", plural(failed, "tap"))
 	}
 	if len(found.unproven) > 0 {
 		return errUnproven

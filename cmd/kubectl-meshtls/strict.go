@@ -28,28 +28,30 @@ func newStrictCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "strict [-n NAMESPACE | -A]",
 		Short: "Can a namespace refuse everything but mutual TLS?",
-		Long: `Answer for each workload and port of a namespace whether it can be switched to STRICT, from what
-taps have seen on the wire:
+		Long: `Report for each workload and port of a namespace whether it can be switched to STRICT, which refuses
+everything but mutual TLS. The result depends on what taps have seen on the wire:
 
-  ready            each client that was seen speaks the mesh's mutual TLS, and enough was seen
-  cut_off          these clients would be cut off: who, how often and when last
-  not_enough_seen  no client is known to be cut off, but some may not have been seen, and why
+  ready            every client that was seen speaks the mesh's mutual TLS, and enough was seen
+  cut_off          clients would be cut off; the output says which, how often and when last
+  not_enough_seen  no client is known to be cut off, but some may not have been seen
   excluded         annotations exclude the port from the mesh: STRICT has no effect on it
-  not_enrolled     the workload is in no mesh: STRICT has no effect on it
+  not_enrolled     the workload is not in a mesh: STRICT has no effect on it
 
-Enough was seen if a tap ran in each pod of the workload for --min-time and lost nothing, and if
-each client had --min-connections in mutual TLS and none that could not be judged. A client that
-did not connect in this time is not known: choose a time in which all of them do, such as a day.
+Enough was seen if a tap ran in every pod of the workload for at least --min-time and lost nothing,
+and if every client had at least --min-connections connections in mutual TLS and none that could
+not be judged. A client that did not connect in that time is not known: choose a time in which all
+clients connect, such as a day.
 
--o yaml prints what enforces it, only for what is ready, with the evidence: PeerAuthentication for
-Istio; Server, MeshTLSAuthentication and AuthorizationPolicy for Linkerd. Nothing is applied.`,
+-o yaml prints the policies that enforce STRICT, with the evidence, but only for ports that are
+ready: PeerAuthentication for Istio; Server, MeshTLSAuthentication and AuthorizationPolicy for
+Linkerd. Nothing is applied.`,
 		Example: `  # What would STRICT break in the namespace shop?
   kubectl meshtls strict -n shop
 
-  # By a day of records in Kafka
+  # From a day of records in Kafka
   kubectl meshtls strict -n shop --from kafka --kafka-brokers kafka-0:9093 --since 24h
 
-  # The policies for what is ready; read them before you apply them
+  # The policies for ports that are ready; read them before you apply them
   kubectl meshtls strict -n shop -o yaml >strict.yaml`,
 		Args: cobra.NoArgs,
 		Annotations: map[string]string{annotationStatus: `3  a client would be cut off
@@ -58,8 +60,9 @@ Istio; Server, MeshTLSAuthentication and AuthorizationPolicy for Linkerd. Nothin
 	}
 	s.addFlags(c)
 	s.output.addFlag(c, strictFormats...)
-	c.Flags().Uint64Var(&s.limits.MinConnections, "min-connections", 1, "connections in mutual TLS that each client must have had")
-	c.Flags().DurationVar(&s.limits.MinTime, "min-time", time.Hour, "time for which each pod of the workload must have been watched")
+	c.Flags().Uint64Var(&s.limits.MinConnections, "min-connections", 1, "how many connections in mutual TLS each client must have had")
+	c.Flags().DurationVar(&s.limits.MinTime, "min-time", time.Hour, "how long each pod of the workload must have been watched")
+	c.Flags().Lookup("from").Usage = "where the records come from: `SOURCE` is taps (the logs of running and ended taps) or kafka"
 	return c
 }
 
@@ -80,7 +83,7 @@ func (o *options) strict(ctx context.Context, s *strictOptions) error {
 	case s.limits.MinTime < 0:
 		return usageErrorf("--min-time=%s: expected a duration such as 24h", s.limits.MinTime)
 	case s.from[0] != fromTaps && s.from[0] != fromKafka:
-		return usageErrorf("--from=%s: expected taps or kafka, because the cluster must say which pods there are", s.from[0])
+		return usageErrorf("--from=%s: expected taps or kafka, because only the cluster knows which pods there are", s.from[0])
 	}
 	g, err := s.read(ctx, o)
 	if err != nil {
@@ -124,18 +127,32 @@ func strictAnswer(list []topology.Readiness) string {
 	case len(list) == 0:
 		return "There are no pods, so nothing is known."
 	case n[topology.Ready] == len(list):
-		return fmt.Sprintf("Ready: every client that was seen at %s speaks mutual TLS. Clients that did not connect meanwhile are not known.", plural(len(list), "port"))
+		return fmt.Sprintf("Ready: every client that was seen at %s speaks mutual TLS. Clients that did not connect in that time are not known.", plural(len(list), "port"))
 	}
-	parts := []string{fmt.Sprintf("%d of %s ready", n[topology.Ready], plural(len(list), "port"))}
-	for _, x := range []struct{ state, words string }{
-		{topology.CutOff, "with clients that would be cut off"}, {topology.NotEnough, "where not enough was seen"},
-		{topology.Excluded, "excluded from the mesh"}, {topology.NotEnrolled, "not in a mesh"},
+	var parts []string
+	for _, x := range []struct{ state, only, one, many string }{
+		{topology.CutOff, "it has clients that would be cut off", "1 has clients that would be cut off", "%d have clients that would be cut off"},
+		{topology.NotEnough, "not enough was seen of it", "not enough was seen of 1", "not enough was seen of %d"},
+		{topology.Excluded, "it is excluded from the mesh", "1 is excluded from the mesh", "%d are excluded from the mesh"},
+		{topology.NotEnrolled, "it is not in a mesh", "1 is not in a mesh", "%d are not in a mesh"},
 	} {
-		if n[x.state] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n[x.state], x.words))
+		switch k := n[x.state]; {
+		case k == 0:
+		case len(list) == 1:
+			return "The only port is not ready: " + x.only + "."
+		case k == 1:
+			parts = append(parts, x.one)
+		default:
+			parts = append(parts, fmt.Sprintf(x.many, k))
 		}
 	}
-	return strings.Join(parts, "; ") + "."
+	ready := choose(n[topology.Ready], "is", "are")
+	return fmt.Sprintf("%d of %s %s ready; %s.", n[topology.Ready], plural(len(list), "port"), ready, strings.Join(parts, "; "))
+}
+
+// cutOff returns who would be cut off, why, how often and when last.
+func cutOff(c *topology.Client) string {
+	return fmt.Sprintf("%s would be cut off: %s (%s, last seen %s)", endOf(&c.From), c.Why, portion(c.Weak, c.Connections), clock(c.Last, false))
 }
 
 // strict writes the readiness of each port, what is not known, and the answer.
@@ -151,9 +168,9 @@ func (t *text) strict(r *strictResult) {
 		for _, c := range x.Clients {
 			switch {
 			case c.CutOff:
-				row.notes = append(row.notes, fmt.Sprintf("%s would be cut off: %s, %d of %d connections, last seen %s", endOf(&c.From), c.Why, c.Weak, c.Connections, clock(c.Last, false)))
+				row.notes = append(row.notes, cutOff(&c))
 			case t.wide:
-				row.notes = append(row.notes, fmt.Sprintf("%s: %d connections, last seen %s", endOf(&c.From), c.Connections, clock(c.Last, false)))
+				row.notes = append(row.notes, fmt.Sprintf("%s: %s, last seen %s", endOf(&c.From), plural(c.Connections, "connection"), clock(c.Last, false)))
 			}
 		}
 		if x.State == topology.NotEnough || x.State == topology.CutOff || t.wide {

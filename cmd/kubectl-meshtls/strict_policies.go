@@ -22,7 +22,7 @@ type policy map[string]any
 
 // writePolicies writes the policies for the ports that are ready, as YAML. Ports that are not ready become comments.
 func writePolicies(w io.Writer, g *topology.Graph, list []topology.Readiness) error {
-	fmt.Fprintf(w, "# %s\n# Made from what taps saw. Clients that did not connect meanwhile are not known. Nothing has been applied.\n", comment(strictAnswer(list)))
+	fmt.Fprintf(w, "# %s\n# Based on what taps saw. Clients that did not connect in that time are not known. Nothing has been applied.\n", comment(strictAnswer(list)))
 	for _, of := range byWorkload(list) {
 		if err := writeWorkload(w, g, of); err != nil {
 			return err
@@ -57,7 +57,7 @@ func writeWorkload(w io.Writer, g *topology.Graph, of []topology.Readiness) erro
 		fmt.Fprintf(w, "# %s port %d: %s\n", comment(workload.String()), r.Port, r.State)
 		for _, c := range r.Clients {
 			if c.CutOff {
-				fmt.Fprintf(w, "#   %s would be cut off: %s, %d of %d connections, last seen %s\n", comment(endOf(&c.From)), comment(c.Why), c.Weak, c.Connections, clock(c.Last, false))
+				fmt.Fprintf(w, "#   %s\n", comment(cutOff(&c)))
 			}
 		}
 		for _, m := range r.Missing {
@@ -69,7 +69,7 @@ func writeWorkload(w io.Writer, g *topology.Graph, of []topology.Readiness) erro
 	}
 	labels, ok := g.Selector(workload)
 	if !ok {
-		fmt.Fprintf(w, "# %s is ready, but no labels select its pods alone: write its policy by hand.\n", comment(workload.String()))
+		fmt.Fprintf(w, "# %s is ready, but no set of labels selects only its pods: write its policy by hand.\n", comment(workload.String()))
 		return nil
 	}
 	var policies []policy
@@ -79,13 +79,13 @@ func writeWorkload(w io.Writer, g *topology.Graph, of []topology.Readiness) erro
 	case "linkerd":
 		declared := slices.DeleteFunc(slices.Clone(ready), func(r topology.Readiness) bool { return !r.Declared })
 		if len(declared) < len(ready) {
-			fmt.Fprintf(w, "# %s has further ready ports that no container declares: Linkerd has no Server for such ports.\n", comment(workload.String()))
+			fmt.Fprintf(w, "# %s has further ports that are ready, but that no container declares: no Linkerd Server can select them.\n", comment(workload.String()))
 		}
 		if len(declared) > 0 {
 			policies = linkerd(workload, labels, declared)
 		}
 	default:
-		fmt.Fprintf(w, "# %s is ready. The mesh %s has no policy for a single workload that is known here.\n", comment(workload.String()), comment(mesh))
+		fmt.Fprintf(w, "# %s is ready, but this program knows no policy of the mesh %s for a single workload: write it by hand.\n", comment(workload.String()), comment(mesh))
 	}
 	for _, p := range policies {
 		b, err := yaml.Marshal(p)

@@ -24,7 +24,7 @@ type survey struct {
 }
 
 // errUnproven is the error of a command whose result is true only for what could be read.
-var errUnproven = errors.New("some pods could not be read, so nothing is proven for them")
+var errUnproven = errors.New("some pods could not be read, so it is not known whether taps run in them: see \"Not known\" above")
 
 // survey reads the selected pods. Pods of namespaces that cannot be read are unproven.
 func (o *options) survey(ctx context.Context, client kubernetes.Interface, s *selection) (*survey, error) {
@@ -60,7 +60,7 @@ func (f *survey) eachNamespace(ctx context.Context, client kubernetes.Interface,
 		all = append(all, pods...)
 	}
 	if len(denied) > 0 {
-		f.unproven = append(f.unproven, fmt.Sprintf("no right to list the pods of %s: %s.", counted(len(denied), "namespace"), strings.Join(denied, ", ")))
+		f.unproven = append(f.unproven, fmt.Sprintf("no right to list the pods of %s: %s.", plural(len(denied), "namespace"), strings.Join(denied, ", ")))
 	}
 	return all, nil
 }
@@ -81,7 +81,7 @@ func (f *survey) add(pods []corev1.Pod) {
 	}
 	slices.Sort(f.namespaces)
 	if len(lost) > 0 {
-		f.unproven = append(f.unproven, fmt.Sprintf("the nodes of %s do not answer, so the state there may be old: %s.", counted(len(lost), "pod"), strings.Join(lost, ", ")))
+		f.unproven = append(f.unproven, fmt.Sprintf("%s not respond, so what is shown may be old: %s.", choose(len(lost), "the node of 1 pod does", fmt.Sprintf("the nodes of %d pods do", len(lost))), strings.Join(lost, ", ")))
 	}
 }
 
@@ -106,15 +106,7 @@ func (f *survey) scope() string {
 	case 0:
 		return "No running pods were found."
 	case 1:
-		return fmt.Sprintf("Read: %s of namespace %s.", counted(f.pods, "pod"), f.namespaces[0])
+		return fmt.Sprintf("Read %s in namespace %s.", plural(f.pods, "pod"), f.namespaces[0])
 	}
-	return fmt.Sprintf("Read: %s of %d namespaces.", counted(f.pods, "pod"), len(f.namespaces))
-}
-
-// counted formats a number with a noun.
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("Read %s in %s.", plural(f.pods, "pod"), plural(len(f.namespaces), "namespace"))
 }

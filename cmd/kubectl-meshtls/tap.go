@@ -29,10 +29,10 @@ const repository = "ghcr.io/meshtls-tap/meshtls-tap"
 
 // addFlags adds the flags to a command. lasts is the default of --for.
 func (f *attachFlags) addFlags(c *cobra.Command, lasts time.Duration) {
-	c.Flags().DurationVar(&f.lasts, "for", lasts, "how long the taps run")
-	c.Flags().StringVar(&f.image, "image", "", "the tap's image (default "+repository+" with the version of this program)")
-	c.Flags().StringVar(&f.pullPolicy, "image-pull-policy", string(corev1.PullIfNotPresent), "Always, IfNotPresent or Never")
-	c.Flags().IntVar(&f.maxPods, "max-pods", attach.DefaultMaxPods, "how many pods are tapped at most; if more are selected, none is")
+	c.Flags().DurationVar(&f.lasts, "for", lasts, "how long the taps run at most")
+	c.Flags().StringVar(&f.image, "image", "", "the tap's image (default "+repository+" in this program's version)")
+	c.Flags().StringVar(&f.pullPolicy, "image-pull-policy", string(corev1.PullIfNotPresent), "when the node pulls the image: Always, IfNotPresent or Never")
+	c.Flags().IntVar(&f.maxPods, "max-pods", attach.DefaultMaxPods, "how many pods may be tapped; if more are selected, none is")
 	must(c.RegisterFlagCompletionFunc("image-pull-policy", cobra.FixedCompletions([]string{"Always", "IfNotPresent", "Never"}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
@@ -46,7 +46,7 @@ func (f *attachFlags) options() (attach.Options, error) {
 	}
 	if o.Image == "" {
 		if version == "dev" {
-			return o, usageErrorf("--image: expected an image of the tap, since this build of the program has no version")
+			return o, usageErrorf("--image is required: this build of the program has no version, and so no published image")
 		}
 		o.Image = repository + ":" + strings.TrimPrefix(version, "v")
 	}
@@ -77,14 +77,14 @@ func newTapCommand(o *options) *cobra.Command {
 		Short: "Tap running pods, without a restart",
 		Long: `Attach taps to running pods, and show findings and edges as they appear. Nothing is restarted.
 
-The tap is an ephemeral container with the capability NET_RAW and no other. What will be done is
-said first. It ends after --for, with Ctrl-C, and within seconds when this program or its connection
-to the cluster ends in any other way. The ended container stays in the pod's spec, as Kubernetes has
-it, until the pod is deleted. If a tap already runs in a pod, its records are read and it is not
-ended.
+A tap is an ephemeral container that needs the capability NET_RAW and no other. The command first
+prints what it will do, and then does it. A tap ends after --for, on Ctrl-C, or within seconds after
+this program or its connection to the cluster fails. Kubernetes keeps the ended container in the
+pod's spec until the pod is deleted. If a tap already runs in a pod, the command reads its records
+and does not end it.
 
-The tap sees the connections that the pods open from then on, and what is still sent on older ones.
-A connection whose handshake it has not seen may stay unjudged: wait until it is opened again.`,
+A tap sees connections that begin after its start, and further traffic on older ones. A connection
+whose handshake it did not see may stay unjudged until it is opened again.`,
 		Example: `  # The pods of a deployment, for five minutes.
   kubectl meshtls tap deploy/checkout -n shop --for 5m
 
@@ -96,7 +96,7 @@ A connection whose handshake it has not seen may stay unjudged: wait until it is
 
   # What would be added to the pod? Nothing is changed.
   kubectl meshtls tap checkout-0 -n shop --dry-run=server -o yaml`,
-		Annotations: map[string]string{annotationStatus: `3  a finding of --fail-on
+		Annotations: map[string]string{annotationStatus: `3  --fail-on applies: such a finding or connection was seen
 4  with --fail-on: no connection could be judged`},
 		RunE: func(c *cobra.Command, args []string) error {
 			f.names = args
@@ -107,9 +107,9 @@ A connection whose handshake it has not seen may stay unjudged: wait until it is
 	f.attachFlags.addFlags(c, 10*time.Minute)
 	f.format.addFlag(c, "table", "json", "yaml")
 	c.Flags().StringVar(&f.failOn, "fail-on", "", failOnHelp)
-	c.Flags().StringVar(&f.dryRun, "dry-run", "none", "client: print the container, after reading the pods; server: also ask the cluster whether it admits it")
-	c.Flags().StringVar(&f.expect, "expect", "", "what connections should be: CIDR[:PORT]=mtls|tls|any,... (TAP_EXPECT of the tap)")
-	c.Flags().StringVar(&f.mesh, "mesh", "", "the mesh that the pods are in (TAP_MESH of the tap)")
+	c.Flags().StringVar(&f.dryRun, "dry-run", "none", "client: print the container that would be added; server: also ask the cluster whether it would admit it")
+	c.Flags().StringVar(&f.expect, "expect", "", "what connections should be: CIDR[:PORT]=mtls|tls|any,... (sets TAP_EXPECT of the tap)")
+	c.Flags().StringVar(&f.mesh, "mesh", "", "the mesh that the pods are in (sets TAP_MESH of the tap)")
 	must(c.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{"client", "server"}, cobra.ShellCompDirectiveNoFileComp)))
 	return c
 }
@@ -129,7 +129,7 @@ func (o *options) tap(ctx context.Context, f *tapFlags) error {
 		return err
 	}
 	if len(pods) == 0 {
-		return errors.New("no running pod is selected")
+		return errors.New("no running pod is selected: check the namespace (-n) and the selector (-l)")
 	}
 	c := &attach.Client{Kube: client, Config: config}
 	inventory := inventoryOf(ctx, c, pods)
@@ -144,7 +144,7 @@ func (o *options) tap(ctx context.Context, f *tapFlags) error {
 	case f.dryRun != "none":
 		return o.printPlan(plan, f.format)
 	case plan.Refused():
-		return errors.New("none of the pods can be tapped")
+		return errNoneTapped
 	}
 	g := newGathering(<-inventory, plan)
 	show := o.watch
@@ -157,7 +157,7 @@ func (o *options) tap(ctx context.Context, f *tapFlags) error {
 		return hit
 	}
 	if n, reason := failed(&s); n > 0 {
-		return errors.Join(err, errors.New(counted(n, "tap")+" failed: "+reason))
+		return errors.Join(err, errors.New(plural(n, "tap")+" failed: "+reason))
 	}
 	return err
 }
@@ -172,7 +172,7 @@ func inventoryOf(ctx context.Context, c *attach.Client, pods []corev1.Pod) <-cha
 	go func() {
 		inventory, _, err := c.Inventory(ctx, namespace, time.Now())
 		if err != nil {
-			inventory.Notes = append(inventory.Notes, "Addresses have no names: "+err.Error()+".")
+			inventory.Notes = append(inventory.Notes, "Addresses have no names, because the cluster could not be read: "+firstLine(err)+".")
 		}
 		read <- inventory
 	}()
@@ -198,10 +198,10 @@ func (f *tapFlags) parse() (a attach.Options, gate failOn, err error) {
 		return a, gate, usageErrorf("--dry-run=%s: expected none, client or server", f.dryRun)
 	}
 	if f.format == "yaml" && f.dryRun == "none" {
-		return a, gate, usageErrorf("-o yaml: expected --dry-run too; records are printed as JSON")
+		return a, gate, usageErrorf("-o yaml: expected --dry-run too; for records use -o json")
 	}
 	if f.everything() {
-		return a, gate, usageErrorf("expected the names of pods, TYPE/NAME, or a selector with -l")
+		return a, gate, usageErrorf("no pod is named: expected POD, TYPE/NAME or -l SELECTOR")
 	}
 	for name, value := range map[string]string{"TAP_EXPECT": f.expect, "TAP_MESH": f.mesh} {
 		if value != "" {
@@ -210,6 +210,9 @@ func (f *tapFlags) parse() (a attach.Options, gate failOn, err error) {
 	}
 	return a, gate, nil
 }
+
+// errNoneTapped is the error of a command that has announced why it attaches no tap.
+var errNoneTapped = errors.New("no tap can be attached: the reasons are above")
 
 // printPlan prints the ephemeral containers that would be added, as the patches of the pods.
 func (o *options) printPlan(p *attach.Plan, format output) error {
@@ -233,7 +236,7 @@ func (o *options) printPlan(p *attach.Plan, format output) error {
 		fmt.Fprintf(o.Out, "---\n%s", text)
 	}
 	if p.Refused() {
-		return errors.New("none of the pods can be tapped")
+		return errNoneTapped
 	}
 	return nil
 }

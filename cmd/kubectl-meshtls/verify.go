@@ -34,14 +34,15 @@ func newVerifyCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify FROM TO [--port PORT] [-n NAMESPACE]",
 		Short: "Is the connection from one workload to another mutual TLS?",
-		Long: `Attach taps at both ends, send one request from the client's pod, and answer whether the connection
-that carried it is mutual TLS. FROM and TO are pods or TYPE/NAME; TO may be a service. A namespace
-other than that of -n precedes them: NAMESPACE/POD, NAMESPACE/TYPE/NAME.
+		Long: `Attach taps at both ends, send one request from the client's pod, and report whether the connection
+that carried it is mutual TLS. FROM and TO are a pod or TYPE/NAME; TO may also be a service. To use
+a namespace other than that of -n, put it first: NAMESPACE/POD or NAMESPACE/TYPE/NAME.
 
-The request is a plain HTTP GET / from the tap's container, so the mesh's proxy treats it as it
-treats the application's. With --wait nothing is sent, and the application's own connections count.
-Behind a proxy any connection that was in use meanwhile may have carried the request. The answer is
-mutual TLS only if the records of both ends say so of each of them. The taps end with the command.`,
+The request is a plain HTTP GET / from the tap's container, so the mesh's proxy treats it like a
+request of the application. With --wait nothing is sent, and the application's own connections are
+judged. If a proxy sends the request on, any connection that was in use at that time may have
+carried it. The answer is mutual TLS only if the records of both ends agree on it for each of these
+connections. The attached taps end with the command.`,
 		Example: `  # The classic question: does the frontend speak mutual TLS with the checkout service?
   kubectl meshtls verify deploy/frontend svc/checkout -n shop
 
@@ -51,16 +52,17 @@ mutual TLS only if the records of both ends say so of each of them. The taps end
   # Send nothing: wait up to 45 seconds for the application's own connection.
   kubectl meshtls verify deploy/frontend svc/redis -n shop --wait --timeout 45s`,
 		Args: cobra.ExactArgs(2),
-		Annotations: map[string]string{annotationStatus: `3  the connection is not mutual TLS
+		Annotations: map[string]string{annotationStatus: `0  the connection is mutual TLS
+3  the connection is not mutual TLS
 4  no connection could be judged at both ends`},
 		RunE: func(c *cobra.Command, args []string) error { return o.verify(c.Context(), &f, args[0], args[1]) },
 	}
 	f.attachFlags.addFlags(c, 3*time.Minute)
-	c.Flags().Uint16Var(&f.port, "port", 0, "the port of TO (default: its only one)")
-	c.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait for a connection at most, once the taps run")
+	c.Flags().Uint16Var(&f.port, "port", 0, "the port of TO (default: its only port)")
+	c.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait for a connection once the taps run")
 	c.Flags().BoolVar(&f.wait, "wait", false, "send no request: wait for the application's own connection")
-	c.Flags().BoolVar(&f.raw, "raw", false, "send a line of text in place of an HTTP request, for servers without HTTP")
-	c.Flags().BoolVar(&f.oneEnd, "one-end", false, "answer from one end's records if the other end cannot be tapped")
+	c.Flags().BoolVar(&f.raw, "raw", false, "send a line of text instead of an HTTP request, for servers without HTTP")
+	c.Flags().BoolVar(&f.oneEnd, "one-end", false, "accept mutual TLS from the records of one end if the other end reports nothing")
 	f.format.addFlag(c, "text", "json", "yaml")
 	return c
 }
@@ -175,7 +177,7 @@ const (
 // run attaches the taps, sends the request, waits for the records, ends the taps, and answers.
 func (v *verification) run(ctx context.Context) (*verify.Answer, error) {
 	if why := v.question.From.Untapped; why != "" && !v.wait {
-		return nil, unjudgedErrorf("pod %s cannot be tapped, so no request can be sent from it: %s. With --wait the application's own connections count", v.question.From.Name, why)
+		return nil, unjudgedErrorf("pod %s cannot be tapped, so no request can be sent from it: %s. With --wait no request is needed: the application's own connections are judged", v.question.From.Name, why)
 	}
 	session, end := context.WithCancel(ctx)
 	defer end()
@@ -236,9 +238,9 @@ func (v *verification) started(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case !ready:
-		return unjudgedErrorf("not all taps reported within %s", startTimeout)
+		return unjudgedErrorf("not all taps reported within %s: kubectl describe pod shows why a container does not start", startTimeout)
 	case why != "" && !v.wait:
-		return unjudgedErrorf("the tap of %s: %s", v.question.From.Name, why)
+		return unjudgedErrorf("the tap of %s does not run: %s", v.question.From.Name, why)
 	}
 	return nil
 }
@@ -300,10 +302,10 @@ func (v *verification) send(ctx context.Context, tap *attach.Tap, target string)
 		return r, nil // also if there was no response: Error has the reason
 	}
 	if text := strings.TrimSpace(errs.String()); text != "" {
-		return nil, fmt.Errorf("%q: expected a tap with the command request, so an image of this version", text)
+		return nil, fmt.Errorf("tap request: %q: if the image does not know the command, set --image to one of this version", text)
 	}
 	if err == nil {
-		err = errors.New("it printed nothing")
+		err = errors.New("tap request printed nothing")
 	}
 	return nil, err
 }

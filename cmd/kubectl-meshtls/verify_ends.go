@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,7 +88,7 @@ func (o *options) resolveEnds(ctx context.Context, client kubernetes.Interface, 
 		return nil, err
 	}
 	if f.isService() {
-		return nil, usageErrorf("%s: a service opens no connections: expected a pod or the TYPE/NAME of a workload", from)
+		return nil, usageErrorf("FROM %s: a service opens no connections: expected a pod or the TYPE/NAME of a workload", from)
 	}
 	clients, err := o.readyPods(ctx, client, &f)
 	if err != nil {
@@ -95,7 +96,7 @@ func (o *options) resolveEnds(ctx context.Context, client kubernetes.Interface, 
 	}
 	e := &ends{from: clients[0], to: t.namespace + "/" + t.name}
 	if n := len(clients); n > 1 {
-		e.notes = append(e.notes, fmt.Sprintf("The client is %s/%s, one of %d pods of %s.", f.namespace, e.from.Name, n, from))
+		e.notes = append(e.notes, fmt.Sprintf("The client is %s/%s, one of the %s of %s.", f.namespace, e.from.Name, plural(n, "pod"), from))
 	}
 	service, err := o.resolveServer(ctx, client, e, &t, port)
 	if err != nil {
@@ -126,7 +127,7 @@ func (o *options) readyPods(ctx context.Context, client kubernetes.Interface, r 
 func readyOf(all []corev1.Pod, r *reference) ([]corev1.Pod, error) {
 	ready := slices.DeleteFunc(all, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil || !isReady(&p) })
 	if len(ready) == 0 {
-		return nil, fmt.Errorf("%s in namespace %s has no pod that is ready", r.name, r.namespace)
+		return nil, fmt.Errorf("%s in namespace %s has no pod that is ready: check the name, or wait until a pod is ready", r.name, r.namespace)
 	}
 	slices.SortFunc(ready, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 	return ready, nil
@@ -173,7 +174,7 @@ func (o *options) resolveServer(ctx context.Context, client kubernetes.Interface
 	}
 	list, err := client.CoreV1().Services(t.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		e.notes = append(e.notes, fmt.Sprintf("The services of namespace %s cannot be listed, so the request goes to the address of a pod, which a mesh may treat otherwise than a service.", t.namespace))
+		e.notes = append(e.notes, fmt.Sprintf("The services of namespace %s cannot be listed, so the request goes to the address of a pod, which a mesh may treat differently from a service.", t.namespace))
 		return nil, nil
 	}
 	for i := range list.Items {
@@ -225,7 +226,11 @@ func servicePort(s *corev1.Service, port uint16, pod *corev1.Pod) (*corev1.Servi
 		}
 		numbers = append(numbers, strconv.Itoa(int(p.Port)))
 	}
-	return nil, usageErrorf("--port %d: service %s/%s: expected one of its TCP ports: %s", port, s.Namespace, s.Name, strings.Join(numbers, ", "))
+	what := fmt.Sprintf("--port %d", port)
+	if port == 0 {
+		what = "--port is required"
+	}
+	return nil, usageErrorf("%s: service %s/%s: expected one of its TCP ports: %s", what, s.Namespace, s.Name, cmp.Or(strings.Join(numbers, ", "), "it has none"))
 }
 
 // targetPort returns the port of a pod that a port of a service stands for.
@@ -265,14 +270,14 @@ func (e *ends) usePod(port uint16) error {
 			}
 		}
 		if len(declared) != 1 {
-			return usageErrorf("--port: expected the port of %s/%s, which declares %d: %s", pod.Namespace, pod.Name, len(declared), strings.Trim(fmt.Sprint(declared), "[]"))
+			return usageErrorf("--port is required: expected the port of pod %s/%s, which declares %s", pod.Namespace, pod.Name, cmp.Or(strings.ReplaceAll(strings.Trim(fmt.Sprint(declared), "[]"), " ", ", "), "none"))
 		}
 		port = declared[0]
 	}
 	e.ports = []uint16{port}
 	addresses := addressesOf(pod)
 	if len(addresses) == 0 {
-		return fmt.Errorf("pod %s/%s has no address", pod.Namespace, pod.Name)
+		return fmt.Errorf("pod %s/%s has no address: wait until it runs", pod.Namespace, pod.Name)
 	}
 	e.targets = []string{netip.AddrPortFrom(addresses[0], port).String()}
 	return nil

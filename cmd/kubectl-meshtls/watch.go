@@ -51,7 +51,7 @@ func (o *options) stream(ctx context.Context, c *attach.Client, plan *attach.Pla
 		case e.Stream != nil && e.Stream.Err != nil:
 			fmt.Fprintf(o.ErrOut, "%s: %v\n", e.Tap.String(), e.Stream.Err)
 		case e.Stream != nil:
-			fmt.Fprintf(o.ErrOut, "%s: the log is read again\n", e.Tap.String())
+			fmt.Fprintf(o.ErrOut, "%s: the log can be read again\n", e.Tap.String())
 		}
 	})
 	return errors.Join(failed, o.printWarnings(g))
@@ -63,7 +63,7 @@ func (o *options) printWarnings(g *gathering) error {
 	defer g.mu.Unlock()
 	for i := range g.taps {
 		if t := &g.taps[i]; t.missing > 0 {
-			fmt.Fprintf(o.ErrOut, "%s: %s of its tap were lost\n", t.view.Pod, counted(int(t.missing), "record"))
+			fmt.Fprintf(o.ErrOut, "%s: the log of its tap lacks %s\n", t.view.Pod, plural(t.missing, "record"))
 		}
 	}
 	for _, w := range g.warnings {

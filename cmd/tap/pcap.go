@@ -23,20 +23,21 @@ const pcapHelp = `Usage: tap pcap [FLAGS]
 
 Captures packets and writes them as pcapng, for Wireshark. It writes packet headers and the messages of TLS, DTLS and
 QUIC handshakes that are not encrypted. Of other payload it writes only the first line of each direction of a TCP
-connection that begins with plaintext, with x for each character except for words of the protocol. It needs the capability NET_RAW.
+connection that begins with plaintext; every character except the words of the protocol is replaced by x. It needs the
+capability NET_RAW.
 
-It ends at Ctrl-C or SIGTERM, when the time or the number of bytes is reached, when nobody reads the output any more,
-and when standard input is closed. Packets that the reader is too slow for are dropped; their number is at the end of
-the file and of the messages. Messages go to standard error.
+It ends on Ctrl-C or SIGTERM, when the limit of time or bytes is reached, when nobody reads the output any more, or
+when standard input is closed. If the reader is too slow, packets are dropped; their number is at the end of the file
+and in the last message. Messages go to standard error.
 
 Flags:
-  --filter=EXPR      capture only the packets of an expression of pcap-filter(7) (see tap filter)
-  --interface=NAME,...  the interfaces, or all; default TAP_INTERFACES, otherwise eth0,lo
+  --filter=EXPR      capture only packets that match an expression of pcap-filter(7) (see tap filter)
+  --interface=NAME,...  the interfaces, or all; default TAP_INTERFACES, or else eth0,lo
   --payload          write the payload too: it may contain passwords and personal data
-  --snaplen=BYTES    bytes of each packet that are captured at most (default 262144)
+  --snaplen=BYTES    maximum number of bytes captured of each packet (default 262144)
   --for=DURATION     how long to capture at most (default 10m)
-  --max-bytes=BYTES  bytes that are written at most (default 64Mi)
-  --wait             write nothing until something arrives on standard input, and end when nothing has arrived for 20s: for
+  --max-bytes=BYTES  maximum number of bytes written (default 64Mi)
+  --wait             wait for the first byte on standard input before writing, and end when none has arrived for 20s: for
                      programs that attach to a container
   -o=FILE            write to a file, which only its owner may read, instead of standard output; - is standard output
 

@@ -22,7 +22,7 @@ import (
 )
 
 // pcapEnd matches the last message of `tap pcap`.
-var pcapEnd = regexp.MustCompile(`\ntap pcap: (\d+) packets, (\d+) bytes, (\d+) packets dropped; ended because ([^\n]+)\n$`)
+var pcapEnd = regexp.MustCompile(`\ntap pcap: (\d+) packets?, (\d+) bytes?, (\d+) packets? dropped; ended because ([^\n]+)\n$`)
 
 // TestPcapLive captures traffic with planted secrets, once without and once with payload. The file without payload has no secret that may never
 // be published, and Wireshark reads it; the file with payload has them all.

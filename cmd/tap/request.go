@@ -15,15 +15,15 @@ import (
 
 const requestHelp = `Usage: tap request [FLAGS] HOST:PORT|http://HOST[:PORT][/PATH]
 
-Sends one plain HTTP/1.1 GET from this pod, so that a tap sees one connection of it, through the mesh's proxy if there is one, and
-prints one line of JSON: when it began, both ends, how long it took, and the first line of the response or the error. The request
-has the User-Agent meshtls-tap-verify. Redirects are not followed. The name is looked up as the pod looks it up. Exit status: 0 if
-there was a response, with --raw if the bytes were sent, otherwise 1.
+Sends one plain HTTP/1.1 GET from this pod, through the mesh's proxy if there is one, so that a tap sees its connection. Prints one
+line of JSON: when the request began, both ends, how long it took, and the first line of the response or the error. The request has
+the User-Agent meshtls-tap-verify. Redirects are not followed. Names are looked up with the pod's own resolver settings. The exit
+status is 0 if there was a response (with --raw, if the bytes were sent), and otherwise 1.
 
 Flags:
-  --raw               connect and send the line "meshtls-tap-verify" in place of a request, for servers without HTTP; a response
-                      is waited for until the timeout, and none is needed
-  --timeout=DURATION  for everything together (default 5s)
+  --raw               connect and send the line "meshtls-tap-verify" instead of a request, for servers without HTTP; waits for a
+                      response until the timeout, but needs none
+  --timeout=DURATION  the time limit for everything together (default 5s)
 
 Examples:
   tap request checkout.shop:8080

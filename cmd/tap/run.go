@@ -102,8 +102,8 @@ Captures in a pod and publishes what is found. It needs the capability NET_RAW a
 environment variables. An invalid value is logged, shown at /readyz and recorded; the default is used instead.
 
 Flags:
-  --check          only report whether the environment can be used, with a warning for each variable without
-                   effect and each file or folder that cannot be used, on which tap check fails
+  --check          only check the environment: fails if a variable has an invalid value, and warns of variables
+                   without effect and of files and folders that cannot be used, on which tap check fails too
   --for=DURATION   how long to run; the same as TAP_FOR
   --output=FORMAT  json: the records, one a line; screen: a live view of edges and findings, and a report at the
                    end; default screen on a terminal, except with TAP_SINK=kafka. In the view q and Ctrl-C quit

@@ -8,7 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// Announce returns what the plan will do and what the user should know beforehand, in sentences. Pods about which the same is said share one.
+// Announce returns sentences that describe what the plan will do and what the user should know beforehand. Pods to which the same
+// applies share a sentence.
 func (p *Plan) Announce() []string {
 	var added, reused, refused said
 	var noted said
@@ -29,14 +30,22 @@ func (p *Plan) Announce() []string {
 	}
 	var out []string
 	for _, s := range added.list {
-		out = append(out, fmt.Sprintf("Adds an ephemeral container to %s: %s. It runs as %s, and ends after %s, or when this command ends. The pods are not restarted.",
-			count(len(s.pods), "pod"), s.names(), profileText(inject.Profile(s.text)), short(p.Options.For)))
+		it, pods := "Each", "The pods are"
+		if len(s.pods) == 1 {
+			it, pods = "It", "The pod is"
+		}
+		out = append(out, fmt.Sprintf("Will add an ephemeral container to %s: %s. %s runs as %s, and ends after %s or when this command ends. %s not restarted.",
+			count(len(s.pods), "pod"), s.names(), it, profileText(inject.Profile(s.text)), short(p.Options.For), pods))
 	}
 	if len(added.list) > 0 {
-		out = append(out, "Kubernetes keeps an ephemeral container in the pod's spec until the pod is deleted, even when it has ended.")
+		out = append(out, "Kubernetes keeps an ephemeral container in the pod's spec until the pod is deleted, even after the container has ended.")
 	}
 	for _, s := range reused.list {
-		out = append(out, fmt.Sprintf("Reads the taps that already run in %s: %s.", count(len(s.pods), "pod"), s.names()))
+		what := "taps that already run"
+		if len(s.pods) == 1 {
+			what = "tap that already runs"
+		}
+		out = append(out, fmt.Sprintf("Will read the records of the %s in %s: %s.", what, count(len(s.pods), "pod"), s.names()))
 	}
 	for _, s := range noted.list {
 		out = append(out, fmt.Sprintf("%s: %s.", s.names(), s.text))
@@ -50,7 +59,7 @@ func (p *Plan) Announce() []string {
 	return out
 }
 
-// Title returns which pods are tapped, in a few words.
+// Title names the tapped pods: the first one, and the number of the others.
 func (p *Plan) Title() string {
 	var names []string
 	for i := range p.Pods {

@@ -12,39 +12,39 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Client attaches taps and reads their records. It is safe for concurrent use. The zero value is not usable: set Kube and Config.
+// Client attaches taps and reads their records. Its methods are safe for concurrent use. Kube and Config must be set.
 type Client struct {
 	Kube   kubernetes.Interface
 	Config *rest.Config // of the same API server; for attach streams
 }
 
-// Event is what happened to a tap. Exactly one of the members from Record on is set.
+// Event reports one thing about a tap. Exactly one of the fields from Record on is set.
 type Event struct {
 	Tap    Tap            // as it was last seen
 	Record *Record        // a record
 	Notice string         // a line of the tap's log that is not a record, without its line feed. It may contain anything
-	Lost   uint64         // so many records are missing in the log
+	Lost   uint64         // number of records that are missing in the log
 	Ended  *Ended         // the tap has ended, or can no longer be followed; the last event of the tap
 	Stream *StreamChanged // the connection to the log broke or is back
 }
 
-// Ended is the end of a tap, or of what can be known about it.
+// Ended reports that a tap has ended, or that nothing more can be known about it.
 type Ended struct {
 	Reason   string // a few words
 	ExitCode int32
 	Known    bool // the container is known to have ended
-	Failed   bool // it ended otherwise than by its time or by its reader
+	Failed   bool // it ended for another reason than its time or its client
 }
 
 // StreamChanged reports that the log stream broke (Err is set) or works again. Nothing is lost if it comes back while the tap runs.
 type StreamChanged struct{ Err error }
 
-// Explain adds to a refusal by the API server which right is missing and where it is printed.
+// Explain adds to a refusal by the API server the missing right and the command that prints it. It returns other errors unchanged.
 func Explain(err error, verb, resource, namespace string) error {
 	if err == nil || !refused(err) || strings.Contains(err.Error(), "PodSecurity") {
 		return err
 	}
-	return fmt.Errorf("%w\nmissing right: verb %q on %q in namespace %q; `kubectl meshtls rbac` prints the Role with all rights that are needed", err, verb, resource, namespace)
+	return fmt.Errorf("%w\nmissing right: verb %q on %q in namespace %q; `kubectl meshtls rbac` prints a Role with all rights that are needed", err, verb, resource, namespace)
 }
 
 // refused reports whether the API server has refused a request. For a stream, the error has the server's text and not its status.

@@ -17,7 +17,7 @@ import (
 // user is the user and group of the tap in its image. It must be set explicitly: with the pod's user, the runtime gives no capability.
 const user = 59469
 
-// Options say which taps to attach.
+// Options configure the taps that a Plan attaches.
 type Options struct {
 	Image      string
 	PullPolicy corev1.PullPolicy
@@ -29,7 +29,7 @@ type Options struct {
 	Stdin      []byte          // sent to the container once it is attached
 }
 
-// DefaultMaxPods is the number of pods to which taps are attached at most, if Options do not say otherwise.
+// DefaultMaxPods is the maximum number of pods of a Plan whose Options set no other.
 const DefaultMaxPods = 20
 
 // Window is TAP_WINDOW of an attached tap: the time after which it reports changes of open findings and improved edges.
@@ -120,7 +120,7 @@ func profileText(p inject.Profile) string {
 	text := map[inject.Profile]string{
 		inject.ProfileDefault:   "user 59469 with the capability NET_RAW and no other",
 		inject.ProfileOpenShift: "a user that the cluster chooses, with the capability NET_RAW and no other",
-		inject.ProfileBaseline:  "user 59469 with the capabilities that the container runtime gives by default, since the namespace does not admit the addition of NET_RAW",
+		inject.ProfileBaseline:  "user 59469 with the capabilities that the container runtime gives by default, because the namespace does not admit the addition of NET_RAW",
 	}
 	return text[p]
 }

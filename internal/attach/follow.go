@@ -59,7 +59,7 @@ func (c *Client) follow(ctx context.Context, t Tap, ending <-chan struct{}, emit
 			emit(Event{Tap: f.tap, Stream: &StreamChanged{Err: Explain(err, "get", "pods/log", t.Namespace)}})
 		}
 		if !broken.IsZero() && time.Since(broken) > abandon && closed(ending) {
-			emit(Event{Tap: f.tap, Ended: &Ended{Reason: "the API server is not reachable, so how it ended is not known", Failed: true}})
+			emit(Event{Tap: f.tap, Ended: &Ended{Reason: "the API server is not reachable, so it is not known how the tap ended", Failed: true}})
 			return
 		}
 		if err != nil && !unreachable(err) && !progress {
@@ -195,7 +195,7 @@ func (e *Ended) specify(reason string) {
 	case "signal":
 		e.Reason = "a signal ended it"
 	case "memory":
-		e.Failed, e.Reason = true, "it ended at once, because less than 64 MiB were left under the pod's memory limit"
+		e.Failed, e.Reason = true, "it ended at once, because less than 64 MiB was left under the pod's memory limit"
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// Losses is what a tap has seen and lost since its start, by the latest record about itself in its log.
+// Losses counts the packets and connections that a tap has seen and lost since its start, by the tap's latest record about itself.
 type Losses struct {
 	At       record.Time `json:"at"` // of the record
 	Packets  uint64      `json:"packets"`

@@ -22,14 +22,14 @@ func (c *Client) memory(ctx context.Context, pod *corev1.Pod) (refusal, note str
 		return "", ""
 	}
 	if limit < needed {
-		return fmt.Sprintf("its memory limit is %s, and a tap needs 64Mi of it: tap a replica with a higher limit, or capture on the node and use `tap read`", mebibytes(limit)), ""
+		return fmt.Sprintf("its memory limit is %s, and a tap needs 64Mi of it: tap a pod with a higher limit, or capture on the node and use `tap read`", mebibytes(limit)), ""
 	}
 	used, err := c.memoryUsage(ctx, pod)
 	if err != nil {
-		return "", fmt.Sprintf("could not check whether 64Mi of the memory limit of %s are left (%s)", mebibytes(limit), why(err))
+		return "", fmt.Sprintf("could not check whether 64Mi of its memory limit of %s is left (%s)", mebibytes(limit), why(err))
 	}
 	if left := limit - used; left < needed {
-		return fmt.Sprintf("only %s of its memory limit of %s are left, and a tap needs 64Mi: tap another replica, or capture on the node and use `tap read`", mebibytes(max(0, left)), mebibytes(limit)), ""
+		return fmt.Sprintf("only %s of its memory limit of %s is left, and a tap needs 64Mi: tap another replica, or capture on the node and use `tap read`", mebibytes(max(0, left)), mebibytes(limit)), ""
 	}
 	return "", ""
 }

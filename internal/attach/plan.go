@@ -3,7 +3,6 @@ package attach
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +16,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// Plan is what [Client.Run] will do. Nothing was changed yet.
+// Plan describes what [Client.Run] will do. Making a plan changes nothing in the cluster.
 type Plan struct {
 	Options Options
 	Pods    []PodPlan
@@ -44,7 +43,7 @@ func (p *Plan) Refused() bool {
 type TooManyPodsError struct{ Pods, Max int }
 
 func (e *TooManyPodsError) Error() string {
-	return fmt.Sprintf("%d pods are selected, and at most %d are tapped: select fewer, or set --max-pods", e.Pods, e.Max)
+	return fmt.Sprintf("%s are selected, but at most %d may be tapped: select fewer, or set --max-pods", count(e.Pods, "pod"), e.Max)
 }
 
 // parallel is the number of pods for which requests are sent at the same time.
@@ -57,7 +56,7 @@ func (c *Client) Plan(ctx context.Context, pods []corev1.Pod, o Options) (*Plan,
 		return nil, &TooManyPodsError{len(pods), limit}
 	}
 	if o.For <= 0 {
-		return nil, errors.New("the time for which taps run must be more than 0")
+		return nil, fmt.Errorf("taps that run for %v: expected more than 0", o.For)
 	}
 	p := &Plan{Options: o, Pods: make([]PodPlan, len(pods))}
 	namespaces := map[string]*inject.Namespace{}
@@ -131,7 +130,7 @@ func (c *Client) plan(ctx context.Context, x *PodPlan, o *Options) error {
 		return nil
 	}
 	if before > 0 {
-		x.note("earlier taps stay in the pod's spec until the pod is deleted, so this one is named %s, and a pod can have %d in all", name, maxEphemeral)
+		x.note("earlier taps stay in the pod's spec until the pod is deleted, so this one is named %s; a pod can have at most %d of them", name, maxEphemeral)
 	}
 	var note string
 	if x.Refusal, note = c.memory(ctx, x.Pod); x.Refusal != "" {
@@ -153,11 +152,11 @@ func refusal(pod *corev1.Pod) string {
 	case pod.DeletionTimestamp != nil:
 		return "it is being deleted"
 	case pod.Spec.HostNetwork:
-		return "it uses the node's network, so a tap would see the traffic of the whole node and could not tell which is the pod's"
+		return "it uses the node's network, so a tap would see the traffic of the whole node and could not tell which traffic is the pod's"
 	case pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows, pod.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows):
 		return "it runs on Windows, and a tap needs Linux"
 	case pod.Annotations[corev1.MirrorPodAnnotationKey] != "":
-		return "it is a static pod, to which Kubernetes adds no ephemeral containers"
+		return "it is a static pod, and Kubernetes adds no ephemeral containers to those"
 	case pod.Status.Phase != corev1.PodRunning:
 		return fmt.Sprintf("it is %s, not Running", cmp.Or(string(pod.Status.Phase), "not started"))
 	}
@@ -174,16 +173,16 @@ func (x *PodPlan) reuse(o *Options) bool {
 		case !t.HasLog:
 			x.note("its tap %s writes no records to its log, so another one is attached", t.Container)
 		case !t.Ends.IsZero() && !time.Now().Before(t.Ends):
-			x.note("the time of its tap %s is over, so another one is attached", t.Container)
+			x.note("the time of its tap %s is up, so another one is attached", t.Container)
 		default:
 			x.Reuse = t
 			if !t.Ephemeral {
-				x.note("its sidecar %s is read, which continues afterwards. It reports less often than an attached tap", t.Container)
+				x.note("the records of its sidecar %s are read. The sidecar keeps running, and reports less often than an attached tap", t.Container)
 				return true
 			}
-			x.note("its tap %s, which was attached before, is read. It is not ended by this command", t.Container)
-			if left := time.Until(t.Ends); !t.Ends.IsZero() && left < o.For {
-				x.note("that tap ends in %s, not in %s", short(left), short(o.For))
+			x.note("the records of its tap %s, which was attached before, are read. This command does not end that tap", t.Container)
+			if left := time.Until(t.Ends); !t.Ends.IsZero() && left < o.For && short(left) != short(o.For) {
+				x.note("that tap ends in %s, before the %s of --for", short(left), short(o.For))
 			}
 			return true
 		}
@@ -208,9 +207,9 @@ func (c *Client) admit(ctx context.Context, x *PodPlan, o *Options, name string)
 			refusals = append(refusals, err.Error())
 			continue
 		case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "dry run"):
-			x.note("whether the cluster admits the tap could not be checked (%v)", err)
+			x.note("could not check whether the cluster admits the tap (%v)", err)
 		case apierrors.IsNotFound(err):
-			x.Refusal = "it does not exist any more, or this cluster has no ephemeral containers (Kubernetes 1.25)"
+			x.Refusal = "it no longer exists, or this cluster has no ephemeral containers, which need Kubernetes 1.25 or newer"
 			return nil
 		case apierrors.IsForbidden(err):
 			x.Refusal = Explain(err, "patch", "pods/ephemeralcontainers", x.Pod.Namespace).Error()
@@ -249,10 +248,10 @@ func (x *PodPlan) refused(refusals []string) string {
 	first := refusals[0]
 	if strings.Contains(first, "PodSecurity") {
 		level := cmp.Or(x.namespace.Labels[enforceLabel], "restricted")
-		return fmt.Sprintf("Pod Security of namespace %[1]s (%[2]s) does not admit it. The level baseline does: `kubectl label namespace %[1]s %[3]s=baseline --overwrite` changes nothing for running pods; set it to %[2]s again afterwards. Or capture on the node and use `tap read`",
+		return fmt.Sprintf("Pod Security of namespace %[1]s (%[2]s) does not admit a tap. The level baseline does: run `kubectl label namespace %[1]s %[3]s=baseline --overwrite`, which changes nothing for running pods, and set the label to %[2]s again afterwards. Or capture on the node and use `tap read`",
 			x.Pod.Namespace, level, enforceLabel)
 	}
-	return fmt.Sprintf("the cluster does not admit it: %s. If that is a policy, its owner can except ephemeral containers named %s-*. Or capture on the node and use `tap read`", first, inject.Name)
+	return fmt.Sprintf("the cluster does not admit a tap: %s. If a policy causes this, its owner can exempt ephemeral containers named %s-*. Or capture on the node and use `tap read`", first, inject.Name)
 }
 
 // short formats a duration in whole seconds, without parts that are 0.

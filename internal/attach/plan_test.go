@@ -60,13 +60,13 @@ func TestPlan(t *testing.T) {
 	}{
 		"plain":                          {pod: newPod("web"), container: "meshtls-tap-1"},
 		"a second one":                   {pod: newPod("web", attached("meshtls-tap-1", ended)), container: "meshtls-tap-2", note: "so this one is named meshtls-tap-2"},
-		"a running one":                  {pod: newPod("web", attached("meshtls-tap-1", running())), reuse: "meshtls-tap-1", note: "which was attached before, is read. It is not ended"},
-		"a running one that ends sooner": {pod: newPod("web", attached("meshtls-tap-1", startedAgo(5*time.Minute))), reuse: "meshtls-tap-1", note: "that tap ends in 5m, not in 10m"},
-		"one whose time is over":         {pod: newPod("web", attached("meshtls-tap-1", startedAgo(time.Hour))), container: "meshtls-tap-2", note: "the time of its tap meshtls-tap-1 is over"},
+		"a running one":                  {pod: newPod("web", attached("meshtls-tap-1", running())), reuse: "meshtls-tap-1", note: "which was attached before, are read. This command does not end that tap"},
+		"a running one that ends sooner": {pod: newPod("web", attached("meshtls-tap-1", startedAgo(5*time.Minute))), reuse: "meshtls-tap-1", note: "that tap ends in 5m, before the 10m of --for"},
+		"one whose time is over":         {pod: newPod("web", attached("meshtls-tap-1", startedAgo(time.Hour))), container: "meshtls-tap-2", note: "the time of its tap meshtls-tap-1 is up"},
 		"a sidecar": {pod: newPod("web", func(p *corev1.Pod) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "meshtls-tap", Image: "meshtls-tap:1"})
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "meshtls-tap", State: running()}}
-		}), reuse: "meshtls-tap", note: "which continues afterwards"},
+		}), reuse: "meshtls-tap", note: "The sidecar keeps running"},
 		"a sidecar that sends to Kafka": {pod: newPod("web", func(p *corev1.Pod) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "meshtls-tap", Image: "meshtls-tap:1", Env: []corev1.EnvVar{{Name: "TAP_SINK", Value: "kafka"}}})
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "meshtls-tap", State: running()}}
@@ -75,7 +75,7 @@ func TestPlan(t *testing.T) {
 			for range maxEphemeral {
 				attached("meshtls-tap-1", ended)(p)
 			}
-		}), refusal: "it has 9 ended tap containers already"},
+		}), refusal: "it already has 9 tap containers"},
 		"host network":  {pod: newPod("web", func(p *corev1.Pod) { p.Spec.HostNetwork = true }), refusal: "it uses the node's network"},
 		"pending":       {pod: newPod("web", func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }), refusal: "it is Pending, not Running"},
 		"Windows":       {pod: newPod("web", func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }), refusal: "it runs on Windows"},
@@ -83,10 +83,10 @@ func TestPlan(t *testing.T) {
 		"being deleted": {pod: newPod("web", func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now }), refusal: "it is being deleted"},
 
 		"a small limit":           {pod: newPod("web", limited("48Mi")), refusal: "its memory limit is 48Mi, and a tap needs 64Mi of it"},
-		"a limit, not measured":   {pod: newPod("web", limited("256Mi")), container: "meshtls-tap-1", note: "could not check whether 64Mi of the memory limit of 256Mi are left (metrics.k8s.io does not have the pod)"},
+		"a limit, not measured":   {pod: newPod("web", limited("256Mi")), container: "meshtls-tap-1", note: "could not check whether 64Mi of its memory limit of 256Mi is left (metrics.k8s.io does not have the pod)"},
 		"a limit, enough left":    {pod: newPod("web", limited("256Mi")), server: &server{usage: "128Mi"}, container: "meshtls-tap-1"},
-		"a limit, almost used":    {pod: newPod("web", limited("256Mi")), server: &server{usage: "200Mi"}, refusal: "only 56Mi of its memory limit of 256Mi are left"},
-		"a limit, more than used": {pod: newPod("web", limited("256Mi")), server: &server{usage: "260Mi"}, refusal: "only 0Mi of its memory limit of 256Mi are left"},
+		"a limit, almost used":    {pod: newPod("web", limited("256Mi")), server: &server{usage: "200Mi"}, refusal: "only 56Mi of its memory limit of 256Mi is left"},
+		"a limit, more than used": {pod: newPod("web", limited("256Mi")), server: &server{usage: "260Mi"}, refusal: "only 0Mi of its memory limit of 256Mi is left"},
 
 		"baseline": {pod: newPod("web"), server: &server{refuse: func(c *corev1.EphemeralContainer) *metav1.Status {
 			if adds(c) {
@@ -96,10 +96,10 @@ func TestPlan(t *testing.T) {
 		}}, container: "meshtls-tap-1", profile: "baseline"},
 		"restricted": {pod: newPod("web"), server: &server{
 			labels: map[string]string{enforceLabel: "restricted"}, refuse: func(*corev1.EphemeralContainer) *metav1.Status { return forbidden(podSecurity) },
-		}, refusal: "Pod Security of namespace shop (restricted) does not admit it. The level baseline does: `kubectl label namespace shop pod-security.kubernetes.io/enforce=baseline --overwrite`"},
+		}, refusal: "Pod Security of namespace shop (restricted) does not admit a tap. The level baseline does: run `kubectl label namespace shop pod-security.kubernetes.io/enforce=baseline --overwrite`"},
 		"another policy": {pod: newPod("web"), server: &server{refuse: func(*corev1.EphemeralContainer) *metav1.Status {
 			return &metav1.Status{Status: metav1.StatusFailure, Code: 422, Reason: metav1.StatusReasonInvalid, Message: "ValidatingAdmissionPolicy 'no-debug' denied request"}
-		}}, refusal: "the cluster does not admit it: ValidatingAdmissionPolicy 'no-debug' denied request"},
+		}}, refusal: "the cluster does not admit a tap: ValidatingAdmissionPolicy 'no-debug' denied request"},
 		"no right": {pod: newPod("web"), server: &server{refuse: func(*corev1.EphemeralContainer) *metav1.Status {
 			return forbidden(`pods "web" is forbidden: User "jane" cannot patch resource "pods/ephemeralcontainers" in API group "" in the namespace "shop"`)
 		}}, refusal: `missing right: verb "patch" on "pods/ephemeralcontainers" in namespace "shop"`},

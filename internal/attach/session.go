@@ -103,7 +103,7 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 	close(followed)
 	<-ending
 	if !done.Load() {
-		emit(Event{Tap: tap, Ended: &Ended{Reason: fmt.Sprintf("it did not end within %s; it ends by itself at %s", endTime, tap.Ends.Format(time.TimeOnly)), Failed: true}})
+		emit(Event{Tap: tap, Ended: &Ended{Reason: fmt.Sprintf("it did not end within %s%s", endTime, tap.endsLater()), Failed: true}})
 	}
 }
 

@@ -194,7 +194,7 @@ func (t *Tap) setEnd(c *corev1.Container) {
 	}
 }
 
-// maxEphemeral is the number of ephemeral containers of the tap that a pod may have. They stay in the pod's spec for ever.
+// maxEphemeral is the number of ephemeral containers of the tap that a pod may have. They stay in its spec until the pod is deleted.
 const maxEphemeral = 9
 
 // nextName returns the first free name for a tap in a pod. ended is the number of taps that were attached to the pod before.
@@ -210,7 +210,7 @@ func nextName(pod *corev1.Pod) (name string, ended int, err error) {
 		last = max(last, number(c.Name))
 	}
 	if ended >= maxEphemeral {
-		return "", ended, fmt.Errorf("it has %d ended tap containers already: Kubernetes keeps ended ephemeral containers in a pod for ever. Restart the pod, or tap another replica", ended)
+		return "", ended, fmt.Errorf("it already has %s, and Kubernetes keeps ephemeral containers until the pod is deleted: replace the pod, or tap another replica", count(ended, "tap container"))
 	}
 	return inject.Name + "-" + strconv.Itoa(last+1), ended, nil
 }

@@ -31,7 +31,7 @@ type Config struct {
 
 // Errors of Run.
 var (
-	ErrFull    = errors.New("the limit of bytes is reached")
+	ErrFull    = errors.New("the limit of bytes was reached")
 	ErrBlocked = errors.New("nobody reads the output, which may be incomplete")
 )
 
@@ -44,9 +44,17 @@ type Result struct {
 	Dropped        uint64 // packets that were lost because a ring was full
 }
 
-// String returns the counts as a sentence has them.
+// String returns the counts in words, such as "12 packets, 3400 bytes, 0 packets dropped".
 func (r Result) String() string {
-	return fmt.Sprintf("%d packets, %d bytes, %d packets dropped", r.Packets, r.Bytes, r.Dropped)
+	return count(r.Packets, "packet") + ", " + count(r.Bytes, "byte") + ", " + count(r.Dropped, "packet") + " dropped"
+}
+
+// count formats a number with a noun.
+func count(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // Capture is a capture of some interfaces.
@@ -70,8 +78,8 @@ type captured struct {
 	filter pcapfilter.Program // nil: the kernel applies it
 }
 
-// Open starts to capture on each interface. The errors of interfaces that cannot be captured are in failed. If there is no other interface,
-// Open returns no Capture.
+// Open starts to capture on each interface. failed has an error for each interface that cannot be captured. If no interface can be captured,
+// c is nil. Run must be called, because it closes the interfaces.
 func Open(cfg Config) (c *Capture, failed []error) {
 	c = &Capture{cfg: cfg}
 	if !cfg.Payload {
@@ -110,7 +118,7 @@ func open(name string, cfg *Config) (i captured, err error) {
 	return i, err
 }
 
-// Interfaces returns the names of the captured interfaces.
+// Interfaces returns the names of the captured interfaces, in the order of Config.Interfaces.
 func (c *Capture) Interfaces() (names []string) {
 	for _, i := range c.interfaces {
 		names = append(names, i.name)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Options are the terminal. The zero value writes plain lines to nowhere.
+// Options are the streams of the terminal. Out must be set; without In there is no screen, only lines.
 type Options struct {
 	In  io.Reader
 	Out io.Writer
@@ -25,7 +25,7 @@ type Options struct {
 const framesPerSecond = 10
 
 // Run shows states until the user quits, ctx ends or a state has Ended. On a terminal it uses the alternate screen. Elsewhere, and if
-// TERM is dumb, it writes a line for each change. title is what is tapped. Run reports whether the user quit.
+// TERM is dumb, it writes a line for each change. title names the tapped pods. Run reports whether the user quit.
 func Run(ctx context.Context, title string, source Source, o Options) (quit bool, err error) {
 	if o.clock == nil {
 		o.clock = time.Now

@@ -20,7 +20,7 @@ const (
 	reverse = "7"
 )
 
-// maxAlerts is the greatest number of lines for findings and for taps that report no more, of each.
+// maxAlerts is the greatest number of findings, and of taps that no longer report, that are shown above the table.
 const maxAlerts = 3
 
 func (m *model) View() tea.View {
@@ -76,7 +76,7 @@ func (m *model) headLines() []string {
 	open := newest(m.state.Findings)
 	for i, f := range open {
 		if i == most {
-			lines = append(lines, m.paint(red, fmt.Sprintf("! %d more findings", len(open)-i)))
+			lines = append(lines, m.paint(red, "! " + count(uint64(len(open)-i), "more finding")))
 			break
 		}
 		for _, s := range shortWrap("! ", findingLine(f), m.width) {
@@ -86,7 +86,7 @@ func (m *model) headLines() []string {
 	bad := badTaps(m.state.Taps)
 	for i, s := range bad {
 		if i == most {
-			lines = append(lines, m.paint(yellow, fmt.Sprintf("~ %d more taps report no more", len(bad)-i)))
+			lines = append(lines, m.paint(yellow, "~ " + silent(len(bad)-i)))
 			break
 		}
 		for _, s := range shortWrap("~ ", s, m.width) {
@@ -132,7 +132,7 @@ func (m *model) tableLines() []string {
 	case len(m.state.Edges) == 0:
 		lines = append(lines, wrap("", nothing, m.width)...)
 	case len(t.rows) == 0:
-		lines = append(lines, "No edge has these words: the filter hides "+count(uint64(len(m.state.Edges)), "edge")+".")
+		lines = append(lines, "No edge matches: the filter hides "+count(uint64(len(m.state.Edges)), "edge")+".")
 	}
 	for len(lines) < m.height-1 {
 		lines = append(lines, "")
@@ -169,5 +169,5 @@ func (m *model) lastLine(end int) string {
 }
 
 func (m *model) shown() string {
-	return fmt.Sprintf("%d of %d edges", m.table.edges, len(m.state.Edges))
+	return fmt.Sprintf("%d of %s", m.table.edges, count(uint64(len(m.state.Edges)), "edge"))
 }

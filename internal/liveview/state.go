@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/topology"
 )
 
-// State is what is known at one moment. Run reads it and keeps it until the next one; nobody may change it meanwhile.
+// State is the state of all taps and edges at one moment. Run keeps it until it has read the next one; it must not be changed meanwhile.
 type State struct {
 	Answer   string // the result in one sentence
 	Edges    []topology.Edge
@@ -25,7 +25,7 @@ const (
 	Starting Phase = iota
 	Running
 	Ended // it has reported that it stopped, or its container has ended
-	Lost  // its records do not arrive any more, and whether it runs is not known
+	Lost  // its records no longer arrive, and it is not known whether it runs
 	Failed
 )
 

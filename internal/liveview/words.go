@@ -47,8 +47,17 @@ func ofWire(e *topology.Edge) bool {
 }
 
 // nothing is shown where there are no edges.
-const nothing = "No edge was reported yet, which does not mean that there is none."
+const nothing = "No edge has been reported yet, which does not mean that there are none."
 
+// silent returns that n further taps no longer report.
+func silent(n int) string {
+	if n == 1 {
+		return "1 more tap no longer reports"
+	}
+	return strconv.Itoa(n) + " more taps no longer report"
+}
+
+// count formats a number with a noun.
 func count(n uint64, what string) string {
 	if n == 1 {
 		return "1 " + what

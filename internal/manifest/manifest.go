@@ -18,12 +18,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// Outcome is what happened to one object that has pods.
+// Outcome reports the result for one object that has pods.
 type Outcome struct {
 	Kind, Namespace, Name string
 
 	Changed  bool
-	Reason   inject.Reason // Inject: why the object has no tap added
+	Reason   inject.Reason // Inject: why no tap was added to the object
 	Detail   string        // details of Reason, or why Uninject left a container
 	Warnings []string
 }

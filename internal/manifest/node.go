@@ -86,7 +86,7 @@ func add(root *yaml.Node, path string, value any) error {
 		last := i == len(steps)-1
 		switch {
 		case n == nil:
-			return fmt.Errorf("patch: %s: no such field", path)
+			return fmt.Errorf("patch: %s: the field does not exist", path)
 		case n.Kind == yaml.MappingNode && last:
 			set(n, step, v)
 		case n.Kind == yaml.MappingNode:
@@ -96,7 +96,7 @@ func add(root *yaml.Node, path string, value any) error {
 		case n.Kind == yaml.SequenceNode:
 			at, err := strconv.Atoi(step)
 			if err != nil || at < 0 || at > len(n.Content) || at == len(n.Content) && !last {
-				return fmt.Errorf("patch: %s: no such item", path)
+				return fmt.Errorf("patch: %s: the list has no such item", path)
 			}
 			if last {
 				n.Content = slices.Insert(n.Content, at, v)
@@ -104,7 +104,7 @@ func add(root *yaml.Node, path string, value any) error {
 				n = n.Content[at]
 			}
 		default: // such as null: an empty list or mapping that was written without a value
-			return fmt.Errorf("patch: %s: %q is neither a list nor a mapping", path, n.Value)
+			return fmt.Errorf("patch: %s: expected a list or a mapping, found %q", path, n.Value)
 		}
 	}
 	return nil

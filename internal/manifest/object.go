@@ -82,7 +82,7 @@ func (o *object) uninject(out *Outcome) error {
 				continue
 			}
 			if status == "" || text(c, "image") != was.Image {
-				out.Detail = fmt.Sprintf("its container %s has the image %q, and the annotation %s does not name it: it is left", inject.Name, text(c, "image"), inject.Prefix+inject.AnnotationStatus)
+				out.Detail = fmt.Sprintf("its container %s is not removed: it has the image %q, which the annotation %s does not name", inject.Name, text(c, "image"), inject.Prefix+inject.AnnotationStatus)
 				return nil
 			}
 			mounts = mountsOf(c)

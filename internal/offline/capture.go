@@ -72,7 +72,7 @@ func capture(ctx context.Context, in io.Reader, run string, add func(*record.Rec
 		c.err = errInterrupted(ctx, fmt.Sprintf("packet %d", c.file.Packets()))
 	}
 	if n := c.pipeline.Stats().Panics; n > 0 {
-		c.err = errors.Join(c.err, fmt.Errorf("%d packets caused a fault of the program itself, and what was known of the connections until then is lost: please report it", n))
+		c.err = errors.Join(c.err, fmt.Errorf("%s caused a fault of this program, and what was known of the connections until then is lost: please report it", counted(n, "packet")))
 	}
 	return errors.Join(c.err, c.file.Skipped())
 }

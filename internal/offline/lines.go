@@ -20,7 +20,7 @@ const maxLine = 1 << 20
 const maxReported = 3
 
 var (
-	errTooLong   = fmt.Errorf("longer than %d bytes: not a record of meshtls-tap", maxLine)
+	errTooLong   = fmt.Errorf("longer than %d MiB: not a record of meshtls-tap", maxLine>>20)
 	errNotRecord = errors.New("not a record of meshtls-tap: expected a JSON object with event.dataset and meshtls")
 )
 
@@ -54,7 +54,7 @@ func Lines(ctx context.Context, r io.Reader, add func(*record.Record)) error {
 		switch {
 		case errors.Is(err, io.EOF):
 			if wrong > maxReported {
-				reported = append(reported, fmt.Errorf("%d more lines that are not records", wrong-maxReported))
+				reported = append(reported, errors.New(moreLines(wrong-maxReported)))
 			}
 			if wrong == 0 && found == 0 {
 				reported = append(reported, errors.New("no record in it: expected a capture (pcap, pcapng), or records as JSON lines"))
@@ -64,7 +64,23 @@ func Lines(ctx context.Context, r io.Reader, add func(*record.Record)) error {
 			return errors.Join(reported...)
 		}
 	}
-	return errors.Join(append(reported, errInterrupted(ctx, fmt.Sprintf("%d records", found)))...)
+	return errors.Join(append(reported, errInterrupted(ctx, counted(uint64(found), "record")))...)
+}
+
+// moreLines returns the words for n further lines that are not records.
+func moreLines(n int) string {
+	if n == 1 {
+		return "1 more line that is not a record"
+	}
+	return fmt.Sprintf("%d more lines that are not records", n)
+}
+
+// counted formats a number with a noun.
+func counted(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // Parse parses a record. line is a JSON object, possibly after a key and a tab, or in the envelope of kcat -J.

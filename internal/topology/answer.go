@@ -110,7 +110,7 @@ func Sentence(t Tally) string {
 	case t.By.Plaintext > 0 && t.By.Plaintext == uint64(t.Edges):
 		parts = append(parts, fmt.Sprintf("%s between workloads carried plaintext", every(t.Edges)))
 	case t.By.Plaintext > 0:
-		parts = append(parts, fmt.Sprintf("%d of %d edges between workloads carried plaintext", t.By.Plaintext, t.Edges))
+		parts = append(parts, fmt.Sprintf("%d of %s between workloads carried plaintext", t.By.Plaintext, plural(uint64(t.Edges), "edge")))
 	default:
 		parts = append(parts, fmt.Sprintf("No plaintext was seen on %s between workloads", plural(uint64(t.Edges), "edge")))
 	}
@@ -131,7 +131,7 @@ func every(n int) string {
 	if n == 1 {
 		return "The only edge"
 	}
-	return fmt.Sprintf("All %d edges", n)
+	return "All " + plural(uint64(n), "edge")
 }
 
 // words returns the numbers of edges that carried no plaintext.

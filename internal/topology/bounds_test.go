@@ -109,7 +109,7 @@ func TestManyTaps(t *testing.T) {
 	r = last.tap("heartbeat", 4, 0)
 	r.Meshtls.Tap.Blind = &seeing // it may be another tap's
 	g.Add(r)
-	if text := everything(t, g); !strings.Contains(text, "was not captured (taps: 1)") {
+	if text := everything(t, g); !strings.Contains(text, "1 tap did not capture an interface of its pod") {
 		t.Errorf("nothing is said about the blind tap")
 	}
 }

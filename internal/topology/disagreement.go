@@ -49,9 +49,20 @@ func (g *Graph) disagreement(gr *group, e *Edge, servers []*tap, views []*view) 
 		return ""
 	}
 	if n, of := g.unseenByServer(gr, e, servers, views); n > 0 {
-		return fmt.Sprintf("The taps of %s saw no trace of %d of the %d connections that the taps of %s identify, although they watched at that time.", e.To.String(), n, of, e.From.String())
+		return fmt.Sprintf("The taps of %s saw no trace of %s that the taps of %s identify, although they watched at that time.", e.To.String(), ofThe(n, of), e.From.String())
 	}
 	return ""
+}
+
+// ofThe returns which of some connections are meant, as the object of a sentence that denies something. n is at least 1.
+func ofThe(n, all int) string {
+	switch {
+	case all == 1:
+		return "the only connection"
+	case n == all:
+		return "any of the " + plural(uint64(all), "connection")
+	}
+	return fmt.Sprintf("%d of the %s", n, plural(uint64(all), "connection"))
 }
 
 // judged returns the weakest verdict of a connection that carried data and was judged.

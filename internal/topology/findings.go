@@ -71,17 +71,13 @@ func coverageSentence(c *record.Coverage) string {
 		out += fmt.Sprintf(" and evicted %s", plural(c.Evicted, "connection"))
 	}
 	if n := len(c.UncapturedInterfaces); n > 0 {
-		out += fmt.Sprintf("; %s not captured", plural(uint64(n), "interface"))
+		out += "; " + was(uint64(n), "interface") + " not captured"
 	}
 	return out + "."
 }
 
-func plural(n uint64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
+// plural formats a number with a noun whose plural ends in s.
+func plural(n uint64, noun string) string { return choose(n, "1 "+noun, fmt.Sprintf("%d %ss", n, noun)) }
 
 func isOpen(state string) bool { return state != "resolved" && state != "withdrawn" }
 

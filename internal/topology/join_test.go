@@ -147,7 +147,7 @@ func TestJoin(t *testing.T) {
 		}, ""},
 		"unseen by the server": {both, func() []*record.Record {
 			return []*record.Record{web.flow(out("mtls")), shop.tap("started", 0, 0), shop.tap("stopped", 100, 0)}
-		}, "front/web > shop/cart:8080 mtls p0 t0 e0 m1 f0 u0 client*1 | The taps of shop/cart saw no trace of 1 of the 1 connections that the taps of front/web identify, although they watched at that time."},
+		}, "front/web > shop/cart:8080 mtls p0 t0 e0 m1 f0 u0 client*1 | The taps of shop/cart saw no trace of the only connection that the taps of front/web identify, although they watched at that time."},
 		"unseen, but the server's tap lost packets": {both, func() []*record.Record {
 			return []*record.Record{web.flow(out("mtls")), shop.tap("started", 0, 0), shop.tap("stopped", 100, 1)}
 		}, "front/web > shop/cart:8080 mtls p0 t0 e0 m1 f0 u0 client*1"},

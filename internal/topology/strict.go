@@ -17,13 +17,13 @@ const (
 	NotEnrolled = "not_enrolled"    // the workload is not in a mesh, so that STRICT has no effect on it
 )
 
-// StrictOptions are how much must have been seen of a port that is called ready.
+// StrictOptions set how much must have been seen before a port is called ready.
 type StrictOptions struct {
-	MinConnections uint64        // in mutual TLS, of each client
-	MinTime        time.Duration // for which the tap of each pod of the server has watched
+	MinConnections uint64        // connections in mutual TLS of each client
+	MinTime        time.Duration // how long the tap of each pod of the server has watched
 }
 
-// Readiness is whether a port of a workload can refuse everything but mutual TLS.
+// Readiness reports whether a port of a workload can refuse everything but mutual TLS.
 type Readiness struct {
 	Workload Workload `json:"workload"`
 	Mesh     string   `json:"mesh,omitempty"`
@@ -145,7 +145,7 @@ func (g *Graph) limits(s *server, taps []*tap, to []*Edge, o StrictOptions) limi
 	tapped := 0
 	for _, p := range s.pods {
 		if p.HostNetwork {
-			say("The pod %s uses the network of its node, and cannot be told from it.", p.Name)
+			say("The pod %s uses the network of its node, so its traffic cannot be told from the node's.", p.Name)
 			continue
 		}
 		i := slices.IndexFunc(taps, func(t *tap) bool { return g.index.podOf(t) == p })
@@ -165,26 +165,26 @@ func (g *Graph) limits(s *server, taps []*tap, to []*Edge, o StrictOptions) limi
 		}
 	}
 	if tapped < len(s.pods) {
-		say("%d of its %d pods reported, so some of its clients may not have been seen.", tapped, len(s.pods))
+		say("%s, so some of its clients may not have been seen.", reported(tapped, len(s.pods)))
 	}
 	if tapped > 0 && l.watched < o.MinTime {
-		say("It was watched for %s, which is less than %s (--min-time).", l.watched.Round(time.Second), o.MinTime)
+		say("It was watched for %s, less than %s (--min-time).", l.watched.Round(time.Second), o.MinTime)
 	}
 	for _, t := range taps {
 		for _, u := range t.runs {
 			l.older += u.capture.Older
 			if u.lossy() {
-				say("The tap in %s lost packets, connections or records (%d packets), which may hide clients.", t.name(), u.capture.Dropped)
+				say("The tap in %s lost packets, connections or records (%s), which may hide clients.", t.name(), plural(u.capture.Dropped, "packet"))
 			}
 			if u.filter != "" {
-				say("The tap in %s examined only what a filter accepts.", t.name())
+				say("The tap in %s examined only packets that a filter accepts.", t.name())
 			}
 		}
 	}
 	for _, e := range to {
 		if e.Folded && e.Class != "probe" && e.Class != "dns" {
 			n := countsOf(&e.Connections)
-			say("%s without an edge of their own may be from other clients.", plural(n.total(), "connection"))
+			say("%s", choose(n.total(), "1 connection without an edge of its own may be from another client.", fmt.Sprintf("%d connections without edges of their own may be from other clients.", n.total())))
 		}
 	}
 	if g.unrecognized+g.overBounds+g.foreign > 0 {
@@ -193,6 +193,17 @@ func (g *Graph) limits(s *server, taps []*tap, to []*Edge, o StrictOptions) limi
 	slices.Sort(l.missing)
 	l.missing = slices.Compact(l.missing)
 	return l
+}
+
+// reported returns the start of a sentence about a workload: how many of its pods have a tap that reported. n is less than all.
+func reported(n, all int) string {
+	switch {
+	case all == 1:
+		return "No tap reported from its only pod"
+	case n == 0:
+		return fmt.Sprintf("No tap reported from any of its %s", plural(uint64(all), "pod"))
+	}
+	return fmt.Sprintf("Taps reported from only %d of its %s", n, plural(uint64(all), "pod"))
 }
 
 // longest returns the times between which a tap's runs reported, and the length of the longest run.
@@ -213,7 +224,7 @@ func (s *server) judge(port uint16, to []*Edge, l limits, o StrictOptions) Readi
 	seen := false
 	for _, e := range to {
 		if e.Class == "probe" && (e.Folded || e.Port == port) && s.exemptProbe(e) {
-			r.Exempt = append(r.Exempt, fmt.Sprintf("%s of the kubelet's probes, to which the mesh does not apply its mutual TLS.", plural(sum(e), "connection")))
+			r.Exempt = append(r.Exempt, fmt.Sprintf("The mesh does not apply its mutual TLS to %s of the kubelet's probes.", plural(sum(e), "connection")))
 			continue
 		}
 		if e.Folded || e.Port != port && !s.isHBONE(e) {
@@ -274,7 +285,7 @@ func (r *Readiness) addClient(s *server, e *Edge, o StrictOptions) {
 	}
 	missing := func(count uint64, what string) {
 		if count > 0 {
-			r.Missing = append(r.Missing, fmt.Sprintf("%s of %s %s.", plural(count, "connection"), e.From.String(), what))
+			r.Missing = append(r.Missing, fmt.Sprintf("%s from %s %s.", plural(count, "connection"), e.From.String(), what))
 		}
 	}
 	refused(n.Plaintext, e.LastOf.Plaintext, "plaintext")
@@ -283,16 +294,16 @@ func (r *Readiness) addClient(s *server, e *Edge, o StrictOptions) {
 	}
 	refused(n.Encrypted, e.LastOf.Encrypted, "encrypted, but not by TLS")
 	refused(e.NotMutual, e.LastOf.TLS, "TLS without a client certificate")
-	missing(n.TLS-min(n.TLS, e.NotMutual), "with TLS that may be mutual or not")
+	missing(n.TLS-min(n.TLS, e.NotMutual), "used TLS that may or may not be mutual")
 	missing(n.Unknown, "could not be judged")
 	if e.Disagreement != "" && !c.CutOff {
 		r.Missing = append(r.Missing, e.Disagreement)
 	}
 	switch {
 	case n.MTLS > 0 && !s.isOf(e.Mesh):
-		missing(n.MTLS, "with mutual TLS that does not look like the mesh's own (STRICT accepts only certificates of the mesh)")
+		missing(n.MTLS, "used mutual TLS that does not look like the mesh's own (STRICT accepts only certificates of the mesh)")
 	case !c.CutOff && n.MTLS < o.MinConnections:
-		r.Missing = append(r.Missing, fmt.Sprintf("Only %s of %s in mutual TLS, fewer than %d (--min-connections).", plural(n.MTLS, "connection"), e.From.String(), o.MinConnections))
+		r.Missing = append(r.Missing, fmt.Sprintf("%s had %s in mutual TLS, fewer than %d (--min-connections).", e.From.String(), plural(n.MTLS, "connection"), o.MinConnections))
 	}
 	r.Connections += n.MTLS
 	r.Clients = append(r.Clients, c)

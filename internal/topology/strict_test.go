@@ -89,24 +89,24 @@ func TestStrict(t *testing.T) {
 			r := in("tls")
 			r.Meshtls.TLS.ClientAuth = "unknown"
 			return []*record.Record{in("mtls"), r}
-		}, 0, 0, "shop/cart:8080 not_enough_seen m1 | 1 connection of front/web with TLS that may be mutual or not."},
+		}, 0, 0, "shop/cart:8080 not_enough_seen m1 | 1 connection from front/web used TLS that may or may not be mutual."},
 		"unjudged": {nil, func() []*record.Record { return []*record.Record{in("mtls"), in("unknown")} }, 0, 0,
-			"shop/cart:8080 not_enough_seen m1 | 1 connection of front/web could not be judged."},
+			"shop/cart:8080 not_enough_seen m1 | 1 connection from front/web could not be judged."},
 		"mutual TLS of another authority": {nil, func() []*record.Record { return []*record.Record{foreign()} }, 0, 0,
-			"shop/cart:8080 not_enough_seen m1 | 1 connection of front/web with mutual TLS that does not look like the mesh's own (STRICT accepts only certificates of the mesh)."},
+			"shop/cart:8080 not_enough_seen m1 | 1 connection from front/web used mutual TLS that does not look like the mesh's own (STRICT accepts only certificates of the mesh)."},
 		"some of another authority": {nil, func() []*record.Record { return []*record.Record{in("mtls"), foreign()} }, 0, 0,
-			"shop/cart:8080 not_enough_seen m2 | 2 connections of front/web with mutual TLS that does not look like the mesh's own (STRICT accepts only certificates of the mesh)."},
+			"shop/cart:8080 not_enough_seen m2 | 2 connections from front/web used mutual TLS that does not look like the mesh's own (STRICT accepts only certificates of the mesh)."},
 		"nobody": {nil, func() []*record.Record { return nil }, 0, 0, unseen},
 		"too short": {nil, func() []*record.Record { return []*record.Record{in("mtls")} }, 600, 0,
-			"shop/cart:8080 not_enough_seen m1 | It was watched for 10m0s, which is less than 1h0m0s (--min-time)."},
+			"shop/cart:8080 not_enough_seen m1 | It was watched for 10m0s, less than 1h0m0s (--min-time)."},
 		"lost packets": {nil, func() []*record.Record { return []*record.Record{in("mtls")} }, 0, 2,
 			"shop/cart:8080 not_enough_seen m1 | The tap in shop/cart-1 lost packets, connections or records (2 packets), which may hide clients."},
 		"a pod without a tap": {func(p []topology.Pod) []topology.Pod { return append(p, meshed(podOf(shop2, false), "istio")) },
 			func() []*record.Record { return []*record.Record{in("mtls")} }, 0, 0,
-			"shop/cart:8080 not_enough_seen m1 | 1 of its 2 pods reported, so some of its clients may not have been seen."},
+			"shop/cart:8080 not_enough_seen m1 | Taps reported from only 1 of its 2 pods, so some of its clients may not have been seen."},
 		"a pod outside of the mesh": {func(p []topology.Pod) []topology.Pod { return append(p, meshed(podOf(shop2, false), "")) },
 			func() []*record.Record { return []*record.Record{in("mtls")} }, 0, 0,
-			"shop/cart:8080 not_enough_seen m1 | 1 of its 2 pods reported, so some of its clients may not have been seen. Not all of its pods are in the same mesh."},
+			"shop/cart:8080 not_enough_seen m1 | Not all of its pods are in the same mesh. Taps reported from only 1 of its 2 pods, so some of its clients may not have been seen."},
 		"excluded": {func(p []topology.Pod) []topology.Pod { p[1].Skip = []uint16{8080}; return p },
 			func() []*record.Record { return []*record.Record{in("mtls")} }, 0, 0, "shop/cart:8080 excluded m1"},
 		"not in a mesh": {func(p []topology.Pod) []topology.Pod { p[1].Mesh = ""; return p },
@@ -116,7 +116,7 @@ func TestStrict(t *testing.T) {
 			"shop/cart:8080 cut_off m1 | cuts 192.168.0.1 (the kubelet's probes, which Istio has not rewritten to its own port, 1 of 1)"},
 		"ambient: HBONE, and probes": {func(p []topology.Pod) []topology.Pod { p[1].Mesh = "istio_ambient"; return p },
 			func() []*record.Record { return []*record.Record{hbone(), probe(8080)} }, 0, 0,
-			"shop/cart:8080 ready m1 | exempt: 1 connection of the kubelet's probes, to which the mesh does not apply its mutual TLS."},
+			"shop/cart:8080 ready m1 | exempt: The mesh does not apply its mutual TLS to 1 connection of the kubelet's probes."},
 		"ambient: past HBONE": {func(p []topology.Pod) []topology.Pod { p[1].Mesh = "istio_ambient"; return p },
 			func() []*record.Record { return []*record.Record{hbone(), in("plaintext")} }, 0, 0,
 			"shop/cart:8080 cut_off m1 | cuts front/web (plaintext, 1 of 1)"},
@@ -124,7 +124,7 @@ func TestStrict(t *testing.T) {
 			r := shop.posture("snapshot", link{direction: "ingress", peer: "10.0.0.1", from: 10, to: 20}, record.ByVerdict{Plaintext: 1})
 			r.Meshtls.Edge = record.Edge{Key: "other", Folded: true, Connections: r.Meshtls.Edge.Connections}
 			return []*record.Record{in("mtls"), r}
-		}, 0, 0, "shop/cart:8080 not_enough_seen m1 | 1 connection without an edge of their own may be from other clients."},
+		}, 0, 0, "shop/cart:8080 not_enough_seen m1 | 1 connection without an edge of its own may be from another client."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, p := range []*pod{web, shop, shop2} {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Tap is one tapped pod, or one capture, with what it reported about itself.
+// Tap is one tapped pod, or one capture file, with the times and losses that it reported.
 type Tap struct {
 	Name    string // NAMESPACE/POD, or the workload if the pod is not known; for captures, their names; "" for taps beyond the bound
 	Capture bool   // a capture file

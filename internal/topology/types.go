@@ -25,7 +25,8 @@ func (w *Workload) String() string {
 	return w.Namespace + "/" + w.Name
 }
 
-// Inventory is what the API server says about the cluster. The zero value knows nothing, as for a capture file.
+// Inventory lists the pods, services and nodes of a cluster, as the API server reports them. The zero value is for records without
+// a cluster, such as those of a capture file.
 type Inventory struct {
 	Pods     []Pod
 	Services []Service
@@ -142,7 +143,7 @@ type Finding struct {
 	Coverage  string    `json:"coverage,omitempty"`  // a sentence
 }
 
-// Unknown is what could not be known, for the end of every report: a sentence, and the workloads that it is about.
+// Unknown is a sentence about something that could not be known, and the workloads that it is about. Every report ends with them.
 type Unknown struct {
 	Text      string     `json:"text"`
 	Workloads []Workload `json:"workloads,omitempty"` // sorted; at most 64

@@ -28,8 +28,8 @@ func (u *unknowns) add(workloads []Workload, format string, args ...any) {
 	u.list = append(u.list, Unknown{Text: fmt.Sprintf(format, args...), Workloads: workloads[:min(maxNamed, len(workloads))]})
 }
 
-// taps adds a sentence about the taps for which count returns more than 0. format has a verb for the sum.
-func (u *unknowns) taps(count func(r *run) uint64, format string) {
+// taps adds a sentence about the taps for which count returns more than 0. text returns the sentence for the sum.
+func (u *unknowns) taps(count func(r *run) uint64, text func(sum uint64) string) {
 	var sum uint64
 	var workloads []Workload
 	for _, t := range u.g.sortedTaps() {
@@ -43,7 +43,7 @@ func (u *unknowns) taps(count func(r *run) uint64, format string) {
 		}
 	}
 	if sum > 0 {
-		u.add(slices.DeleteFunc(workloads, unnamed), format, sum)
+		u.add(slices.DeleteFunc(workloads, unnamed), "%s", text(sum))
 	}
 }
 
@@ -54,23 +54,23 @@ func (g *Graph) unknown(j *joined) []Unknown {
 		u.add(nil, "No tap has reported anything, so nothing is known about any connection.")
 	}
 	u.untapped()
-	u.taps(func(r *run) uint64 { return uint64(b2i(r.blind)) }, "At last, an interface of a tapped pod was not captured (taps: %d): nothing is known about the traffic there.")
-	u.taps(func(r *run) uint64 { return r.capture.Dropped }, "Taps lost %d packets: connections may be missing or unjudged.")
-	u.taps(func(r *run) uint64 { return r.capture.Evicted + r.capture.CutShort }, "Taps had no memory to follow %d connections to their end.")
-	u.taps(func(r *run) uint64 { return r.capture.Older }, "%d connections are older than their tap: their handshakes were not seen, and a verdict needs a new connection.")
-	u.taps(func(r *run) uint64 { return r.undecoded }, "%d packets could not be decoded, and may have carried connections.")
-	u.taps((*run).missing, "%d records are missing, by gaps in their numbers.")
-	u.taps(func(r *run) uint64 { return r.gone }, "Taps forgot %d edges, because there were too many.")
+	for _, c := range counters {
+		u.taps(c.of, c.text)
+	}
 	u.edges(j.edges)
 	u.filters()
 	u.muted()
-	u.addresses(j.resolver.ambiguous, "It is not known who had %s at the time: several pods have used the address.")
-	u.addresses(j.resolver.young, "Pods with %s started after some of the traffic: another pod may have had the address before.")
+	u.addresses(j.resolver.ambiguous,
+		"It is not known which pod had the address %s at the time: several pods have used it.",
+		"It is not known which pods had the addresses %s at the time: several pods have used each of them.")
+	u.addresses(j.resolver.young,
+		"The pod with the address %s started after some of the traffic: another pod may have had the address before.",
+		"Pods with the addresses %s started after some of the traffic: other pods may have had the addresses before.")
 	if g.silent > 0 {
 		u.add(nil, "%s carried no data, and have no verdict.", plural(g.silent, "connection"))
 	}
 	if g.foreign > 0 {
-		u.add(nil, "%s not read, because of another version of the schema: use the kubectl-meshtls of that version.", was(g.foreign, "record"))
+		u.add(nil, "%s not read, because of another schema version: use the kubectl-meshtls of the same version as the tap.", was(g.foreign, "record"))
 	}
 	if g.others > 0 {
 		u.add(nil, "%s not used, because this version does not know the dataset: %s.", was(g.others, "record"), strings.Join(g.otherNames, ", "))
@@ -79,7 +79,7 @@ func (g *Graph) unknown(j *joined) []Unknown {
 		u.add(nil, "%s the event.id of an earlier one and a weaker verdict, which counts: the records may have been changed.", choose(g.contradicted, "1 record has", fmt.Sprintf("%d records have", g.contradicted)))
 	}
 	if g.overBounds > 0 {
-		u.add(nil, "There were too many taps or edges to tell all of them apart: %s counted without the edge or the tap, and may count a connection several times.", are(g.overBounds, "record"))
+		u.add(nil, "There were too many taps or edges to tell all of them apart: %s counted without an edge or a tap, so a connection may count several times.", are(g.overBounds, "record"))
 	}
 	if g.unrecognized > 0 {
 		u.add(nil, "There were too many records to recognize repeated ones: connections of %s may be counted twice.", plural(g.unrecognized, "record"))
@@ -91,6 +91,36 @@ func (g *Graph) unknown(j *joined) []Unknown {
 		u.add(nil, "%s", n)
 	}
 	return u.list
+}
+
+// counters are the losses of taps, and the sentences about their sums.
+var counters = []struct {
+	of   func(r *run) uint64
+	text func(n uint64) string
+}{
+	{func(r *run) uint64 { return uint64(b2i(r.blind)) }, func(n uint64) string {
+		return choose(n, "When it last reported, 1 tap did not capture an interface of its pod", fmt.Sprintf("When they last reported, %d taps did not capture an interface of their pods", n)) +
+			": nothing is known about the traffic there."
+	}},
+	{func(r *run) uint64 { return r.capture.Dropped }, func(n uint64) string {
+		return "Taps lost " + plural(n, "packet") + ": connections may be missing or unjudged."
+	}},
+	{func(r *run) uint64 { return r.capture.Evicted + r.capture.CutShort }, func(n uint64) string {
+		return "Taps had no memory to follow " + choose(n, "1 connection to its end.", fmt.Sprintf("%d connections to their ends.", n))
+	}},
+	{func(r *run) uint64 { return r.capture.Older }, func(n uint64) string {
+		return choose(n, "1 connection is older than its tap: its handshake was", fmt.Sprintf("%d connections are older than their taps: their handshakes were", n)) +
+			" not seen, and a verdict needs a new connection."
+	}},
+	{func(r *run) uint64 { return r.undecoded }, func(n uint64) string {
+		return plural(n, "packet") + " could not be decoded, and may have carried connections."
+	}},
+	{(*run).missing, func(n uint64) string {
+		return choose(n, "1 record is", fmt.Sprintf("%d records are", n)) + " missing, as the numbers of the others show."
+	}},
+	{func(r *run) uint64 { return r.gone }, func(n uint64) string {
+		return "Taps forgot " + plural(n, "edge") + ", because there were too many edges."
+	}},
 }
 
 // untapped adds the workloads without a tap.
@@ -113,7 +143,7 @@ func (u *unknowns) untapped() {
 		u.add(some, "%s tapped in some pods only.", are(len(some), "workload"))
 	}
 	if len(host) > 0 {
-		u.add(host, "%s the network of a node. Such traffic cannot be told from that of the node.", uses(len(host)))
+		u.add(host, "%s the network of a node. Its traffic cannot be told from the node's.", uses(len(host)))
 	}
 }
 
@@ -130,17 +160,11 @@ func was(n uint64, what string) string {
 }
 
 func are[N int | uint64](n N, what string) string {
-	if n == 1 {
-		return "1 " + what + " is"
-	}
-	return fmt.Sprintf("%d %ss are", n, what)
+	return plural(uint64(n), what) + choose(uint64(n), " is", " are")
 }
 
 func uses(n int) string {
-	if n == 1 {
-		return "1 workload uses"
-	}
-	return fmt.Sprintf("%d workloads use", n)
+	return plural(uint64(n), "workload") + choose(uint64(n), " uses", " use")
 }
 
 // edges adds what edges leave open.
@@ -201,16 +225,17 @@ func (u *unknowns) muted() {
 	}
 }
 
-func (u *unknowns) addresses(of map[string]bool, format string) {
+// addresses adds a sentence about addresses: one is its format for a single address, many for several.
+func (u *unknowns) addresses(of map[string]bool, one, many string) {
 	if len(of) == 0 {
 		return
 	}
 	list := slices.Sorted(maps.Keys(of))
 	text := strings.Join(list[:min(maxAddresses, len(list))], ", ")
 	if more := len(list) - maxAddresses; more > 0 {
-		text += fmt.Sprintf(" and %d further addresses", more)
+		text += fmt.Sprintf(" and %d more", more)
 	}
-	u.add(nil, format, text)
+	u.add(nil, choose(uint64(len(list)), one, many), text)
 }
 
 func unnamed(w Workload) bool { return w.Name == "" }

@@ -12,7 +12,7 @@ import (
 // clockSkew is how much the clocks of two nodes may differ.
 const clockSkew = 30 * time.Second
 
-// Result is the answer in one word.
+// Result is the answer as a code.
 type Result string
 
 // The results.
@@ -22,7 +22,7 @@ const (
 	Unjudged  Result = "unjudged"
 )
 
-// Answer is the answer to a question.
+// Answer is the answer to a Question.
 type Answer struct {
 	Result      Result   `json:"result"`
 	Text        string   `json:"answer"` // one sentence without a full stop
@@ -38,7 +38,7 @@ type Answer struct {
 	complete    bool
 }
 
-// End is the weakest of the connections as one end's tap reports it.
+// End is the weakest of the compared connections, as one end's tap reports it.
 type End struct {
 	Pod      string   `json:"pod"`
 	Text     string   `json:"text"`              // the verdict in words, or why there is none
@@ -54,7 +54,7 @@ type End struct {
 	Snapshot bool     `json:"snapshot,omitempty"` // all connections of the edge together, because no record of the single one was written yet
 }
 
-// Complete reports whether more records cannot change the answer much: both ends report the same connection.
+// Complete reports whether both ends have reported and judged each connection, so that further records hardly change the answer.
 func (a *Answer) Complete() bool { return a.complete }
 
 // Answer answers a question from the records so far.
@@ -79,20 +79,20 @@ func (s *Records) Answer(q *Question) *Answer {
 		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: of the connections that were in use, %s mutual TLS and %s older than the taps", are(len(j.pairs)), are(j.older))
 		a.Notes = append(a.Notes, fresh...)
 	case a.Result == Mutual && j.open > 0:
-		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: %s in mutual TLS, but a tap that ran before also reports connections between them that are not mutual TLS or not judged, and that may still be open", count(len(j.pairs), "connection"))
+		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: %s in mutual TLS, but a tap that ran before reports further connections between them that are not mutual TLS or not judged, and may still be open", count(len(j.pairs), "connection"))
 		a.Notes = append(a.Notes, "A tap that ran before reports a connection only when the connection ends. If the tap is an ephemeral container, end it (kubectl meshtls stop), and verify again.")
 	}
 	if n := len(j.pairs); n > 1 && a.Result == Mutual {
-		a.Text += fmt.Sprintf(" on each of %d connections", n)
+		a.Text += " on each of " + count(n, "connection")
 	} else if n > 1 {
-		a.Notes = append(a.Notes, fmt.Sprintf("This is the weakest of %d connections between them.", n))
+		a.Notes = append(a.Notes, "This is the weakest of "+count(n, "connection")+" between them.")
 	}
 	if a.Result == Unjudged && worst.resumed() {
 		a.Text += "; TLS resumed a session whose full handshake was not seen"
 		a.Notes = append(a.Notes, fresh[0])
 	}
 	if j.older > 0 && !mixed {
-		a.Notes = append(a.Notes, fmt.Sprintf("Of the other connections between them, %s older than the taps and not judged.", are(j.older)))
+		a.Notes = append(a.Notes, fmt.Sprintf("Of the other connections between them, %s older than the taps, and not judged.", are(j.older)))
 	}
 	for _, e := range [...]*End{a.Client, a.Server} {
 		if e != nil && e.Dropped > 0 {
@@ -126,24 +126,41 @@ func (a *Answer) decide(q *Question, p *pair) {
 	case c != nil && d != nil && c.mutual() && d.mutual():
 		a.Result, a.Text = Mutual, best(c, d).String()+", both ends agree"
 		if c.version != "" && d.version != "" && (c.version != d.version || c.cipher != d.cipher) {
-			a.Result, a.Text = Unjudged, fmt.Sprintf("the ends disagree about one connection: the client's tap reports %s, the server's tap %s", c, d)
+			a.Result, a.Text = Unjudged, fmt.Sprintf("the ends disagree about one connection: the client's tap reports %s; the server's tap reports %s", c, d)
 		}
 	case c != nil && d != nil && c.verdict == d.verdict && c.judged() && d.judged():
 		a.Result, a.Text = NotMutual, best(c, d).String()+", both ends agree"
 	case c != nil && d != nil && notMutual(c) != notMutual(d):
-		a.Result, a.Text = NotMutual, fmt.Sprintf("the ends disagree: the client's tap reports %s, the server's tap %s", c, d)
+		a.Result, a.Text = NotMutual, fmt.Sprintf("the ends disagree: the client's tap reports %s; the server's tap reports %s", c, d)
 	case c != nil && d != nil && notMutual(c):
-		a.Result, a.Text = NotMutual, fmt.Sprintf("not mutual TLS at either end: the client's tap reports %s, the server's tap %s", c, d)
+		a.Result, a.Text = NotMutual, fmt.Sprintf("not mutual TLS at either end: the client's tap reports %s; the server's tap reports %s", c, d)
 	case c != nil && d != nil && c.String() == d.String():
 		a.Result, a.Text = Unjudged, "not judged at either end: "+c.String()
 	case c != nil && d != nil:
-		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: the client's tap reports %s, the server's tap %s", c, d)
+		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: the client's tap reports %s; the server's tap reports %s", c, d)
 	case c != nil:
-		a.oneEnd(q, c, "client", a.Server.Text)
+		a.oneEnd(q, c, "client", ofSide("server", a.Server.Text))
 	default:
-		a.oneEnd(q, d, "server", a.Client.Text)
+		a.oneEnd(q, d, "server", ofSide("client", a.Client.Text))
 	}
 }
+
+// ofSide returns the text of an end in a sentence about both ends, so that it names its side.
+func ofSide(side, text string) string {
+	if rest, ok := strings.CutPrefix(text, noTap); ok {
+		return "the " + side + " has no tap: " + rest
+	}
+	if text == reportedNothing {
+		return "the " + side + "'s tap reported nothing"
+	}
+	return text
+}
+
+// Texts of an end without a connection.
+const (
+	noTap           = "no tap: "
+	reportedNothing = "its tap reported nothing"
+)
 
 // best returns the connection about which more is known.
 func best(c, d *connection) *connection {
@@ -182,9 +199,9 @@ func (s *Records) end(name string, c *connection, untapped string) *End {
 		e.Auth, e.Basis, e.Reasons, e.Why = c.auth.ClientAuth, c.auth.ClientAuthBasis, c.reasons, c.why()
 		e.Hashes, e.Snapshot = c.hashes, c.posture
 	case untapped != "":
-		e.Text = "no tap: " + report.CleanMessage(untapped)
+		e.Text = noTap + report.CleanMessage(untapped)
 	case p == nil || !p.started:
-		e.Text = "its tap reported nothing"
+		e.Text = reportedNothing
 	default:
 		e.Text = sawNone("client")
 	}
@@ -205,7 +222,7 @@ func (s *Records) serverEnd(q *Question, p *pair) *End {
 		}
 		return e
 	}
-	e := &End{Pod: q.To, Text: fmt.Sprintf("none of the %d pods of the server saw such a connection", len(q.Servers))}
+	e := &End{Pod: q.To, Text: "none of the server's " + count(len(q.Servers), "pod") + " saw such a connection"}
 	for i := range q.Servers {
 		if u := q.Servers[i].Untapped; u != "" {
 			e.Text = fmt.Sprintf("not all pods of the server are tapped (%s: %s)", q.Servers[i].Name, report.CleanMessage(u))
@@ -214,10 +231,10 @@ func (s *Records) serverEnd(q *Question, p *pair) *End {
 	return e
 }
 
-// fresh is what makes a connection whose handshake can be judged.
+// fresh are the notes that say how to get a connection whose handshake can be judged.
 var fresh = []string{
-	"A full handshake is needed that the taps see. The safe way is one more replica of the client's workload (`kubectl scale`): the new pod opens connections of its own, without earlier sessions, and nothing restarts. Then verify that pod.",
-	"Otherwise wait until the proxy closes its pooled connection (idle timeout; in Istio also connectionPool.tcp.maxConnectionDuration of a DestinationRule). Envoy asks its clients to reconnect after POST /drain_listeners?graceful&skip_exit at the admin port of the server's Envoy, and serves on.",
+	"A verdict needs a full handshake that the taps see. The safe way is to add a replica to the client's workload (`kubectl scale`): the new pod opens connections of its own, without earlier sessions, and nothing is restarted. Then verify the new pod.",
+	"Otherwise wait until the proxy closes its pooled connection (idle timeout; in Istio also connectionPool.tcp.maxConnectionDuration of a DestinationRule). Or send POST /drain_listeners?graceful&skip_exit to the admin port of the server's Envoy, which then asks its clients to reconnect and keeps serving.",
 }
 
 // nothing sets the answer where no end reported a connection that counts.
@@ -228,7 +245,7 @@ func (s *Records) nothing(a *Answer, q *Question) {
 	before := s.olderThanTaps(q)
 	switch {
 	case a.Older > 0:
-		a.Text = fmt.Sprintf("the only traffic between them was on %s older than the taps, whose handshake was not seen", count(a.Older, "connection"))
+		a.Text = olderOnly(a.Older)
 		a.Notes = append(a.Notes, fresh...)
 		for _, e := range [...]*End{a.Client, a.Server} {
 			if e.Text == sawNone("client") || e.Text == sawNone("server") {
@@ -236,29 +253,39 @@ func (s *Records) nothing(a *Answer, q *Question) {
 			}
 		}
 	case q.Request != nil && q.Request.Error != "":
-		a.Text = "the request failed (" + report.CleanMessage(q.Request.Error) + ") and neither end saw a connection"
+		a.Text = "the request failed (" + report.CleanMessage(q.Request.Error) + "), and neither end saw a connection"
 	case q.Request != nil && before > 0:
-		a.Text = fmt.Sprintf("the request was answered, and neither end saw a new connection: it used one that is older than the taps (%s)", count(int(before), "such connection"))
+		a.Text = fmt.Sprintf("the request was answered, and neither end saw a new connection: it used one that is older than the taps (the client's pod has %s)", count(int(before), "such connection"))
 		a.Notes = append(a.Notes, fresh...)
 	case q.Request != nil:
 		a.Text = "the request was answered, and neither end saw a connection between them"
-		a.Notes = append(a.Notes, "A gateway, a waypoint or a proxy on the node may be between them: verify each part of the path by itself.")
+		a.Notes = append(a.Notes, "A gateway, a waypoint or a proxy on the node may be between them: verify each part of the path separately.")
 	default:
 		a.Text = "neither end saw a connection between them"
 		if before > 0 {
-			a.Text += fmt.Sprintf("; %s are older than the taps", count(int(before), "connection"))
+			a.Text += "; " + olderToo(int(before))
 			a.Notes = append(a.Notes, fresh...)
 		}
 	}
 	var missing []string
 	for _, e := range [...]*End{a.Client, a.Server} {
-		if strings.HasPrefix(e.Text, "no tap: ") || strings.HasPrefix(e.Text, "not all pods") || e.Text == "its tap reported nothing" {
+		if strings.HasPrefix(e.Text, noTap) || strings.HasPrefix(e.Text, "not all pods") || e.Text == reportedNothing {
 			missing = append(missing, e.Pod+": "+e.Text)
 		}
 	}
 	if len(missing) > 0 {
 		a.Text += "; " + strings.Join(missing, "; ")
 	}
+}
+
+// olderOnly returns the answer if only n connections that are older than the taps were used.
+func olderOnly(n int) string {
+	return "the only traffic between them was on " + choose(n, "1 connection older than the taps, whose handshake was", fmt.Sprintf("%d connections older than the taps, whose handshakes were", n)) + " not seen"
+}
+
+// olderToo returns that n connections of the client's pod are older than its tap.
+func olderToo(n int) string {
+	return count(n, "connection") + " of the client's pod " + choose(n, "is", "are") + " older than its tap"
 }
 
 // olderThanTaps returns the number of connections of the client's pod that are older than its tap.
@@ -269,16 +296,16 @@ func (s *Records) olderThanTaps(q *Question) uint64 {
 	return 0
 }
 
-func are(n int) string {
-	if n == 1 {
-		return "1 is"
-	}
-	return fmt.Sprintf("%d are", n)
-}
+// are returns a number with the form of "to be" that it needs.
+func are(n int) string { return choose(n, "1 is", fmt.Sprintf("%d are", n)) }
 
-func count(n int, what string) string {
+// count formats a number with a noun.
+func count(n int, noun string) string { return choose(n, "1 "+noun, fmt.Sprintf("%d %ss", n, noun)) }
+
+// choose returns the form of the singular or of the plural.
+func choose(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + what
+		return one
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return many
 }

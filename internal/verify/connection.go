@@ -151,7 +151,7 @@ func (c *connection) String() string {
 	}
 	switch c.verdict {
 	case "", "unknown":
-		add("not judged")
+		add("no verdict")
 	case "failed":
 		add("failed handshake")
 	case "tls":
@@ -196,7 +196,7 @@ func (c *connection) why() []string {
 	var out []string
 	for _, code := range c.reasons {
 		if code == "several_verdicts" {
-			out = append(out, "the connections of the edge have several verdicts")
+			out = append(out, "the connections of the edge have different verdicts")
 			continue
 		}
 		out = append(out, report.ReasonWords(code))

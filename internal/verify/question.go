@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// Question is what the answer is about.
+// Question names the connections that an Answer is about.
 type Question struct {
 	From    Pod          // the client
 	To      string       // the server as the user named it
@@ -20,7 +20,7 @@ type Question struct {
 	Request *Request     // the request that was sent; nil: the application's own connections count
 }
 
-// Pod is one end.
+// Pod is the pod at one end.
 type Pod struct {
 	Name      string // NAMESPACE/NAME
 	Addresses []netip.Addr
@@ -40,7 +40,7 @@ func (q *Question) Reuse(pod string) {
 	}
 }
 
-// Request is what `tap request` prints.
+// Request is the output of `tap request`.
 type Request struct {
 	Time     time.Time `json:"time"`
 	Target   string    `json:"target"` // HOST:PORT

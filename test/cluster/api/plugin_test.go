@@ -86,7 +86,7 @@ func TestPluginEnable(t *testing.T) {
 		t.Errorf("after the second enable: %v, the first end was %s", got, first)
 	}
 	hasTap(true)
-	if out := says(t, c, []string{"enable", ns}, "without an end"); strings.Contains(out, "warning") {
+	if out := says(t, c, []string{"enable", ns}, "without a time limit"); strings.Contains(out, "warning") {
 		t.Errorf("not confirmed:\n%s", out)
 	}
 	hasTap(true)
@@ -127,10 +127,10 @@ func TestPluginRestart(t *testing.T) {
 		}
 		return nil
 	})
-	says(t, c, []string{"enable", ns}, "1 running pods without a tap are not restarted (--restart does it): deployment/web")
+	says(t, c, []string{"enable", ns}, "1 running pod without a tap is not restarted; --restart would restart deployment/web")
 	says(t, c, []string{"explain", "web-1-a", "-n", ns}, "not tapped: it was created before its namespace got the label", "--restart")
-	says(t, c, []string{"enable", ns, "--restart", "--dry-run=server"}, "deployment/web: restarted (1 pods) (dry run)")
-	says(t, c, []string{"enable", ns, "--restart"}, "deployment/web: restarted (1 pods)")
+	says(t, c, []string{"enable", ns, "--restart", "--dry-run=server"}, "deployment/web: restarted (1 pod) (dry run)")
+	says(t, c, []string{"enable", ns, "--restart"}, "deployment/web: restarted (1 pod)")
 	if d, err = c.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{}); err != nil || d.Generation != 2 {
 		t.Errorf("%v: generation %d, want 2", err, d.Generation)
 	}
@@ -166,7 +166,7 @@ func TestPluginCheck(t *testing.T) {
 
 	restricted := c.Namespace(t, map[string]string{label: "enabled", "pod-security.kubernetes.io/enforce": "restricted"})
 	out, err := plugin(t, c, "", "check", "-n", restricted)
-	if err == nil || !strings.Contains(out, "forbids NET_RAW") || !strings.Contains(out, "checks failed") {
+	if err == nil || !strings.Contains(out, "forbids NET_RAW") || !strings.Contains(out, " failed: see the lines") {
 		t.Errorf("a restricted namespace: %v\n%s", err, out)
 	}
 	if out, err := plugin(t, c, "", "check", "-n", ns, "--as", "nobody"); err == nil || !strings.Contains(out, "patch pods/ephemeralcontainers") {

@@ -75,7 +75,7 @@ func TestPluginPodDeleted(t *testing.T) {
 	i.expect(t, 0, "its pod was deleted")
 	x.gone(t)
 	t.Logf("nothing was left %v after the deletion began; %s", time.Since(begin), i)
-	w.start(t, "status", "-n", ns).expect(t, 0, "Read: 1 pod of namespace "+ns+". No tap runs in them.")
+	w.start(t, "status", "-n", ns).expect(t, 0, "Read 1 pod in namespace "+ns+". No tap runs in it.")
 }
 
 // TestPluginKilledEarly kills the plugin as soon as the tap's container is in the pod's spec, before the plugin can attach to it. The tap ends by
@@ -107,7 +107,7 @@ func (w *workstation) proves(t *testing.T, ns string, n int) {
 	kit.Eventually(t, kit.Limit, "status to report that no tap runs", func() error { // the kubelet updates the pod's status some time after the container's end
 		i := w.start(t, "status", "-n", ns)
 		i.expect(t, 0)
-		if all := i.out.String(); !strings.Contains(all, "No tap runs in them.") || strings.Count(all, "ended") != n {
+		if all := i.out.String(); !strings.Contains(all, "No tap runs in it.") || strings.Count(all, "ended") != n {
 			return errors.New(all)
 		}
 		return nil

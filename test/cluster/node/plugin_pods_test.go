@@ -109,7 +109,7 @@ func TestPluginRefused(t *testing.T) {
 		{[]string{"deploy/missing"}, 1, []string{`"missing" not found`}},
 		{[]string{"-l", "app=missing"}, 1, []string{"no running pod is selected"}},
 		{[]string{"--max-pods", "1", "host", "small"}, 1, []string{"2 pods are selected, and at most 1 are tapped"}},
-		{[]string{}, 2, []string{"expected the names of pods"}},
+		{[]string{}, 2, []string{"no pod is named: expected POD"}},
 	} {
 		i := w.tap(t, append(test.args, "-n", ns)...)
 		i.expect(t, test.status, test.says...)
@@ -139,11 +139,11 @@ func TestPluginTen(t *testing.T) {
 	}
 	w := newWorkstation(t, c)
 	i := w.tap(t, "deploy/web", "-n", ns)
-	i.says(t, "Adds an ephemeral container to 10 pods")
+	i.says(t, "Will add an ephemeral container to 10 pods")
 	kit.Eventually(t, kit.Limit, "ten taps to run", func() error {
 		s := w.start(t, "status", "-n", ns)
 		s.expect(t, 0)
-		if all := s.out.String(); !strings.Contains(all, "10 attached taps run.") || strings.Contains(all, "Not started yet") {
+		if all := s.out.String(); !strings.Contains(all, "10 attached taps run.") || strings.Contains(all, "not started yet") {
 			return fmt.Errorf("%s", s)
 		}
 		return nil
@@ -172,7 +172,7 @@ func TestPluginAgain(t *testing.T) {
 	second := w.tap(t, "web", "-n", ns, "--for", "20m")
 	second.says(t, "plaintext")
 	second.end(t, syscall.SIGINT)
-	second.expect(t, 0, "Reads the taps that already run in 1 pod: "+ns+"/web", "meshtls-tap-1, which was attached before, is read. It is not ended by this command", "that tap ends in")
+	second.expect(t, 0, "Will read the records of the tap that already runs in 1 pod: "+ns+"/web", "meshtls-tap-1, which was attached before, are read. This command does not end that tap", "that tap ends in")
 	x.tapped(t) // the first still runs
 	if n := len(c.Pod(t, ns, "web").Spec.EphemeralContainers); n != 1 {
 		t.Errorf("%d ephemeral containers, want 1", n)

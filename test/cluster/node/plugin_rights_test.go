@@ -36,7 +36,7 @@ func TestPluginRights(t *testing.T) {
 	kit.Eventually(t, kit.Limit, "status to report that no tap runs", func() error {
 		s := w.start(t, "status", "-n", ns, "--as", "responder-"+ns)
 		s.expect(t, 0)
-		if !strings.Contains(s.out.String(), "No tap runs in them.") {
+		if !strings.Contains(s.out.String(), "No tap runs in ") {
 			return fmt.Errorf("%s", s)
 		}
 		return nil
@@ -144,7 +144,7 @@ func TestPluginFound(t *testing.T) {
 	}{
 		{[]string{"plugin", "list"}, filepath.Join(folder, "kubectl-meshtls")},
 		{[]string{"meshtls", "version"}, "kubectl meshtls version test"},
-		{[]string{"meshtls", "status", "-n", ns}, "No tap runs in them."},
+		{[]string{"meshtls", "status", "-n", ns}, "No tap runs in "},
 		{[]string{"__complete", "meshtls", "stat"}, "status"},
 		{[]string{"__complete", "meshtls", "tap", "-n", ns, "we"}, "web-pod"},
 	} {
