@@ -22,7 +22,7 @@ type Losses struct {
 // tailLines is the number of lines at the end of a log in which Losses are searched.
 const tailLines = 2000
 
-// Losses returns what a tap has seen and lost. It returns nil if the end of its log has no record about the tap itself.
+// Losses reads what a tap has seen and lost from the end of its log. It returns nil without an error if there is no record about the tap itself.
 func (c *Client) Losses(ctx context.Context, t *Tap) (*Losses, error) {
 	tail := int64(tailLines)
 	in, err := c.Kube.CoreV1().Pods(t.Namespace).GetLogs(t.Pod, &corev1.PodLogOptions{Container: t.Container, TailLines: &tail}).Stream(ctx)

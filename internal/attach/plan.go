@@ -49,8 +49,8 @@ func (e *TooManyPodsError) Error() string {
 // parallel is the number of pods for which requests are sent at the same time.
 const parallel = 5
 
-// Plan decides for each pod whether a tap is attached, and how. For that it sends dry runs. The error concerns all pods; what
-// concerns a single pod is its refusal.
+// Plan decides for each pod whether a tap is attached, and how. It sends dry runs to find out. An error concerns all pods, such as
+// *[TooManyPodsError]; a problem of a single pod is that pod's Refusal. The plan retains pods and o.
 func (c *Client) Plan(ctx context.Context, pods []corev1.Pod, o Options) (*Plan, error) {
 	if limit := cmp.Or(o.MaxPods, DefaultMaxPods); len(pods) > limit {
 		return nil, &TooManyPodsError{len(pods), limit}

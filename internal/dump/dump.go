@@ -24,12 +24,12 @@ type Config struct {
 	Description string                                              // the filter as the file names it; empty: none
 	SnapLength  int                                                 // bytes captured of each packet at most
 	Payload     bool                                                // payload is written too
-	RingBytes   int                                                 // memory of each ring
+	RingBytes   int                                                 // bytes of each ring
 	MaxBytes    int64                                               // bytes written at most
 	Application string                                              // program and version, for the file
 }
 
-// Errors of Run.
+// Errors of [Capture.Run].
 var (
 	ErrFull    = errors.New("the limit of bytes was reached")
 	ErrBlocked = errors.New("nobody reads the output, which may be incomplete")
@@ -127,7 +127,8 @@ func (c *Capture) Interfaces() (names []string) {
 }
 
 // Run writes packets until ctx ends, MaxBytes are written, a write fails, or no interface can be captured any more. Statistics of each interface
-// are last. Run returns the reason of the end: the cause of ctx, ErrFull or another error. It may be called once.
+// are last. The error is the reason for the end: the cause of ctx, ErrFull, ErrBlocked or another one; it is never nil after a capture
+// that was ended by ctx. Run may be called once.
 func (c *Capture) Run(ctx context.Context, out io.Writer) (Result, error) {
 	c.out = out
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -76,7 +76,7 @@ func (m *model) headLines() []string {
 	open := newest(m.state.Findings)
 	for i, f := range open {
 		if i == most {
-			lines = append(lines, m.paint(red, "! " + count(uint64(len(open)-i), "more finding")))
+			lines = append(lines, m.paint(red, "! "+count(uint64(len(open)-i), "more finding")))
 			break
 		}
 		for _, s := range shortWrap("! ", findingLine(f), m.width) {
@@ -86,7 +86,7 @@ func (m *model) headLines() []string {
 	bad := badTaps(m.state.Taps)
 	for i, s := range bad {
 		if i == most {
-			lines = append(lines, m.paint(yellow, "~ " + silent(len(bad)-i)))
+			lines = append(lines, m.paint(yellow, "~ "+silent(len(bad)-i)))
 			break
 		}
 		for _, s := range shortWrap("~ ", s, m.width) {

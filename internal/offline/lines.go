@@ -25,7 +25,8 @@ var (
 )
 
 // Lines reads records, one JSON object in each line, possibly after a key and a tab (Kafka's console consumers) or in the envelope of kcat -J. It
-// skips empty lines and lines of the tap's log. The error names the first lines that are not records; all records are passed to add nevertheless.
+// skips empty lines and lines of the tap's log. The error names the first lines that are not records; all records are passed to add nevertheless. If ctx ends, Lines
+// returns its cause, wrapped.
 func Lines(ctx context.Context, r io.Reader, add func(*record.Record)) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	var reported []error
@@ -83,7 +84,7 @@ func counted(n uint64, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// Parse parses a record. line is a JSON object, possibly after a key and a tab, or in the envelope of kcat -J.
+// Parse parses a record. line is a JSON object, possibly after a key and a tab, or in the envelope of kcat -J. The record does not retain line.
 func Parse(line []byte) (*record.Record, error) {
 	if at := bytes.IndexByte(line, '\t'); at >= 0 && line[0] != '{' {
 		line = bytes.TrimSpace(line[at+1:])

@@ -77,7 +77,9 @@ func coverageSentence(c *record.Coverage) string {
 }
 
 // plural formats a number with a noun whose plural ends in s.
-func plural(n uint64, noun string) string { return choose(n, "1 "+noun, fmt.Sprintf("%d %ss", n, noun)) }
+func plural(n uint64, noun string) string {
+	return choose(n, "1 "+noun, fmt.Sprintf("%d %ss", n, noun))
+}
 
 func isOpen(state string) bool { return state != "resolved" && state != "withdrawn" }
 

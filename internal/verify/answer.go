@@ -17,9 +17,9 @@ type Result string
 
 // The results.
 const (
-	Mutual    Result = "mutual_tls"
-	NotMutual Result = "not_mutual_tls"
-	Unjudged  Result = "unjudged"
+	Mutual    Result = "mutual_tls"     // all compared connections are mutual TLS
+	NotMutual Result = "not_mutual_tls" // at least one of them is not
+	Unjudged  Result = "unjudged"       // there is none, or the records do not suffice
 )
 
 // Answer is the answer to a Question.

@@ -42,11 +42,11 @@ func (q *Question) Reuse(pod string) {
 
 // Request is the output of `tap request`.
 type Request struct {
-	Time     time.Time `json:"time"`
-	Target   string    `json:"target"` // HOST:PORT
-	Local    string    `json:"local"`
-	Peer     string    `json:"peer"`
-	Seconds  float64   `json:"seconds"`
+	Time     time.Time `json:"time"`     // when it began
+	Target   string    `json:"target"`   // HOST:PORT
+	Local    string    `json:"local"`    // the client's address and port; empty: not connected
+	Peer     string    `json:"peer"`     // the address and port that was connected to, before a mesh redirects it
+	Seconds  float64   `json:"seconds"`  // until the first line of the response, or the error
 	Response string    `json:"response"` // the first line
 	Error    string    `json:"error,omitempty"`
 }
