@@ -51,7 +51,7 @@ If part of the input cannot be read, the rest is listed, the answer says so, and
   # A capture file; no cluster is needed
   kubectl meshtls edges --from capture.pcap`,
 		Args: cobra.NoArgs,
-		Annotations: map[string]string{annotationStatus: `3  --fail-on applies: such a finding or connection was seen, even if part of the input could not be read
+		Annotations: map[string]string{annotationStatus: `3  a finding or connection that --fail-on names, even if part of the input could not be read
 4  no connection between workloads could be judged`},
 		RunE: func(c *cobra.Command, _ []string) error { return o.edges(c.Context(), &e) },
 	}

@@ -52,7 +52,7 @@ the rest, its answer says so, and the exit status is 1.`,
   # In a pipeline: write the page, and exit with status 3 if plaintext was found
   kubectl meshtls report -o report.html --from capture.pcap --fail-on=plaintext-edge`,
 		Args: cobra.NoArgs,
-		Annotations: map[string]string{annotationStatus: `3  --fail-on applies: such a finding or connection was seen; the page is written
+		Annotations: map[string]string{annotationStatus: `3  a finding or connection that --fail-on names; the page is written
 4  no connection between workloads could be judged; the page is written and says so`},
 		RunE: func(c *cobra.Command, _ []string) error { return o.report(c.Context(), &r, time.Now()) },
 	}

@@ -96,7 +96,7 @@ whose handshake it did not see may stay unjudged until it is opened again.`,
 
   # What would be added to the pod? Nothing is changed.
   kubectl meshtls tap checkout-0 -n shop --dry-run=server -o yaml`,
-		Annotations: map[string]string{annotationStatus: `3  --fail-on applies: such a finding or connection was seen
+		Annotations: map[string]string{annotationStatus: `3  a finding or connection that --fail-on names
 4  with --fail-on: no connection could be judged`},
 		RunE: func(c *cobra.Command, args []string) error {
 			f.names = args
