@@ -1,5 +1,5 @@
-// Command notices prints the licenses of the modules that are linked into programs, and Go's license. Anyone who distributes
-// a program has to include them.
+// Command notices prints the licenses of the modules that are linked into programs, Go's license, and those of minified
+// scripts that are embedded in programs. Anyone who distributes a program has to include them.
 //
 //	notices [-os linux,darwin,windows] PACKAGE...
 //
@@ -46,8 +46,12 @@ func notices(w io.Writer, systems, packages []string) error {
 		return err
 	}
 	modules := map[string][]string{"Go": {strings.TrimSpace(root)}}
+	var scripts []string
 	for _, system := range systems {
 		if err := linked(modules, system, packages); err != nil {
+			return err
+		}
+		if scripts, err = embedded(scripts, system, packages); err != nil {
 			return err
 		}
 	}
@@ -56,7 +60,44 @@ func notices(w io.Writer, systems, packages []string) error {
 			return err
 		}
 	}
+	slices.Sort(scripts)
+	for _, script := range slices.Compact(scripts) {
+		if err := writeScript(w, script); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// embedded appends the minified scripts that are embedded in the packages of this module on which the packages depend.
+// They are the work of others; our own scripts are not minified.
+func embedded(scripts []string, system string, packages []string) ([]string, error) {
+	const format = "{{with .Module}}{{if .Main}}{{range $.EmbedFiles}}{{$.Dir}}/{{.}}\n{{end}}{{end}}{{end}}"
+	list, err := output(system, append([]string{"list", "-deps", "-f", format}, packages...)...)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(list) {
+		if file := strings.TrimSpace(line); strings.HasSuffix(file, ".min.js") {
+			scripts = append(scripts, file)
+		}
+	}
+	return scripts, nil
+}
+
+// writeScript writes the comment with which a minified script begins: its licenses.
+func writeScript(w io.Writer, file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	rest, begins := bytes.CutPrefix(text, []byte("/*!"))
+	notice, _, ends := bytes.Cut(rest, []byte("*/"))
+	if !begins || !ends {
+		return fmt.Errorf("%s: no license at its start: expected a comment that begins with /*!", file)
+	}
+	_, err = fmt.Fprintf(w, "== %s\n\n%s\n\n", filepath.Base(file), bytes.TrimSpace(notice))
+	return err
 }
 
 // linked adds the modules that the packages depend on when they are built for an operating system. For each module it

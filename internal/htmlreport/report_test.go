@@ -166,7 +166,7 @@ func TestCharts(t *testing.T) {
 		}
 	}
 	header, code, _ := strings.Cut(charts, "*/")
-	for _, want := range []string{"Apache ECharts", "The Apache Software Foundation", "apache.org/licenses/LICENSE-2.0", "Baidu", "Mike Bostock", "Microsoft"} {
+	for _, want := range []string{"Apache ECharts", "The Apache Software Foundation", "apache.org/licenses/LICENSE-2.0", "Baidu", "Mike Bostock", "Microsoft", "Thomas Fuchs", "Marco Ziccardi", "Tween.js authors"} {
 		if !strings.Contains(header, want) {
 			t.Errorf("the licenses lack %s", want)
 		}

@@ -23,25 +23,41 @@ fi
 cp charts.js "$cache"
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
+
+# The header has the licenses of these packages, and of the works that zrender's sources name (MIT.txt).
+packages() {
+	node -p "[...new Set(Object.entries(Object.values(require('$cache/inputs.json').outputs)[0].inputs)
+		.filter(([f, v]) => v.bytesInOutput > 0 && f.startsWith('node_modules/'))
+		.map(([f]) => f.match(/^node_modules\/((@[^/]+\/)?[^/]+)/)[1]))].sort().join(' ')"
+}
+
 {
 	echo "/*!"
 	cat "$cache/node_modules/echarts/NOTICE"
 	echo
 	echo
 	echo "Licensed under the Apache License, Version 2.0: https://www.apache.org/licenses/LICENSE-2.0"
-	echo "This is a minified selection of Apache ECharts $(node -p "require('$cache/node_modules/echarts/package.json').version"). It contains parts of d3, and zrender and tslib:"
+	echo "This is a minified selection of Apache ECharts $(node -p "require('$cache/node_modules/echarts/package.json').version"). It contains parts of d3, zrender and tslib. Their licenses:"
 	echo
+	echo "d3"
 	cat "$cache/node_modules/echarts/licenses/LICENSE-d3"
 	echo
 	echo "zrender"
 	cat "$cache/node_modules/zrender/LICENSE"
 	echo
+	echo
 	echo "tslib"
 	cat "$cache/node_modules/tslib/LICENSE.txt"
 	echo
+	cat MIT.txt
 	echo "*/"
-	(cd "$cache" && node_modules/.bin/esbuild charts.js --bundle --minify --format=iife --global-name=charts --target=es2020 --charset=ascii --legal-comments=none --log-level=warning)
+	(cd "$cache" && node_modules/.bin/esbuild charts.js --bundle --minify --format=iife --global-name=charts --target=es2020 --charset=ascii --legal-comments=none --log-level=warning --metafile=inputs.json --outfile=bundle.js)
+	cat "$cache/bundle.js"
 } | tr -d '\r' >"$new"
+[ "$(packages)" = "echarts tslib zrender" ] || {
+	echo "the bundle contains $(packages): add the licenses of new packages to its header" >&2
+	exit 1
+}
 
 if [ "${1:-}" = -check ]; then
 	cmp "$new" "$output"
