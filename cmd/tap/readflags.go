@@ -51,6 +51,7 @@ Flags:
                            headers, TLS handshakes and masked plaintext; at most 1000 files of 256 KiB
   --fail-on=LIST           exit 3 if a finding has a rule.id of the list, or at least a severity of
                            the list (0-100), or, for unjudged, if a connection was not judged;
+                           plaintext that --expect allows raises no plaintext-edge;
                            exit 4 if no connection was judged, so that an empty capture never passes
   --before=FILE            a capture or records from before a change
   --after=FILE             a capture or records from after it; goes with --output, --local,
