@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
@@ -44,45 +42,77 @@ func Uninject(in io.Reader, out io.Writer) ([]Outcome, error) {
 	return edit(in, out, func(o *object, result *Outcome) error { return o.uninject(result) })
 }
 
-// maxDocument bounds the size of one document, in bytes. The API server accepts objects of up to 3 MiB; a List has several.
-const maxDocument = 256 << 20
+// maxManifest bounds the size of a manifest, in bytes. The API server accepts objects of up to 3 MiB; a List has several.
+const maxManifest = 64 << 20
 
 func edit(in io.Reader, out io.Writer, f editor) ([]Outcome, error) {
-	documents := utilyaml.NewYAMLReader(bufio.NewReader(io.LimitReader(in, maxDocument)))
+	text, err := io.ReadAll(io.LimitReader(in, maxManifest+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxManifest {
+		return nil, fmt.Errorf("the manifest has more than %d MiB: split it", maxManifest>>20)
+	}
 	var outcomes []Outcome
-	for n := 1; ; n++ {
-		text, err := documents.Read()
-		if errors.Is(err, io.EOF) {
-			return outcomes, nil
+	n := 0
+	for _, d := range split(text) {
+		if len(bytes.TrimSpace(d.text)) > 0 {
+			n++
+		}
+		done, changed, err := editDocument(d.text, f)
+		if err == nil && !d.plain() {
+			err = fmt.Errorf("%q: expected --- on a line of its own", bytes.TrimSpace(d.separator))
 		}
 		if err != nil {
-			return outcomes, fmt.Errorf("document %d: %w", n, err)
-		}
-		done, changed, err := editDocument(text, f)
-		if err != nil {
-			return outcomes, fmt.Errorf("document %d: %w", n, err)
+			return outcomes, fmt.Errorf("document %d: %w", max(n, 1), err)
 		}
 		outcomes = append(outcomes, done...)
-		if n > 1 {
-			changed = append([]byte("---\n"), changed...)
-		}
-		if len(changed) > 0 && changed[len(changed)-1] != '\n' {
-			changed = append(changed, '\n')
-		}
-		if _, err := out.Write(changed); err != nil {
-			return outcomes, err
+		for _, part := range [...][]byte{d.separator, changed} {
+			if _, err := out.Write(part); err != nil {
+				return outcomes, err
+			}
 		}
 	}
+	return outcomes, nil
+}
+
+// document is a document of a manifest with the line before it.
+type document struct{ separator, text []byte }
+
+const separator = "---"
+
+// plain reports whether the separator has nothing after the dashes but a comment.
+func (d *document) plain() bool {
+	rest := bytes.TrimSpace(bytes.TrimPrefix(d.separator, []byte(separator)))
+	return len(rest) == 0 || rest[0] == '#'
+}
+
+// split splits a manifest at the lines that begin a document (YAML 1.2.2, section 9.1.2). Joined again, the parts are the manifest.
+func split(text []byte) []document {
+	documents := []document{{}}
+	for line := range bytes.Lines(text) {
+		d := &documents[len(documents)-1]
+		if after, ok := bytes.CutPrefix(line, []byte(separator)); ok && (len(after) == 0 || bytes.IndexByte([]byte(" \t\r\n"), after[0]) >= 0) {
+			documents = append(documents, document{separator: line})
+			continue
+		}
+		d.text = append(d.text, line...)
+	}
+	return documents
 }
 
 // editDocument returns the outcomes for the objects of one document, and its text after the edits.
 func editDocument(text []byte, f editor) ([]Outcome, []byte, error) {
 	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
 		return nil, nil, err
 	}
 	if len(document.Content) == 0 {
 		return nil, text, nil // empty, or only comments
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) { // such as a stream of JSON objects
+		return nil, nil, errors.New("another document follows it: expected a line with --- between them")
 	}
 	if aliased(&document) { // an edit of a shared part would change it in several places
 		plain, err := expanded(text)

@@ -3,9 +3,11 @@ package manifest
 import (
 	"bytes"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,14 +123,20 @@ func TestRoundTrip(t *testing.T) {
 // TestUnchanged: documents without pods, and pods that are not tapped, are copied byte by byte.
 func TestUnchanged(t *testing.T) {
 	for name, text := range map[string]string{
-		"a service":       "apiVersion: v1\nkind:   Service   # spaces stay\nmetadata: {name: web}\n",
-		"another group":   "apiVersion: example.com/v1\nkind: Deployment\nspec: {template: {spec: {containers: [{name: a}]}}}\n",
-		"comments":        "# nothing here\n",
-		"three documents": "kind: A\n---\n# only a comment\n---\nkind: B\n",
-		"opted out":       "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {meshtls-tap: disabled}}\nspec: {containers: [{name: a, image: a}]}\n",
-		"host network":    "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: true, containers: [{name: a, image: a}]}\n",
-		"no template":     "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n",
-		"a list":          "[1, 2]\n",
+		"a service":        "apiVersion: v1\nkind:   Service   # spaces stay\nmetadata: {name: web}\n",
+		"another group":    "apiVersion: example.com/v1\nkind: Deployment\nspec: {template: {spec: {containers: [{name: a}]}}}\n",
+		"comments":         "# nothing here\n",
+		"three documents":  "kind: A\n---\n# only a comment\n---\nkind: B\n",
+		"opted out":        "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {meshtls-tap: disabled}}\nspec: {containers: [{name: a, image: a}]}\n",
+		"host network":     "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: true, containers: [{name: a, image: a}]}\n",
+		"no template":      "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n",
+		"a list":           "[1, 2]\n",
+		"as helm prints":   "---\n# Source: web.yaml\nkind: A\n--- # the second\nkind: B\n---\n---\n",
+		"line ends of DOS": "kind: A\r\n---\r\nkind: B\r\n",
+		"no line end":      "kind: A\n---\nkind: B",
+		"dashes":           "kind: A\nmetadata:\n  name: |\n    ---\n",
+		"nothing":          "",
+		"ends":             "kind: A\n...\n---\nkind: B\n...\n",
 	} {
 		if got, _ := injected(t, text); got != text {
 			t.Errorf("%s: inject printed %q", name, got)
@@ -202,11 +210,48 @@ func TestErrors(t *testing.T) {
 	for name, text := range map[string]string{
 		"no YAML":           "a: [\n",
 		"the second":        "a: 1\n---\nb: [\n",
+		"JSON objects":      `{"kind":"A"}` + "\n" + `{"kind":"B"}` + "\n",
+		"after a pod":       "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}]}\n...\nkind: B\n",
+		"on the same line":  "kind: A\n--- {kind: B}\n",
 		"an invalid status": "apiVersion: v1\nkind: Pod\nmetadata: {name: a, annotations: {meshtls-tap/status: '{'}}\nspec: {containers: [{name: a}]}\n",
 	} {
-		_, err := Uninject(strings.NewReader(text), &bytes.Buffer{})
-		if err == nil || !strings.Contains(err.Error(), "document ") {
-			t.Errorf("%s: %v", name, err)
+		for _, f := range []func(io.Reader, io.Writer) ([]Outcome, error){Uninject, func(in io.Reader, out io.Writer) ([]Outcome, error) { return Inject(in, out, config(), now) }} {
+			_, err := f(strings.NewReader(text), io.Discard)
+			if err == nil && name == "an invalid status" {
+				continue // Inject leaves a tapped pod as it is
+			}
+			if err == nil || !strings.Contains(err.Error(), "document ") {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
+}
+
+// endless is a manifest without an end.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = '#'
+	}
+	return len(b), nil
+}
+
+// TestTooLarge: a manifest beyond the bound is refused. Its first part is not taken for the whole.
+func TestTooLarge(t *testing.T) {
+	if _, err := Uninject(endless{}, io.Discard); err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+		t.Error(err)
+	}
+}
+
+// FuzzUnchanged: a manifest of which nothing is changed is copied byte by byte.
+func FuzzUnchanged(f *testing.F) {
+	f.Add("---\n# a\nkind: A\n--- # b\r\nkind: B")
+	f.Fuzz(func(t *testing.T, text string) {
+		var b bytes.Buffer
+		outcomes, err := Uninject(strings.NewReader(text), &b)
+		if err == nil && !slices.ContainsFunc(outcomes, func(o Outcome) bool { return o.Changed }) && b.String() != text {
+			t.Errorf("%q became %q", text, b.String())
+		}
+	})
 }
