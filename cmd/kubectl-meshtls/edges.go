@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -111,12 +112,7 @@ func verdictFor(fail *failOn, edges []topology.Edge, findings []topology.Finding
 
 // anyJudged reports whether a connection between workloads was judged.
 func anyJudged(edges []topology.Edge) bool {
-	for i := range edges {
-		if n := edges[i].Connections; edges[i].Between() && n.Plaintext+n.TLS+n.Encrypted+n.MTLS > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(edges, func(e topology.Edge) bool { return e.Judged() })
 }
 
 // notNil returns an empty list for nil, so that JSON has a list.

@@ -233,7 +233,7 @@ func clock(at time.Time, sameDay bool) string {
 
 // findings writes the open findings.
 func (t *text) findings(list []topology.Finding) {
-	list = slices.DeleteFunc(slices.Clone(list), func(f topology.Finding) bool { return f.State == "resolved" || f.State == "withdrawn" })
+	list = slices.DeleteFunc(slices.Clone(list), func(f topology.Finding) bool { return !f.Open() })
 	if len(list) == 0 {
 		return
 	}

@@ -21,7 +21,7 @@ func (m *model) detailLines() []string {
 	}
 	lines := why(m.table.rows[at].edge, m.state.Findings, m.width)
 	lines[0] = m.paint(bold, lines[0])
-	room := max(1, m.height-1)
+	room := max(0, m.height-1)
 	m.scroll = max(0, min(m.scroll, len(lines)-room))
 	lines = lines[m.scroll:]
 	for len(lines) < room {
@@ -59,7 +59,7 @@ func why(e *topology.Edge, findings []topology.Finding, width int) []string {
 	add("Connections  ", byVerdict(e))
 	add("Seen         ", seen(e))
 	for i := range e.Ends {
-		add("             ", end(&e.Ends[i]))
+		add("             ", endLine(&e.Ends[i]))
 	}
 	if e.Scope != "pod" && len(e.Ends) == 1 && e.Ends[0].Side != "" {
 		add("             ", "only one end is tapped")
@@ -69,7 +69,7 @@ func why(e *topology.Edge, findings []topology.Finding, width int) []string {
 		add("Plaintext    ", map[bool]string{true: "the server accepted it", false: "the server did not accept it"}[*e.Accepted])
 	}
 	for i := range findings {
-		if f := &findings[i]; f.Port == e.Port && f.From.Name == e.From.Name && f.From.Namespace == e.From.Namespace && f.To.Name == e.To.Name && f.To.Namespace == e.To.Namespace {
+		if f := &findings[i]; f.Port == e.Port && endOf(&f.From) == endOf(&e.From) && endOf(&f.To) == endOf(&e.To) {
 			add("Finding      ", findingLine(f)+" ["+report.CleanMessage(f.State)+"]")
 			add("             ", report.CleanMessage(f.Reference))
 		}
@@ -110,8 +110,8 @@ func seen(e *topology.Edge) string {
 	return e.First.UTC().Format(time.DateTime) + " to " + e.Last.UTC().Format(time.DateTime+" MST")
 }
 
-// end returns the words for one side's taps.
-func end(e *topology.End) string {
+// endLine returns the words for one side's taps.
+func endLine(e *topology.End) string {
 	s := fmt.Sprintf("%s: %s by %s, %s lost", cmp.Or(report.CleanMessage(e.Side), "capture"), report.VerdictLabel(e.Verdict), count(uint64(e.Taps), "tap"), count(e.Dropped, "packet"))
 	if e.Older > 0 {
 		s += ", " + count(e.Older, "connection") + " older than the taps"
@@ -131,12 +131,17 @@ func strs(list []netip.Addr) []string {
 	return out
 }
 
-// wrap returns head and text in lines of at most width columns. Further lines are indented to the start of text.
+// wrap returns head and text in lines of at most width columns. Further lines are indented to the start of text. On a narrow screen a long
+// head is a line of its own.
 func wrap(head, text string, width int) []string {
-	indent := len(head)
-	if width < 3*indent {
-		indent = 2
+	if len(head) > 2 && width < 3*len(head) {
+		lines := wrap("  ", text, width)
+		if head = strings.TrimSpace(head); head != "" {
+			lines = append([]string{head}, lines...)
+		}
+		return lines
 	}
+	indent := len(head)
 	lines := strings.Split(ansi.Wrap(text, max(8, width-indent), " "), "\n")
 	for i := range lines {
 		if i == 0 {

@@ -12,10 +12,11 @@ const (
 	marker    = 2  // before a row
 	gap       = 2  // between cells
 	leastName = 24 // a name is not made shorter while another column can be left out
+	shortName = 10 // a name is not made shorter while verdicts have more than their shape
 )
 
 // fit shortens cells until a row fits into width. Names are shortened last: first cipher suites, the suffix of service names within a
-// cluster and protocols, then whole columns are left out.
+// cluster and protocols, then whole columns are left out, then the words of verdicts.
 func (t *table) fit(width int) {
 	t.measure()
 	for _, step := range [...]func(*row){
@@ -41,6 +42,14 @@ func (t *table) fit(width int) {
 			break
 		}
 		t.widths[c] = 0
+	}
+	if t.excess(width)-max(0, t.widths[colFrom]-shortName)-max(0, t.widths[colTo]-shortName) > 0 {
+		t.widths[colVerdict] = 1
+		for i := range t.rows {
+			r := &t.rows[i]
+			_, size := utf8.DecodeRuneInString(r.cells[colVerdict])
+			r.cells[colVerdict] = r.cells[colVerdict][:size]
+		}
 	}
 	t.shortenNames(width)
 }

@@ -12,7 +12,7 @@ import (
 
 // follow writes a line for each change: an edge that is new or has another verdict, a finding that opens or ends, a tap that starts or ends.
 func follow(ctx context.Context, source Source, o Options) error {
-	c := changes{verdicts: map[edgeKey]int{}, taps: map[string]string{}, findings: map[string]string{}}
+	c := newChanges()
 	for {
 		begin := time.Now()
 		s := source()
@@ -35,8 +35,20 @@ func follow(ctx context.Context, source Source, o Options) error {
 
 // changes is what the lines have reported so far.
 type changes struct {
-	verdicts       map[edgeKey]int
-	taps, findings map[string]string
+	verdicts map[edgeKey]int
+	taps     map[string]string
+	findings map[findingKey]string
+}
+
+// findingKey identifies a finding across states.
+type findingKey struct {
+	rule     string
+	from, to end
+	port     uint16
+}
+
+func newChanges() *changes {
+	return &changes{verdicts: map[edgeKey]int{}, taps: map[string]string{}, findings: map[findingKey]string{}}
 }
 
 // next returns the lines for what s has and the states before it did not have.
@@ -61,7 +73,7 @@ func (c *changes) next(s *State) []string {
 	}
 	for i := range s.Findings {
 		f := &s.Findings[i]
-		id := f.Rule + "\n" + name(&f.From) + "\n" + name(&f.To) + "\n" + fmt.Sprint(f.Port)
+		id := findingKey{f.Rule, endOf(&f.From), endOf(&f.To), f.Port}
 		state := f.State
 		if state == "ongoing" {
 			state = "open"

@@ -47,12 +47,19 @@ type model struct {
 
 // edgeKey identifies an edge across states.
 type edgeKey struct {
-	fromNamespace, from, toNamespace, to, scope, class string
-	port                                               uint16
+	from, to     end
+	scope, class string
+	port         uint16
+	folded       bool
 }
 
+// end identifies a workload: a Service and a Deployment may have the same name.
+type end struct{ namespace, kind, name string }
+
+func endOf(w *topology.Workload) end { return end{w.Namespace, w.Kind, w.Name} }
+
 func keyOf(e *topology.Edge) edgeKey {
-	return edgeKey{e.From.Namespace, e.From.Name, e.To.Namespace, e.To.Name, e.Scope, e.Class, e.Port}
+	return edgeKey{endOf(&e.From), endOf(&e.To), e.Scope, e.Class, e.Port, e.Folded}
 }
 
 func (m *model) Init() tea.Cmd {
@@ -94,6 +101,10 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 		m.build()
+	case tea.PasteMsg:
+		if m.typing {
+			m.edit("", msg.Content)
+		}
 	case tea.KeyPressMsg:
 		command := m.press(msg)
 		return m, command

@@ -99,6 +99,15 @@ func matches(r *row, words []string) bool {
 	return true
 }
 
+// headings returns the line above the rows.
+func (t *table) headings() string {
+	h := headings
+	if t.widths[colVerdict] == 1 {
+		h[colVerdict] = ""
+	}
+	return t.line(&h, nil)
+}
+
 // line returns the text of a row, without its marker. paint colors the verdict; nil leaves it as it is.
 func (t *table) line(r *cells, paint func(string) string) string {
 	var b strings.Builder

@@ -36,7 +36,7 @@ func Run(ctx context.Context, title string, source Source, o Options) (quit bool
 	m := &model{source: source, title: title, clock: o.clock, color: o.Color()}
 	_, err = tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithEnvironment(o.Env),
 		tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond)).Run()
-	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
+	if errors.Is(err, tea.ErrProgramKilled) && !errors.Is(err, tea.ErrProgramPanic) && ctx.Err() != nil {
 		err = nil
 	}
 	return m.quit, err

@@ -58,17 +58,47 @@ func (m *model) verdict(cell string) string {
 	return m.paint(yellow, cell)
 }
 
-// headLines returns the lines above the table: the taps, the answer, the newest findings, and the taps that report no more.
+// leastTable is how many lines the head leaves for the table and the last line, and lowHeight the height below which the head is only
+// the answer.
+const (
+	leastTable = 4
+	lowHeight  = 12
+)
+
+// headLines returns the lines above the table. If there are more than the screen has room for, the last of them has an ellipsis.
 func (m *model) headLines() []string {
-	first := m.title
+	var lines []string
+	if m.height < lowHeight {
+		lines = m.answerLines()
+	} else {
+		lines = m.allHeadLines()
+	}
+	most := max(1, m.height-leastTable)
+	if len(lines) <= most {
+		return lines
+	}
+	lines = lines[:most]
+	lines[most-1] = ansi.Truncate(lines[most-1], m.width-1, "") + "…"
+	return lines
+}
+
+func (m *model) answerLines() []string {
+	lines := wrap("", report.CleanMessage(m.state.Answer), m.width)
+	for i := range lines {
+		lines[i] = m.paint(bold, lines[i])
+	}
+	return lines
+}
+
+// allHeadLines returns the taps, the answer, the newest findings, and the taps that report no more.
+func (m *model) allHeadLines() []string {
+	first := report.CleanMessage(m.title)
 	if !m.state.Until.IsZero() {
 		first += ", " + left(m.now, m.state.Until) + " left"
 	}
 	lines := []string{m.paint(bold, first)}
 	lines = append(lines, wrap("", tapLine(m.state.Taps), m.width)...)
-	for _, s := range wrap("", report.CleanMessage(m.state.Answer), m.width) {
-		lines = append(lines, m.paint(bold, s))
-	}
+	lines = append(lines, m.answerLines()...)
 	most := maxAlerts
 	if m.height < 20 {
 		most = 1
@@ -123,7 +153,7 @@ func (m *model) tableLines() []string {
 		m.top = 0
 	}
 	if len(t.rows) > 0 {
-		lines = append(lines, m.paint(dim, strings.Repeat(" ", marker)+t.line(&headings, nil)))
+		lines = append(lines, m.paint(dim, strings.Repeat(" ", marker)+t.headings()))
 	}
 	for i := m.top; i < len(t.rows) && i < m.top+room; i++ {
 		lines = append(lines, m.rowLine(i, i == at))
@@ -156,7 +186,11 @@ func (m *model) rowLine(i int, selected bool) string {
 // lastLine returns the line at the bottom: the filter and what keys do.
 func (m *model) lastLine(end int) string {
 	if m.typing {
-		return "/" + m.filter + "▏ " + m.paint(dim, m.shown()+"  enter apply  esc clear")
+		typed := m.filter
+		if over := ansi.StringWidth(typed) + 4 - m.width; over > 0 { // 4: what is around it, and an ellipsis. The end is being typed
+			typed = ansi.TruncateLeft(typed, over, "…")
+		}
+		return "/" + typed + "▏ " + m.paint(dim, m.shown()+"  enter apply  esc clear")
 	}
 	s := "/ filter  enter why  ↑↓ PgUp PgDn  q quit"
 	if m.filter != "" {

@@ -7,8 +7,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,12 +38,17 @@ func view(file string) {
 			s = many(1000)
 		}
 		if _, err := os.Stat(file); err == nil {
+			if os.Getenv("PANIC") != "" {
+				panic("a fault of the source")
+			}
 			s.Ended = "the time of the taps (10m) was over"
 		}
 		return s
 	}
 	o := Options{In: os.Stdin, Out: os.Stdout, Env: os.Environ(), clock: func() time.Time { return noon }}
-	quit, err := Run(context.Background(), "Tapping shop, 4 pods", source, o)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	quit, err := Run(ctx, "Tapping shop, 4 pods", source, o)
 	if err == nil {
 		err = Summary(os.Stdout, source(), map[bool]string{true: "q was pressed", false: ""}[quit], o)
 	}
@@ -87,6 +95,16 @@ func (s *screen) shown() string {
 		s.t.Fatal(err)
 	}
 	return string(out)
+}
+
+// format returns a format of tmux about the terminal.
+func (s *screen) format(format string) string {
+	s.t.Helper()
+	out, err := exec.Command("tmux", "-S", s.socket, "display-message", "-p", format).Output()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // wait waits until the screen has a text.
@@ -152,6 +170,41 @@ func TestEnd(t *testing.T) {
 	}
 	if shown := s.wait("status: <nil>"); !strings.Contains(shown, "Ended: the time of the taps (10m) was over") {
 		t.Errorf("the normal screen has no reason:\n%s", shown)
+	}
+}
+
+// TestRestored: after SIGTERM, and after a panic, the terminal has its normal screen, a cursor, and shows what is typed; a panic is reported.
+func TestRestored(t *testing.T) {
+	for name, c := range map[string]struct {
+		environ, status string
+		end             func(*screen)
+	}{
+		"SIGTERM": {"PANIC=", "status: <nil>", func(s *screen) {
+			pid, err := strconv.Atoi(s.format("#{pane_pid}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"a panic": {"PANIC=1", "status: program was killed: program experienced a panic", func(s *screen) {
+			if err := os.WriteFile(s.file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, 80, 40, c.environ)
+			s.wait("q quit")
+			c.end(s)
+			s.wait(c.status)
+			if got := s.format("#{alternate_on} #{cursor_flag} #{mouse_any_flag}"); got != "0 1 0" {
+				t.Errorf("alternate screen, cursor, mouse: %s", got)
+			}
+			s.press("-l", "what is typed")
+			s.wait("what is typed")
+		})
 	}
 }
 

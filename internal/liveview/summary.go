@@ -38,7 +38,7 @@ func Summary(out io.Writer, s State, ended string, o Options) error {
 	t := newTable(s.Edges, "", width, m.now)
 	m.table = t
 	if len(t.rows) > 0 {
-		b.WriteString("\n" + strings.TrimRight(strings.Repeat(" ", marker)+t.line(&headings, nil), " ") + "\n")
+		b.WriteString("\n" + strings.TrimRight(strings.Repeat(" ", marker)+t.headings(), " ") + "\n")
 	}
 	if len(t.rows) == 0 {
 		line("", nothing)

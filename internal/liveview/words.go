@@ -137,7 +137,7 @@ func left(now, until time.Time) string {
 func newest(findings []topology.Finding) []*topology.Finding {
 	var open []*topology.Finding
 	for i := range findings {
-		if s := findings[i].State; s == "open" || s == "ongoing" {
+		if findings[i].Open() {
 			open = append(open, &findings[i])
 		}
 	}

@@ -158,7 +158,7 @@ func verdictLabel(verdict string) string {
 	case "unknown", "":
 		return "unjudged"
 	}
-	return verdict // plaintext, encrypted, failed
+	return clean(verdict) // plaintext, encrypted, failed
 }
 
 func (t *text) heading(s string) {

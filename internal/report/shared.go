@@ -9,7 +9,7 @@ func CleanMessage(s string) string { return cleanEscaped(s) }
 // Shorten removes the middle of s, and keeps the first head characters, if s has more than width characters.
 func Shorten(s string, width, head int) string { return shorten(s, width, head) }
 
-// VerdictLabel returns the words for a value of meshtls.verdict, such as "mutual TLS".
+// VerdictLabel returns the words for a value of meshtls.verdict, such as "mutual TLS". They are safe to print.
 func VerdictLabel(verdict string) string { return verdictLabel(verdict) }
 
 // ReasonWords returns the words for a code of meshtls.reasons. They are safe to print.

@@ -111,6 +111,8 @@ func Sentence(t Tally) string {
 		parts = append(parts, fmt.Sprintf("%s between workloads carried plaintext", every(t.Edges)))
 	case t.By.Plaintext > 0:
 		parts = append(parts, fmt.Sprintf("%d of %s between workloads carried plaintext", t.By.Plaintext, plural(uint64(t.Edges), "edge")))
+	case t.By.Unknown > 0 && t.By.Unknown+t.By.Failed == uint64(t.Edges):
+		parts = append(parts, fmt.Sprintf("It is not known whether %s between workloads carried plaintext", anyOf(t.Edges)))
 	default:
 		parts = append(parts, fmt.Sprintf("No plaintext was seen on %s between workloads", plural(uint64(t.Edges), "edge")))
 	}
@@ -132,6 +134,13 @@ func every(n int) string {
 		return "The only edge"
 	}
 	return "All " + plural(uint64(n), "edge")
+}
+
+func anyOf(n int) string {
+	if n == 1 {
+		return "the only edge"
+	}
+	return fmt.Sprintf("any of %d edges", n)
 }
 
 // words returns the numbers of edges that carried no plaintext.

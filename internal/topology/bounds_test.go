@@ -75,6 +75,21 @@ func TestManyPlaintextEdges(t *testing.T) {
 	}
 }
 
+// TestUnjudgedAnswer: where no edge was judged, the answer does not begin with the good news that no plaintext was seen.
+func TestUnjudgedAnswer(t *testing.T) {
+	for want, by := range map[string]record.ByVerdict{
+		"It is not known whether the only edge between workloads carried plaintext; 1 with unjudged connections":            {Unknown: 1},
+		"It is not known whether any of 3 edges between workloads carried plaintext; 1 failed; 2 with unjudged connections": {Unknown: 2, Failed: 1},
+		"No plaintext was seen on 2 edges between workloads; 1 mutual TLS; 1 with unjudged connections":                     {Unknown: 1, MTLS: 1},
+		"No plaintext was seen on 1 edge between workloads; 1 failed":                                                       {Failed: 1},
+	} {
+		edges := int(by.Unknown + by.Failed + by.MTLS) //nolint:gosec // small
+		if got := topology.Sentence(topology.Tally{Edges: edges, By: by}); got != want {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+	}
+}
+
 // TestManyTaps: taps beyond the bound replace nothing of each other, although their runs, edges and times are the same, and that such a tap is blind is
 // said.
 func TestManyTaps(t *testing.T) {

@@ -279,4 +279,10 @@ func compareEdges(a, b *Edge) int {
 // Between reports whether an edge is traffic between workloads on the wire.
 func (e *Edge) Between() bool { return e.Scope == "wire" && (e.Class == "workload" || e.Class == "") }
 
+// Judged reports whether an edge is between workloads and has a connection of which it is known how it was protected. A failed one is none.
+func (e *Edge) Judged() bool {
+	n := &e.Connections
+	return e.Between() && n.Plaintext+n.TLS+n.Encrypted+n.MTLS > 0
+}
+
 func portText(port uint16) string { return strconv.Itoa(int(port)) }

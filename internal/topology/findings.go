@@ -81,7 +81,8 @@ func plural(n uint64, noun string) string {
 	return choose(n, "1 "+noun, fmt.Sprintf("%d %ss", n, noun))
 }
 
-func isOpen(state string) bool { return state != "resolved" && state != "withdrawn" }
+// Open reports whether a finding has not ended. A state that is not known is open.
+func (f *Finding) Open() bool { return f.State != "resolved" && f.State != "withdrawn" }
 
 // findingList returns the findings with their ends. Findings of several taps about one rule and edge are one.
 func (g *Graph) findingList(views []*view) []Finding {
@@ -137,7 +138,7 @@ func (g *Graph) findingList(views []*view) []Finding {
 	}
 	slices.SortFunc(out, func(a, b Finding) int {
 		return cmp.Or(
-			cmp.Compare(b2i(!isOpen(a.State)), b2i(!isOpen(b.State))), cmp.Compare(b.Severity, a.Severity), strings.Compare(a.Rule, b.Rule),
+			cmp.Compare(b2i(!a.Open()), b2i(!b.Open())), cmp.Compare(b.Severity, a.Severity), strings.Compare(a.Rule, b.Rule),
 			compareWorkloads(&a.From, &b.From), compareWorkloads(&a.To, &b.To), cmp.Compare(a.Port, b.Port))
 	})
 	return out
@@ -158,7 +159,7 @@ func (m *merged) add(f *Finding, l *latestFinding, side string) {
 		m.first = f.First
 	}
 	if m.latest != nil && cmp.Or(
-		cmp.Compare(b2i(isOpen(f.State)), b2i(isOpen(m.finding.State))), cmp.Compare(f.Severity, m.finding.Severity), l.order.compare(&m.latest.order)) <= 0 {
+		cmp.Compare(b2i(f.Open()), b2i(m.finding.Open())), cmp.Compare(f.Severity, m.finding.Severity), l.order.compare(&m.latest.order)) <= 0 {
 		return
 	}
 	m.finding, m.latest = *f, l
@@ -170,7 +171,7 @@ func addFindings(edges []Edge, findings []Finding) {
 	rules := map[ends][]string{}
 	for i := range findings {
 		f := &findings[i]
-		if isOpen(f.State) {
+		if f.Open() {
 			k := ends{keyOfWorkload(&f.From), keyOfWorkload(&f.To), portText(f.Port)}
 			rules[k] = append(rules[k], f.Rule)
 		}
