@@ -64,6 +64,7 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 		return t.run(ctx)
 	}
 	s, ctx := t.showScreen(ctx, terminal, kept)
+	defer s.leave() // after a panic
 	err = t.run(ctx)
 	log.close()
 	s.close(ctx, terminal)

@@ -45,7 +45,8 @@ type screen struct {
 	colored bool
 	ends    time.Time // zero: no limit
 	quit    context.CancelCauseFunc
-	done    chan struct{} // closed when nothing is drawn any more
+	done    chan struct{} // closed when nothing is drawn any more, and the terminal is as before
+	left    sync.Once     // the terminal is as before
 
 	// Only draw uses the fields below.
 	view          report.Live
@@ -105,9 +106,11 @@ func readKeys(in io.Reader, quit func()) {
 	}
 }
 
-// run draws until ctx ends.
+// run draws until ctx ends. Then, or after a panic, it leaves the screen: while the last records are delivered, Ctrl-C must be a signal again,
+// which ends the process at once.
 func (s *screen) run(ctx context.Context) {
 	defer close(s.done)
+	defer s.leave()
 	ticker := time.NewTicker(redrawEvery)
 	defer ticker.Stop()
 	for {
@@ -170,6 +173,16 @@ func (t *tap) troubles() []string {
 	return t.problems()
 }
 
+// leave restores the terminal.
+func (s *screen) leave() {
+	s.left.Do(func() {
+		fmt.Fprint(s.out, leaveScreen)
+		if s.state != nil {
+			term.Restore(int(s.in.Fd()), s.state) //nolint:errcheck // the terminal may be gone
+		}
+	})
+}
+
 // close leaves the screen, and prints the report, the log and why the tap has ended. ctx is the context of showScreen.
 func (s *screen) close(ctx context.Context, std streams) {
 	reason := s.reason(ctx)
@@ -177,10 +190,6 @@ func (s *screen) close(ctx context.Context, std streams) {
 	select {
 	case <-s.done:
 	case <-time.After(leaveGrace):
-	}
-	fmt.Fprint(s.out, leaveScreen)
-	if s.state != nil {
-		term.Restore(int(s.in.Fd()), s.state) //nolint:errcheck // the terminal may be gone
 	}
 	report.Text(std.out, s.tap.summary(), report.Options{Width: width(std.out), Color: s.colored}) //nolint:errcheck // the same
 	s.log.print(std.err)

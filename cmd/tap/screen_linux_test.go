@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
@@ -84,6 +86,59 @@ func TestScreenEnds(t *testing.T) {
 				t.Errorf("the reason is not last: %q", normal)
 			}
 		})
+	}
+}
+
+// TestScreenEndsAtOnce: while the last records wait for a broker, the terminal is as before, and two presses of Ctrl-C, as two signals, end
+// the process.
+func TestScreenEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts, so that requests are not answered
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s, terminal := screenRun(t, []string{"TAP_SINK=kafka", "TAP_KAFKA_BROKERS=" + silent.Addr().String(), "TAP_GRACE=10m"}, "--output=screen")
+	eventually.True(t, "the view", func() bool { return strings.Contains(s.screen.String(), "capture on nosuch0: ") }, s.screen.String)
+	s.keyboard.WriteString("q")
+	eventually.True(t, "the normal screen", func() bool { return strings.Contains(s.screen.String(), leaveScreen) }, s.screen.String)
+	eventually.True(t, "keys that are signals", func() bool {
+		state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		return err == nil && state.Lflag&unix.ISIG != 0
+	}, s.screen.String)
+	sane(t, terminal)
+	s.keyboard.WriteString("\x03")
+	eventually.True(t, "^C is shown", func() bool { return strings.Contains(s.screen.String(), leaveScreen+"^C") }, s.screen.String)
+	s.keyboard.WriteString("\x03")
+	if err := s.Wait(); err == nil || s.ProcessState.ExitCode() != exitError {
+		t.Errorf("%v: %q", err, s.screen.String())
+	}
+	sane(t, terminal)
+	terminal.Close()
+	<-s.shown
+}
+
+// TestScreenPanic: a panic while the screen is drawn restores the terminal.
+func TestScreenPanic(t *testing.T) {
+	keyboard, terminal := openTerminal(t, 80)
+	defer terminal.Close()
+	state, err := term.MakeRaw(int(terminal.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &screen{tap: nil, in: terminal, state: state, out: terminal, done: make(chan struct{})}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		s.run(t.Context())
+	}()
+	sane(t, terminal)
+	shown := make([]byte, len(leaveScreen))
+	if _, err := io.ReadFull(keyboard, shown); err != nil || string(shown) != leaveScreen {
+		t.Errorf("%v: %q", err, shown)
 	}
 }
 
