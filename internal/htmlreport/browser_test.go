@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 	"github.com/meshtls-tap/meshtls-tap/internal/topology"
@@ -206,7 +207,7 @@ func TestFilter(t *testing.T) {
 	})()`, &got)
 	slices.Sort(got.Times)
 	t.Logf("20 filters of 2,000 edges: median %.1f ms, longest %.1f ms; %d changes of the document", got.Times[10], got.Times[19], got.Changes)
-	if got.Shown != want || !strings.HasPrefix(got.Status, fmt.Sprintf("%d of 2000 edges match", want)) || want == 0 {
+	if got.Shown != want || !strings.HasPrefix(got.Status, fmt.Sprintf("Edges that match: %d of 2000", want)) || want == 0 {
 		t.Errorf("%d rows are shown, want %d: %s", got.Shown, want, got.Status)
 	}
 	if most := 20 * (50 + 20); got.Changes > most || got.Changes == 0 { // a button for each row that is shown, and few others
@@ -254,12 +255,12 @@ func TestKeyboard(t *testing.T) {
 	tab("#workloads tbody button")
 	enter()
 	expect(`document.activeElement.id`, "edges")
-	expect(`byId("shown").textContent`, "1 of 7 edges match.")
+	expect(`byId("shown").textContent`, "Edges that match: 1 of 7.")
 	tab("#text")
 	tab("#verdicts input")
 	tab("#pair button")
 	enter()
-	expect(`byId("shown").textContent`, "7 of 7 edges match.")
+	expect(`byId("shown").textContent`, "Edges that match: 7 of 7.")
 	expect(`document.activeElement.id`, "text")
 	tab("#table thead button")
 	enter()
@@ -361,6 +362,81 @@ func TestPrint(t *testing.T) {
 	})`, &got)
 	if got.Rows != 2000 || got.Closed != 0 || got.Background != "rgb(255, 255, 255)" {
 		t.Errorf("%+v", got)
+	}
+	var after struct{ Rows, Open int }
+	p.eval(`dispatchEvent(new Event("beforeprint")); dispatchEvent(new Event("afterprint")); ({
+		rows: [...document.querySelectorAll("#table tbody tr")].filter((r) => r.offsetHeight > 0).length,
+		open: document.querySelectorAll("details[open]").length,
+	})`, &after)
+	if after.Rows != 50 || after.Open != 0 {
+		t.Errorf("after the print: %+v", after)
+	}
+}
+
+// TestPrintFits: on paper nothing can be scrolled, so what is wider than the sheet would be lost: the matrices of many namespaces and workloads.
+func TestPrintFits(t *testing.T) {
+	long := func(kind string, i int) string { return fmt.Sprintf("%s-%02d-%s", kind, i, strings.Repeat("long", 12)) }
+	for _, n := range []int{1, 6, 7, 60} {
+		r := &Report{}
+		for i := range n {
+			for _, to := range []string{long("namespace", i), long("namespace", 0)} {
+				e := topology.Edge{From: deployment(long("namespace", 0), "client"), To: deployment(to, long("server", i)), Port: 80, Scope: "wire", Verdict: "mtls", Connections: record.ByVerdict{MTLS: 1}, First: start, Last: start}
+				r.Edges = append(r.Edges, e)
+			}
+		}
+		p := startChromium(t).open(r, view{width: 718, height: 1000}) // an A4 sheet with Chromium's margins
+		p.eval(expand, nil)
+		p.eval(`document.querySelector("#namespaces tbody button").click()`, nil)
+		p.call(p.session, "Emulation.setEmulatedMedia", map[string]any{"media": "print"}, nil)
+		var got struct {
+			Which, Cells []string
+		}
+		p.eval(`({
+			which: [...document.querySelectorAll("main *")].filter((e) => e.checkVisibility() && !e.closest(".vh, select") && e.getBoundingClientRect().right > innerWidth).map((e) => e.closest("section").id + " " + e.outerHTML.slice(0, 100)),
+			cells: [...document.querySelectorAll("#namespaces td:not(:empty)")].map((c) => getComputedStyle(c, "::before").content),
+		})`, &got)
+		if len(got.Which) > 0 || len(got.Cells) != n {
+			t.Errorf("%d namespaces, %d cells; too wide: %q", n, len(got.Cells), got.Which[:min(3, len(got.Which))])
+		}
+		if wide := strings.Contains(strings.Join(got.Cells, "\n"), "to "+long("namespace", n-1)); wide != (n > maxPrinted) {
+			t.Errorf("%d namespaces: the cells have names: %v: %q", n, wide, got.Cells[0])
+		}
+	}
+}
+
+// TestPictureNames: a name that looks like one with a note is not shortened in the picture.
+func TestPictureNames(t *testing.T) {
+	a := topology.Edge{From: deployment("a", "web (canary)"), To: topology.Workload{Name: "10.0.0.1"}, Port: 1, Scope: "wire", Verdict: "mtls", Connections: record.ByVerdict{MTLS: 1}}
+	p := startChromium(t).open(&Report{Edges: []topology.Edge{a}}, views[0])
+	var got string
+	p.eval(`{
+		var drawn = [];
+		const fill = CanvasRenderingContext2D.prototype.fillText;
+		CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+			drawn.push(text);
+			fill.call(this, text, ...rest);
+		};
+	}
+	choose(D.edges[0].t); choose(D.edges[0].f); drawn.join("\n")`, &got)
+	for _, want := range []string{"a/web (canary)", "10.0.0.1", "10.0.0.1 (no name is known)"} { // the last one is the workload in the middle
+		if !slices.Contains(strings.Split(got, "\n"), want) {
+			t.Errorf("%s is not in the picture:\n%s", want, got)
+		}
+	}
+}
+
+// TestTimelines: the list of edges whose verdict changed is bounded, and says so.
+func TestTimelines(t *testing.T) {
+	r := &Report{}
+	for i := range 502 {
+		r.Edges = append(r.Edges, topology.Edge{From: deployment("a", fmt.Sprint(i)), To: deployment("b", "b"), Port: 1, Scope: "wire", Verdict: "tls", Connections: record.ByVerdict{TLS: 1},
+			Changes: []topology.Change{{At: start, Verdict: "mtls"}, {At: start.Add(time.Hour), Verdict: "tls"}}})
+	}
+	p := startChromium(t).open(r, views[0])
+	var got string
+	p.eval(`byId("edge").length + " " + document.querySelector("#timeline .hint").innerText`, &got)
+	if want := "501 The list has the first 500 of 502 edges whose verdict changed."; !strings.HasPrefix(got, want) {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

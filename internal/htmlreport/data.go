@@ -16,10 +16,12 @@ type data struct {
 	Verdicts   []string          `json:"verdicts"` // labels, the weakest first
 	Classes    []string          `json:"classes"`  // values of the verdicts, which are their classes in the style
 	Workloads  []string          `json:"workloads"`
-	Groups     []string          `json:"groups"` // namespaces
+	Bare       map[int]string    `json:"bare,omitempty"` // workloads without the note that is after their name, where they have one
+	Groups     []string          `json:"groups"`         // namespaces
 	GroupOf    []int             `json:"groupOf"`
 	Edges      []edgeData        `json:"edges"` // in the order of the table's rows
 	Neighbors  []neighborhood    `json:"neighbors"`
+	Wide       int               `json:"wide"`                 // columns of a matrix; one with more is a list in print
 	Incomplete bool              `json:"incomplete,omitempty"` // changes of some edges are left out
 	index      map[string]int    // of workloads
 	links      map[[2]int]*[]int // edges from one workload to another
@@ -56,7 +58,7 @@ type neighbor struct {
 
 // newData returns the data of edges and their rows.
 func newData(edges []topology.Edge, rows []row) *data {
-	d := &data{index: map[string]int{}, Workloads: []string{}, Groups: []string{}, GroupOf: []int{}, Edges: []edgeData{}, links: map[[2]int]*[]int{}}
+	d := &data{index: map[string]int{}, Workloads: []string{}, Bare: map[int]string{}, Groups: []string{}, GroupOf: []int{}, Edges: []edgeData{}, links: map[[2]int]*[]int{}, Wide: maxPrinted}
 	for _, v := range verdicts {
 		d.Verdicts, d.Classes = append(d.Verdicts, v.label), append(d.Classes, v.value)
 	}
@@ -97,6 +99,9 @@ func (d *data) workload(w *workload) int {
 	key := w.Namespace + "\x00" + label
 	if i, ok := d.index[key]; ok {
 		return i
+	}
+	if w.Note != "" {
+		d.Bare[len(d.Workloads)] = w.Label
 	}
 	d.index[key] = len(d.Workloads)
 	d.Workloads = append(d.Workloads, label)

@@ -19,7 +19,7 @@ type finding struct {
 	From, To    workload
 	Port        uint16
 	Count       uint64
-	First, Last string
+	Seen        string // from when to when
 	Verdict     verdict
 	Basis       string
 	Reasons     []string
@@ -52,7 +52,7 @@ func level(severity int64) string {
 
 // edgeKey identifies an edge between workloads with a verdict.
 func edgeKey(from, to *topology.Workload, port uint16, verdict string) string {
-	return fmt.Sprintf("%s\x00%s\x00%d\x00%s", from, to, port, verdict)
+	return fmt.Sprintf("%s\x00%s\x00%s\x00%s\x00%d\x00%s", from.Kind, from, to.Kind, to, port, verdict)
 }
 
 // addFindings adds findings, the most severe first. A finding without a basis has that of its edge.
@@ -75,8 +75,11 @@ func (p *page) addFindings(list []topology.Finding, edges []topology.Edge) {
 		f := &list[i]
 		x := finding{
 			Severity: f.Severity, Level: level(f.Severity), Rule: name(f.Rule), State: name(f.State), Message: sentence(f.Message),
-			From: newWorkload(&f.From), To: newWorkload(&f.To), Port: f.Port, Count: f.Count, First: timestamp(f.First), Last: timestamp(f.Last),
+			From: newWorkload(&f.From), To: newWorkload(&f.To), Port: f.Port, Count: f.Count,
 			Basis: name(cmp.Or(f.Basis, bases[edgeKey(&f.From, &f.To, f.Port, f.Verdict)])), Coverage: sentence(f.Coverage), Evidence: name(f.Evidence), Open: f.Severity >= severe && i < maxShown,
+		}
+		if !f.First.IsZero() && !f.Last.IsZero() {
+			x.Seen = fmt.Sprintf("from %s to %s (UTC)", timestamp(f.First), timestamp(f.Last))
 		}
 		if f.Verdict != "" {
 			x.Verdict = newVerdict(f.Verdict)

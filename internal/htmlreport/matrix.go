@@ -12,7 +12,8 @@ import (
 type matrix struct {
 	Columns []string
 	Rows    []matrixRow
-	More    int // namespaces that are left out, because there are too many
+	More    int  // namespaces that are left out, because there are too many
+	Wide    bool // it is too wide for paper
 }
 
 type matrixRow struct {
@@ -22,6 +23,7 @@ type matrixRow struct {
 
 // cell is all edges from one namespace to another one.
 type cell struct {
+	To      string
 	Verdict verdict // the weakest
 	Weakest int     // edges with that verdict
 	Edges   int
@@ -72,11 +74,13 @@ func newMatrix(edges []topology.Edge) (m matrix) {
 			m.Columns = append(m.Columns, ns)
 		}
 	}
+	m.Wide = len(m.Columns) > maxPrinted
 	for _, from := range names {
 		r := matrixRow{Name: from}
 		some := false
 		for _, to := range m.Columns {
 			c := cells[pair{from, to}]
+			c.To = to
 			some = some || c.Edges > 0
 			r.Cells = append(r.Cells, c)
 		}

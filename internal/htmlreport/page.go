@@ -18,7 +18,7 @@ type page struct {
 	Script trusted
 
 	Title, Answer string
-	Judged        bool // a connection was judged
+	Judged        bool // of a connection between workloads it is known how it was protected
 	Unreported    bool // there is plaintext between workloads, and no finding
 	Totals        []tally
 	Others        []string // edges that Totals and Matrix leave out, in words
@@ -146,13 +146,11 @@ func (p *page) count(edges []topology.Edge) {
 	for i := range edges {
 		e := &edges[i]
 		of[kindOf(e)]++
-		for v, n := range counts(&e.Connections) {
-			p.Judged = p.Judged || n > 0 && v != unjudged
-			if kindOf(e) == between {
+		p.Judged = p.Judged || e.Judged()
+		if kindOf(e) == between {
+			for v, n := range counts(&e.Connections) {
 				list[v].Connections += n
 			}
-		}
-		if kindOf(e) == between {
 			list[verdictIndex(e.Verdict)].Edges++
 		}
 	}

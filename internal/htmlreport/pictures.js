@@ -61,7 +61,7 @@ const { choose, chooseEdge } = (() => {
 					label: {
 						show: true, color: c.fg, ...FONT, lineHeight: narrow ? 13 : 15, backgroundColor: c.bg, padding: v < 0 && !narrow ? [1, 4] : 0,
 						position: v < 0 ? "top" : n.x < 50 ? "left" : "right",
-						formatter: v >= 0 ? label(D.workloads[n.w], peerText(n), room, narrow) : narrow ? "" : `{b|${safe(shorten(D.workloads[w], Math.floor(width / 7)))}}`,
+						formatter: v >= 0 ? label(n.w, peerText(n), room, narrow) : narrow ? "" : `{b|${safe(shorten(D.workloads[w], Math.floor(width / 7)))}}`,
 						rich: {
 							b: { ...FONT, color: c.fg, fontWeight: "bold" },
 							n: { ...FONT, color: c.fg, fontSize: narrow ? 11 : 12 }, v: { ...FONT, color, fontSize: narrow ? 10 : 11 },
@@ -118,8 +118,8 @@ const { choose, chooseEdge } = (() => {
 	// shorten removes the middle of a text that has more than n characters.
 	const shorten = (s, n) => (s.length <= n ? s : s.slice(0, Math.ceil(n / 2) - 1) + "\u2026" + s.slice(s.length - Math.floor(n / 2)));
 	// label returns the lines beside a node, without the note after a name. On a narrow page the namespace has a line of its own.
-	const label = (workload, verdict, room, narrow) => {
-		const name = workload.split(" (")[0];
+	const label = (w, verdict, room, narrow) => {
+		const name = D.bare?.[w] ?? D.workloads[w];
 		const slash = name.indexOf("/") + 1;
 		const names = narrow && slash ? [name.slice(0, slash), name.slice(slash)] : [name];
 		return [...names.map((s) => `{n|${safe(shorten(s, room))}}`), `{v|${safe(shorten(verdict, room))}}`].join("\n");
@@ -189,9 +189,10 @@ const { choose, chooseEdge } = (() => {
 			group.append(...members.map(([w, i]) => option(i, w)));
 			byId("center").append(group);
 		});
-		D.edges.forEach((e, i) => {
-			if ((e.c ?? []).length > 1 && byId("edge").length <= 500) byId("edge").add(option(i, edgeName(e)));
-		});
+		const changed = D.edges.map((e, i) => i).filter((i) => (D.edges[i].c ?? []).length > 1);
+		const most = 500;
+		for (const i of changed.slice(0, most)) byId("edge").add(option(i, edgeName(D.edges[i])));
+		if (changed.length > most) byId("bound").textContent = `first ${most} of ${changed.length} `;
 		byId("center").addEventListener("change", (event) => event.target.value && choose(Number(event.target.value), true));
 		byId("edge").addEventListener("change", (event) => event.target.value && chooseEdge(Number(event.target.value), true));
 	}

@@ -44,6 +44,7 @@ const (
 	maxChanges    = 20000 // of all edges
 	maxFindings   = 1000
 	maxNamespaces = 60 // in the matrix
+	maxPrinted    = 6  // columns of a matrix that fit on paper; one with more is printed as a list
 	maxNeighbors  = 25 // in each column of a picture
 	maxListed     = 1000
 )

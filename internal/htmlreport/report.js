@@ -27,7 +27,7 @@
 		const found = matching.length;
 		const shown = Math.min(found, state.limit);
 		table.tBodies[0].replaceChildren(...matching.slice(0, shown).map(withButton)); // few rows are quick to lay out
-		byId("shown").textContent = `${found} of ${rows.length} edges match` + (shown < found ? `; the first ${shown} are shown.` : ".");
+		byId("shown").textContent = `Edges that match: ${found} of ${rows.length}` + (shown < found ? `; the first ${shown} are shown.` : ".");
 		const pages = byId("pages");
 		pages.replaceChildren();
 		if (shown < found) {
@@ -183,6 +183,7 @@
 			head.append(th);
 		}
 		grid.classList.toggle("dense", servers.length > 12);
+		grid.classList.toggle("wide", Math.min(servers.length, limit) > D.wide);
 		const body = grid.createTBody();
 		for (const c of clients.slice(0, limit)) {
 			const row = body.insertRow();
@@ -194,6 +195,7 @@
 				const td = row.insertCell();
 				const x = cells.get(c + "," + s);
 				if (!x) continue;
+				td.dataset.to = small(s);
 				const b = button("", () => {
 					filter(pairOf(D.workloads[c], D.workloads[s], (e) => !e.o && e.f === c && e.t === s));
 					go("edges");
@@ -222,16 +224,21 @@
 		if (!stay) heading.focus();
 	}
 
-	// In print all edges that match are shown.
-	let limit;
+	// In print all edges that match are shown, and all findings are open.
+	let limit = null;
+	let closed = [];
 	addEventListener("beforeprint", () => {
-		limit = state.limit;
+		limit ??= state.limit;
 		state.limit = Infinity;
 		apply();
-		for (const d of document.querySelectorAll("details")) d.open = true;
+		closed = [...closed, ...document.querySelectorAll("details:not([open])")];
+		for (const d of closed) d.open = true;
 	});
 	addEventListener("afterprint", () => {
-		state.limit = limit;
+		state.limit = limit ?? state.limit;
+		limit = null;
 		apply();
+		for (const d of closed) d.open = false;
+		closed = [];
 	});
 })();
