@@ -2,13 +2,21 @@ package node_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"math/big"
 	"net/http"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
@@ -37,47 +45,29 @@ func TestPluginFirstVerdict(t *testing.T) {
 	}
 }
 
-// TestPluginOlderConnection: a connection that was open before the tap, with requests on it again and again. Within 60 s
-// the operator learns what was sent on it, or that it is older than the tap and what to do. A new connection has a
-// verdict.
+// TestPluginOlderConnection: pooled HTTP/2 connections that were open before the tap, one in plaintext and one in mutual
+// TLS, with requests on them again and again. Within 60 s the operator learns what was sent on them, or that they are older
+// than the tap and what to do. New connections have a verdict.
 func TestPluginOlderConnection(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, nil)
 	web, client := run(t, c, ns, kit.NewPod("web")), run(t, c, ns, kit.NewPod("client"))
-	l, err := c.Network(t, process(t, c, web, "app")).Listen(":9090")
-	if err != nil {
-		t.Fatal(err)
+	serverTLS, clientTLS := mutual(t)
+	pools := []*pool{
+		newPool(t, c, web, client, ":9090", nil, nil),
+		newPool(t, c, web, client, ":9443", serverTLS, clientTLS),
 	}
-	var p http.Protocols
-	p.SetUnencryptedHTTP2(true)
-	server := &http.Server{Protocols: &p, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.Proto) })}
-	go server.Serve(l)
-	t.Cleanup(func() { server.Close() })
-	transport := &http.Transport{Protocols: &p, DialContext: c.Network(t, process(t, c, client, "app")).Dial}
-	pooled := &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	url := "http://" + web.Status.PodIP + ":9090/"
-	if err := request(t.Context(), pooled, url); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	failed, ended := 0, make(chan struct{})
-	go func() {
-		defer close(ended)
-		for ctx.Err() == nil {
-			if err := request(ctx, pooled, url); err != nil && ctx.Err() == nil {
-				failed++
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-	}()
 	w := newWorkstation(t, c)
 	i := w.tap(t, "web", "-n", ns, "--for", "30s")
-	i.expect(t, 0, ns+"/client", ns+"/web:9090", "older")
+	i.expect(t, 0, ns+"/client", ns+"/web:9090", ns+"/web:9443", "older")
 	if took := time.Since(i.begin); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 	t.Log(i)
+	if s := i.String(); strings.Contains(s, "mtls: ") || strings.Contains(s, "mutual TLS: ") {
+		t.Error("mutual TLS, but no handshake was captured")
+	}
 	again := w.tap(t, "web", "-n", ns, "--for", "8s")
 	kit.Eventually(t, kit.Limit, "the second tap to run", func() error {
 		if !strings.Contains(again.String(), "running") {
@@ -85,12 +75,103 @@ func TestPluginOlderConnection(t *testing.T) {
 		}
 		return nil
 	})
-	transport.CloseIdleConnections() // the pool's next request opens another connection, with the same effect as a drained pool
-	again.expect(t, 0, "plaintext: "+ns+"/client to "+ns+"/web:9090")
-	t.Log(again)
-	stop()
-	<-ended
-	if failed > 0 {
-		t.Errorf("%d requests failed", failed)
+	for _, p := range pools {
+		p.transport.CloseIdleConnections() // the pool's next request opens another connection, with the same effect as a drained pool
 	}
+	again.expect(t, 0, "plaintext: "+ns+"/client to "+ns+"/web:9090", "mutual TLS: "+ns+"/client to "+ns+"/web:9443")
+	t.Log(again)
+	for _, p := range pools {
+		p.stop()
+		if p.failed > 0 {
+			t.Errorf("%d requests on %s failed", p.failed, p.url)
+		}
+	}
+}
+
+// A pool is a client in a pod that sends requests to a server in another pod over one HTTP/2 connection.
+type pool struct {
+	url       string
+	transport *http.Transport
+	cancel    context.CancelFunc
+	ended     chan struct{}
+	failed    int // valid after stop
+}
+
+// newPool starts the server and the client. It returns when a request was answered. Without TLS configurations the protocol
+// is HTTP/2 in cleartext.
+func newPool(t *testing.T, c *kit.Cluster, web, client *corev1.Pod, address string, serverTLS, clientTLS *tls.Config) *pool {
+	t.Helper()
+	l, err := c.Network(t, process(t, c, web, "app")).Listen(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var protocols http.Protocols
+	p := &pool{url: "http://" + web.Status.PodIP + address + "/", ended: make(chan struct{})}
+	if serverTLS == nil {
+		protocols.SetUnencryptedHTTP2(true)
+	} else {
+		protocols.SetHTTP2(true)
+		p.url = "https://" + web.Status.PodIP + address + "/"
+	}
+	server := &http.Server{
+		Protocols: &protocols, TLSConfig: serverTLS,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.Proto) }),
+	}
+	if serverTLS == nil {
+		go server.Serve(l)
+	} else {
+		go server.ServeTLS(l, "", "")
+	}
+	p.transport = &http.Transport{Protocols: &protocols, TLSClientConfig: clientTLS, DialContext: c.Network(t, process(t, c, client, "app")).Dial}
+	pooled := &http.Client{Transport: p.transport, Timeout: 10 * time.Second}
+	if err := request(t.Context(), pooled, p.url); err != nil {
+		t.Fatal(err)
+	}
+	var ctx context.Context
+	ctx, p.cancel = context.WithCancel(context.Background())
+	go func() {
+		defer close(p.ended)
+		for ctx.Err() == nil {
+			if err := request(ctx, pooled, p.url); err != nil && ctx.Err() == nil {
+				p.failed++
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	t.Cleanup(func() {
+		p.stop()
+		server.Close()
+	})
+	return p
+}
+
+// stop ends the client's requests and waits for the last one.
+func (p *pool) stop() {
+	p.cancel()
+	<-p.ended
+}
+
+// mutual returns configurations of both ends for mutual TLS, with one certificate for both.
+func mutual(t *testing.T) (server, client *tls.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"pooled.example"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificates, trusted := []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, x509.NewCertPool()
+	trusted.AddCert(certificate)
+	return &tls.Config{Certificates: certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trusted},
+		&tls.Config{Certificates: certificates, RootCAs: trusted, ServerName: "pooled.example"}
 }
