@@ -56,7 +56,8 @@ func why(e *topology.Edge, findings []topology.Finding, width int) []string {
 		add(head, report.ReasonWords(code))
 	}
 	add("Expected     ", report.CleanMessage(e.Expectation))
-	add("Connections  ", byVerdict(e))
+	counts, _ := byVerdict(e)
+	add("Connections  ", strings.Join(counts, ", "))
 	add("Seen         ", seen(e))
 	for i := range e.Ends {
 		add("             ", endLine(&e.Ends[i]))
@@ -89,18 +90,18 @@ func why(e *topology.Edge, findings []topology.Finding, width int) []string {
 	return lines
 }
 
-func byVerdict(e *topology.Edge) string {
+// byVerdict returns the verdicts of an edge's connections: in words with their numbers, and as a set with a bit for each.
+func byVerdict(e *topology.Edge) (counts []string, set uint8) {
 	n := &e.Connections
-	var parts []string
-	for _, c := range [...]struct {
+	for i, c := range [...]struct {
 		n     uint64
 		label string
 	}{{n.Plaintext, "plaintext"}, {n.TLS, "TLS"}, {n.Encrypted, "encrypted"}, {n.MTLS, "mutual TLS"}, {n.Failed, "failed"}, {n.Unknown, "unjudged"}} {
 		if c.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.label))
+			counts, set = append(counts, fmt.Sprintf("%d %s", c.n, c.label)), set|1<<i
 		}
 	}
-	return strings.Join(parts, ", ")
+	return counts, set
 }
 
 func seen(e *topology.Edge) string {

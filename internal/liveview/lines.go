@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/topology"
 )
 
-// follow writes a line for each change: an edge that is new or has another verdict, a finding that opens or ends, a tap that starts or ends.
+// follow writes a line for each change: an edge that is new, has another verdict or a connection with a verdict of its own, a finding that opens or ends, a tap that starts or ends.
 func follow(ctx context.Context, source Source, o Options) error {
 	c := newChanges()
 	for {
@@ -35,9 +35,15 @@ func follow(ctx context.Context, source Source, o Options) error {
 
 // changes is what the lines have reported so far.
 type changes struct {
-	verdicts map[edgeKey]int
+	edges    map[edgeKey]reported
 	taps     map[string]string
 	findings map[findingKey]string
+}
+
+// reported is what the last line of an edge said.
+type reported struct {
+	kind     int
+	verdicts uint8 // of the connections: see byVerdict
 }
 
 // findingKey identifies a finding across states.
@@ -48,7 +54,7 @@ type findingKey struct {
 }
 
 func newChanges() *changes {
-	return &changes{verdicts: map[edgeKey]int{}, taps: map[string]string{}, findings: map[findingKey]string{}}
+	return &changes{edges: map[edgeKey]reported{}, taps: map[string]string{}, findings: map[findingKey]string{}}
 }
 
 // next returns the lines for what s has and the states before it did not have.
@@ -63,13 +69,18 @@ func (c *changes) next(s *State) []string {
 	}
 	for i := range s.Edges {
 		e := &s.Edges[i]
-		k := kindOf(e)
-		before, known := c.verdicts[keyOf(e)]
-		if known && before == k {
+		_, verdicts := byVerdict(e)
+		was, known := c.edges[keyOf(e)]
+		is := reported{kindOf(e), was.verdicts | verdicts}
+		if known && was == is {
 			continue
 		}
-		c.verdicts[keyOf(e)] = k
-		lines = append(lines, edgeLine(e, k, before, known))
+		c.edges[keyOf(e)] = is
+		line := edgeLine(e, is.kind)
+		if known && was.kind != is.kind {
+			line += ", before: " + kinds[was.kind].label
+		}
+		lines = append(lines, line)
 	}
 	for i := range s.Findings {
 		f := &s.Findings[i]
@@ -86,7 +97,7 @@ func (c *changes) next(s *State) []string {
 	return lines
 }
 
-func edgeLine(e *topology.Edge, k, before int, known bool) string {
+func edgeLine(e *topology.Edge, k int) string {
 	s := kinds[k].label + ": " + name(&e.From) + " to " + server(e)
 	if p := protocol(e); p != "" {
 		s += ", " + p
@@ -100,8 +111,8 @@ func edgeLine(e *topology.Edge, k, before int, known bool) string {
 	case !ofWire(e):
 		s += ", " + strings.ReplaceAll(report.CleanMessage(e.Class), "_", " ")
 	}
-	if known {
-		s += ", before: " + kinds[before].label
+	if counts, _ := byVerdict(e); len(counts) > 1 {
+		s += "; connections: " + strings.Join(counts, ", ")
 	}
 	return s
 }

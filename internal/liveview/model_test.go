@@ -138,6 +138,29 @@ func TestTwins(t *testing.T) {
 	}
 }
 
+// TestFreshHandshake: an edge gets another line when one of its connections is the first with a verdict, also if the edge keeps its own.
+func TestFreshHandshake(t *testing.T) {
+	edge := topology.Edge{From: topology.Workload{Namespace: "shop", Name: "web"}, To: topology.Workload{Namespace: "shop", Name: "db"}, Port: 5432, Verdict: "tls"}
+	c := newChanges()
+	for _, step := range []struct {
+		verdict string
+		n       record.ByVerdict
+		want    string
+	}{
+		{"tls", record.ByVerdict{TLS: 1}, "TLS: shop/web to shop/db:5432"},
+		{"tls", record.ByVerdict{TLS: 2}, ""},
+		{"tls", record.ByVerdict{TLS: 2, MTLS: 1}, "TLS: shop/web to shop/db:5432; connections: 2 TLS, 1 mutual TLS"},
+		{"tls", record.ByVerdict{TLS: 2, MTLS: 9}, ""},
+		{"mtls", record.ByVerdict{MTLS: 9}, "mutual TLS: shop/web to shop/db:5432, before: TLS"},
+		{"tls", record.ByVerdict{TLS: 1, MTLS: 9}, "TLS: shop/web to shop/db:5432; connections: 1 TLS, 9 mutual TLS, before: mutual TLS"},
+	} {
+		edge.Verdict, edge.Connections = step.verdict, step.n
+		if got := strings.Join(c.next(&State{Edges: []topology.Edge{edge}}), "\n"); got != step.want {
+			t.Errorf("%+v: %q, want %q", step.n, got, step.want)
+		}
+	}
+}
+
 // TestPaste: text that is pasted goes into the filter while that is typed, without what cannot be shown.
 func TestPaste(t *testing.T) {
 	s := shop()
