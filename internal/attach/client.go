@@ -18,15 +18,19 @@ type Client struct {
 	Config *rest.Config // of the same API server; for attach streams
 }
 
-// Event reports one thing about a tap. Exactly one of the fields from Record on is set.
+// Event reports one thing about a tap. Exactly one of the fields from Starts on is set.
 type Event struct {
 	Tap    Tap            // as it was last seen
+	Starts string         // why the container does not run yet, as the kubelet reports it; there is an event for each change
 	Record *Record        // a record
-	Notice string         // a line of the tap's log that is not a record, without its line feed. It may contain anything
+	Notice string         // a line of the tap's log that is not a record, without its line feed, shortened to maxNotice. It may contain anything
 	Lost   uint64         // number of records that are missing in the log
 	Ended  *Ended         // the tap has ended, or can no longer be followed; the last event of the tap
 	Stream *StreamChanged // the connection to the log broke or is back
 }
+
+// maxNotice bounds Notice, in bytes.
+const maxNotice = 4 << 10
 
 // Ended reports that a tap has ended, or that nothing more can be known about it.
 type Ended struct {
@@ -41,7 +45,7 @@ type StreamChanged struct{ Err error }
 
 // Explain adds to a refusal by the API server the missing right and the command that prints it. It returns other errors unchanged.
 func Explain(err error, verb, resource, namespace string) error {
-	if err == nil || !refused(err) || strings.Contains(err.Error(), "PodSecurity") {
+	if !refused(err) || strings.Contains(err.Error(), "PodSecurity") {
 		return err
 	}
 	return fmt.Errorf("%w\nmissing right: verb %q on %q in namespace %q; `kubectl meshtls rbac` prints a Role with all rights that are needed", err, verb, resource, namespace)
@@ -49,7 +53,7 @@ func Explain(err error, verb, resource, namespace string) error {
 
 // refused reports whether the API server has refused a request. For a stream, the error has the server's text and not its status.
 func refused(err error) bool {
-	return apierrors.IsForbidden(err) || strings.Contains(err.Error(), " is forbidden: ")
+	return err != nil && (apierrors.IsForbidden(err) || strings.Contains(err.Error(), " is forbidden: "))
 }
 
 // pause waits for d. It returns false if ctx has ended.

@@ -57,6 +57,7 @@ func (o *Options) container(pod *corev1.Pod, ns *inject.Namespace, name string, 
 	set(envInterval, "1m0s")
 	set(envFor, o.For.String())
 	set(envAlive, silentTime.String())
+	set(envProcs, "2")
 	for _, e := range o.Env {
 		env = replace(env, e)
 	}

@@ -28,6 +28,7 @@ type server struct {
 	log    http.HandlerFunc                                  // of pods/log
 	usage  string                                            // memory that metrics.k8s.io reports; "": it is not installed
 	labels map[string]string                                 // of all namespaces
+	status func(pod *corev1.Pod)                             // sets the status of a pod before it is sent; nil: leaves it
 }
 
 // newServer starts the server and returns a client of it.
@@ -98,6 +99,9 @@ func (s *server) pod(w http.ResponseWriter, r *http.Request, part []string) {
 		if !r.URL.Query().Has("dryRun") {
 			pod.Spec.EphemeralContainers = append(pod.Spec.EphemeralContainers, *c)
 		}
+	}
+	if s.status != nil {
+		s.status(pod)
 	}
 	reply(w, pod)
 }

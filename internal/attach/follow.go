@@ -59,7 +59,7 @@ func (c *Client) follow(ctx context.Context, t Tap, ending <-chan struct{}, emit
 			emit(Event{Tap: f.tap, Stream: &StreamChanged{Err: Explain(err, "get", "pods/log", t.Namespace)}})
 		}
 		if !broken.IsZero() && time.Since(broken) > abandon && closed(ending) {
-			emit(Event{Tap: f.tap, Ended: &Ended{Reason: "the API server is not reachable, so it is not known how the tap ended", Failed: true}})
+			emit(Event{Tap: f.tap, Ended: &Ended{Reason: "the API server is not reachable, so it is not known how the tap ended" + f.tap.endsAlone() + ". Check it with `kubectl meshtls status` when the API server is back", Failed: true}})
 			return
 		}
 		if err != nil && !unreachable(err) && !progress {
@@ -140,7 +140,7 @@ func (f *follower) line(line []byte) {
 	}
 	r := parseLine(text)
 	if r == nil {
-		f.emit(Event{Tap: f.tap, Notice: string(text)})
+		f.emit(Event{Tap: f.tap, Notice: string(text[:min(len(text), maxNotice)])})
 		return
 	}
 	if r.Event.Dataset == record.DatasetTap && r.Event.Action == "stopped" {

@@ -191,7 +191,7 @@ func podOf(p *corev1.Pod, ns *inject.Namespace, now time.Time) (topology.Pod, er
 	if p.Status.StartTime != nil {
 		out.Started = p.Status.StartTime.Time
 	}
-	out.Tapped, out.Untapped = tapped(p)
+	out.Tapped, out.Untapped = tapped(p, now)
 	for i := range p.Spec.Containers {
 		for _, port := range p.Spec.Containers[i].Ports {
 			if n := port.ContainerPort; n > 0 && n < 1<<16 && (port.Protocol == corev1.ProtocolTCP || port.Protocol == "") && !isProxy(p.Spec.Containers[i].Name) {
@@ -242,12 +242,14 @@ func probes(p *corev1.Pod) []uint16 {
 	return slices.Compact(out)
 }
 
-// tapped reports whether a tap runs in a pod, or why none does.
-func tapped(p *corev1.Pod) (yes bool, why string) {
+// tapped reports whether a tap captures in a pod, or why none does.
+func tapped(p *corev1.Pod, now time.Time) (yes bool, why string) {
 	why = "no tap runs in it"
 	for _, t := range Taps(p) {
 		switch {
 		case t.Program != ProgramRun:
+		case t.State == Running && t.Over(now):
+			why = "the time of its tap is over"
 		case t.State == Running:
 			return true, ""
 		case t.State == Terminated:

@@ -33,11 +33,12 @@ type cursor struct {
 	at        time.Time // of the latest line
 	same      int       // number of lines with this time
 	skip      int       // number of lines with this time that were read before
+	again     bool      // lines are being read again
 	sequences map[string]uint64
 }
 
 // resume prepares for a stream that begins again.
-func (c *cursor) resume() { c.skip, c.same = max(c.skip, c.same), 0 }
+func (c *cursor) resume() { c.skip, c.same, c.again = max(c.skip, c.same), 0, !c.at.IsZero() }
 
 // next splits the timestamp off a line. It returns false if the line was read before.
 func (c *cursor) next(line []byte) (text []byte, fresh bool) {
@@ -46,15 +47,22 @@ func (c *cursor) next(line []byte) (text []byte, fresh bool) {
 	switch {
 	case !found || err != nil: // not possible: the kubelet stamps each line
 		return line, true
-	case at.Before(c.at):
-		return text, false
+	case at.Before(c.at): // read before, or else the node's clock was set back
+		return text, !c.again
 	case at.After(c.at):
-		c.at, c.same, c.skip = at, 1, 0
+		c.at, c.same, c.skip, c.again = at, 1, 0, false
 		return text, true
 	}
 	c.same++
-	return text, c.same > c.skip
+	c.again = c.again && c.same <= c.skip
+	return text, !c.again
 }
+
+// maxKey bounds the name of a run and a dataset, in bytes. A tap's are much shorter.
+const maxKey = 256
+
+// maxSequences bounds the runs and datasets of which a cursor knows the latest record. A log has one run, unless its container restarts.
+const maxSequences = 64
 
 // lost returns how many records of the same run and dataset are missing before r. Before the first record none is.
 func (c *cursor) lost(r *Record) uint64 {
@@ -63,8 +71,11 @@ func (c *cursor) lost(r *Record) uint64 {
 	}
 	key := r.Meshtls.Run + "\x00" + r.Event.Dataset
 	last, n := c.sequences[key], r.Event.Sequence
-	if n <= last {
+	if n <= last || len(key) > maxKey {
 		return 0
+	}
+	if last == 0 && len(c.sequences) >= maxSequences {
+		clear(c.sequences)
 	}
 	c.sequences[key] = n
 	if last == 0 {

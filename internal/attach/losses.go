@@ -3,6 +3,7 @@ package attach
 import (
 	"bufio"
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -22,8 +23,13 @@ type Losses struct {
 // tailLines is the number of lines at the end of a log in which Losses are searched.
 const tailLines = 2000
 
+// lossesTime bounds the reading of a log's end: the kubelet of a node that does not respond must not block the command.
+const lossesTime = 20 * time.Second
+
 // Losses reads what a tap has seen and lost from the end of its log. It returns nil without an error if there is no record about the tap itself.
 func (c *Client) Losses(ctx context.Context, t *Tap) (*Losses, error) {
+	ctx, cancel := context.WithTimeout(ctx, lossesTime)
+	defer cancel()
 	tail := int64(tailLines)
 	in, err := c.Kube.CoreV1().Pods(t.Namespace).GetLogs(t.Pod, &corev1.PodLogOptions{Container: t.Container, TailLines: &tail}).Stream(ctx)
 	if err != nil {

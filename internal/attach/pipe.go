@@ -19,7 +19,7 @@ func (c *Client) Pipe(ctx context.Context, p *Plan, stdout, stderr io.Writer) (*
 	if x.Container == nil {
 		return nil, errors.New(x.Refusal)
 	}
-	tap, err := c.start(ctx, x)
+	tap, err := c.start(ctx, x, func(t Tap) { fmt.Fprintf(stderr, "%s waits: %s\n", t.Container, t.waits()) })
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (c *Client) Pipe(ctx context.Context, p *Plan, stdout, stderr io.Writer) (*
 	streamErr := c.stream(streaming, &tap, in, stdout, stderr)
 	input.Close()
 	if streaming.Err() != nil {
-		streamErr = fmt.Errorf("it did not end within %s after it was told to", endTime)
+		streamErr = fmt.Errorf("it did not end within %s after it was told to%s", endTime, tap.endsAlone())
 	}
 	ended, err := c.awaitEnd(context.WithoutCancel(ctx), &tap)
 	if ended != nil && ended.Failed {
@@ -65,7 +65,7 @@ func (c *Client) awaitEnd(ctx context.Context, tap *Tap) (*Ended, error) {
 			}
 		}
 		if !pause(ctx, pollTime) {
-			return nil, fmt.Errorf("whether %s has ended is not known%s", tap.Container, tap.endsLater())
+			return nil, fmt.Errorf("whether %s has ended is not known%s", tap.Container, tap.endsAlone())
 		}
 	}
 }

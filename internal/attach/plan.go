@@ -172,7 +172,7 @@ func (x *PodPlan) reuse(o *Options) bool {
 		case t.State == Terminated || t.Program != ProgramRun:
 		case !t.HasLog:
 			x.note("its tap %s writes no records to its log, so another one is attached", t.Container)
-		case !t.Ends.IsZero() && !time.Now().Before(t.Ends):
+		case t.Over(time.Now()):
 			x.note("the time of its tap %s is up, so another one is attached", t.Container)
 		default:
 			x.Reuse = t

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,8 @@ const (
 // A tap ends by itself if its client goes: it ends when its standard input ends, and the kubelet closes that when the
 // attached client is gone, in whatever way.
 //
-// An event of each pod has Ended, also for those to which no tap could be attached. Refused pods have no event.
+// An event of each pod has Ended, also for those to which no tap could be attached. Refused pods have no event. A tap that ran before is read
+// for the time of the plan, and continues: it has no such event unless it ends meanwhile.
 func (c *Client) Run(ctx context.Context, p *Plan, emit func(Event)) {
 	var mu sync.Mutex
 	serial := func(e Event) {
@@ -41,7 +43,11 @@ func (c *Client) Run(ctx context.Context, p *Plan, emit func(Event)) {
 		x := &p.Pods[i]
 		switch {
 		case x.Reuse != nil:
-			wg.Go(func() { c.Follow(ctx, *x.Reuse, serial) })
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, p.Options.For)
+				defer cancel()
+				c.Follow(ctx, *x.Reuse, serial)
+			})
 		case x.Container != nil:
 			wg.Go(func() { c.attach(ctx, x, &p.Options, slots, serial) })
 		}
@@ -54,24 +60,25 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
+		emit(Event{Tap: x.tap(), Ended: &Ended{Reason: "this command ended before the tap was attached", Known: true}})
 		return
 	}
-	tap, err := c.start(ctx, x)
+	tap, err := c.start(ctx, x, func(t Tap) { emit(Event{Tap: t, Starts: t.waits()}) })
 	line := idle()
 	if err == nil && tap.State == Running {
 		line = c.hold(&tap, o.Stdin)
 	}
 	<-slots
 	if err != nil {
-		emit(Event{Tap: tap, Ended: &Ended{Reason: err.Error(), Failed: true}})
+		emit(Event{Tap: tap, Ended: &Ended{Reason: err.Error(), Failed: ctx.Err() == nil}})
 		return
 	}
+	emit = untilEnded(emit)
 
 	ending := make(chan struct{})
 	over, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	followed := make(chan struct{})
-	var done atomic.Bool
 	var broke atomic.Value // the error of the connection that keeps the tap running
 	go func() {            // ends the tap with ctx, and the following if the tap does not end
 		defer close(ending)
@@ -79,9 +86,7 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 		case <-followed:
 		case err := <-line.broke:
 			broke.Store(err)
-			if !done.Load() {
-				emit(Event{Tap: tap, Stream: &StreamChanged{Err: fmt.Errorf("the connection that keeps the tap running broke, so the tap ends: %w", err)}})
-			}
+			emit(Event{Tap: tap, Stream: &StreamChanged{Err: fmt.Errorf("the connection that keeps the tap running broke%s: %w", tap.endsAlone(), err)}})
 		case <-ctx.Done():
 			time.AfterFunc(endTime, cancel)
 		}
@@ -90,7 +95,6 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 
 	c.follow(over, tap, ending, func(e Event) {
 		if e.Ended != nil {
-			done.Store(true)
 			if err, _ := broke.Load().(error); err != nil && (e.Ended.Reason == clientGone || refused(err)) {
 				e.Ended = &Ended{
 					Known: e.Ended.Known, ExitCode: e.Ended.ExitCode, Failed: true,
@@ -102,14 +106,34 @@ func (c *Client) attach(ctx context.Context, x *PodPlan, o *Options, slots chan 
 	})
 	close(followed)
 	<-ending
-	if !done.Load() {
-		emit(Event{Tap: tap, Ended: &Ended{Reason: fmt.Sprintf("it did not end within %s%s", endTime, tap.endsLater()), Failed: true}})
+	emit(Event{Tap: tap, Ended: &Ended{Reason: fmt.Sprintf("it did not end within %s%s", endTime, tap.endsAlone()), Failed: true}})
+}
+
+// untilEnded returns a function that passes events to emit up to the first that has Ended. It is safe for concurrent use.
+func untilEnded(emit func(Event)) func(Event) {
+	var mu sync.Mutex
+	var ended bool
+	return func(e Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended {
+			ended = e.Ended != nil
+			emit(e)
+		}
 	}
 }
 
-// start adds the container and waits until it runs. The tap that it returns with an error has at least the names.
-func (c *Client) start(ctx context.Context, x *PodPlan) (Tap, error) {
-	tap := Tap{Namespace: x.Pod.Namespace, Pod: x.Pod.Name, UID: string(x.Pod.UID), Container: x.Container.Name, Image: x.Container.Image, Ephemeral: true}
+// tap returns the tap that a plan adds, before it is added.
+func (x *PodPlan) tap() Tap {
+	return Tap{
+		Namespace: x.Pod.Namespace, Pod: x.Pod.Name, UID: string(x.Pod.UID), Container: x.Container.Name, Image: x.Container.Image, Ephemeral: true, State: Waiting,
+	}
+}
+
+// start adds the container and waits until it runs. It calls waiting for each reason for which the container waits. The tap that it returns
+// with an error has at least the names.
+func (c *Client) start(ctx context.Context, x *PodPlan, waiting func(Tap)) (Tap, error) {
+	tap := x.tap()
 	pod, err := c.add(ctx, x.Pod, x.Container, false)
 	for n := 0; n < maxEphemeral && apierrors.IsInvalid(err); n++ { // somebody else has just used the name
 		if pod, err = c.Kube.CoreV1().Pods(tap.Namespace).Get(ctx, tap.Pod, metav1.GetOptions{}); err != nil {
@@ -122,17 +146,21 @@ func (c *Client) start(ctx context.Context, x *PodPlan) (Tap, error) {
 		tap.Container, x.Container.Name = name, name
 		pod, err = c.add(ctx, x.Pod, x.Container, false)
 	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return tap, errors.New("this command ended while the tap was being added; if it was added, it ends by itself soon after its start, because no client is attached to it")
+	case err != nil:
 		return tap, Explain(err, "patch", "pods/ephemeralcontainers", tap.Namespace)
 	}
-	return c.started(ctx, tap, pod)
+	return c.started(ctx, tap, pod, waiting)
 }
 
 // started waits until a tap's container runs or has ended.
-func (c *Client) started(ctx context.Context, tap Tap, pod *corev1.Pod) (Tap, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTime, errors.New("timeout"))
+func (c *Client) started(ctx context.Context, tap Tap, pod *corev1.Pod, waiting func(Tap)) (Tap, error) {
+	whole := ctx
+	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	for {
+	for said := ""; ; {
 		for _, t := range Taps(pod) {
 			if t.same(&tap) {
 				tap = t
@@ -143,12 +171,21 @@ func (c *Client) started(ctx context.Context, tap Tap, pod *corev1.Pod) (Tap, er
 			return tap, errors.New("its pod was deleted before it started")
 		case tap.State != Waiting:
 			return tap, nil
-		case tap.Reason == "ErrImagePull", tap.Reason == "ImagePullBackOff", tap.Reason == "InvalidImageName", tap.Reason == "ErrImageNeverPull",
-			tap.Reason == "CreateContainerError", tap.Reason == "CreateContainerConfigError":
-			return tap, fmt.Errorf("it cannot start (%s): %s. Set --image to an image that this node can pull. The kubelet keeps trying; if it succeeds, the tap runs for its time and ends", tap.Reason, tap.Message)
+		case slices.Contains(imageReasons, tap.Reason):
+			return tap, fmt.Errorf("%w. Set --image to an image that this node can pull", &NotStartedError{tap})
+		case tap.stuck():
+			return tap, &NotStartedError{tap}
 		}
-		if !pause(ctx, pollTime) {
-			return tap, fmt.Errorf("it has not started within %s (%s)", startTime, tap.Reason)
+		if tap.Reason != "" && said != tap.waits() {
+			said = tap.waits()
+			waiting(tap)
+		}
+		switch {
+		case pause(ctx, pollTime):
+		case whole.Err() != nil:
+			return tap, fmt.Errorf("this command ended before the tap had started: %s", tap.IfStarted())
+		default:
+			return tap, fmt.Errorf("%s have passed, and %w", short(startTime), &NotStartedError{tap})
 		}
 		next, err := c.Kube.CoreV1().Pods(tap.Namespace).Get(ctx, tap.Pod, metav1.GetOptions{})
 		switch {

@@ -52,10 +52,15 @@ type Tap struct {
 	Started  time.Time `json:"started,omitzero"`
 	Ends     time.Time `json:"ends,omitzero"` // when it ends or stops capturing by itself, by its variables; zero: never, or not known
 	Ended    time.Time `json:"ended,omitzero"`
+
+	lasts, silent time.Duration // TAP_FOR, and TAP_KEEPALIVE if it has an effect; 0: no limit
 }
 
 // String returns the tap as NAMESPACE/POD.
 func (t *Tap) String() string { return t.Namespace + "/" + t.Pod }
+
+// Over reports whether the time of a tap is over: it has ended, or no longer captures.
+func (t *Tap) Over(now time.Time) bool { return !t.Ends.IsZero() && !now.Before(t.Ends) }
 
 // same reports whether two taps are the same container.
 func (t *Tap) same(o *Tap) bool { return t.UID == o.UID && t.Container == o.Container }
@@ -72,6 +77,7 @@ const (
 	envWindow   = "TAP_WINDOW"
 	envInterval = "TAP_POSTURE_INTERVAL"
 	envAttachID = "MESHTLS_ATTACH_ID" // random: two attachments never produce equal containers
+	envProcs    = "GOMAXPROCS"        // threads that run at the same time: without it as many as the node has cores, which the application and its limit of processes would notice
 )
 
 // Taps returns the taps of a pod, sidecars first, then in the order in which they were attached. A container is a tap by its name
@@ -191,6 +197,9 @@ func (t *Tap) setEnd(c *corev1.Container) {
 	}
 	if lasts > 0 && !t.Started.IsZero() {
 		earlier(t.Started.Add(lasts))
+	}
+	if t.lasts = lasts; lasts > 0 {
+		t.silent, _ = time.ParseDuration(variable(c, envAlive))
 	}
 }
 

@@ -45,9 +45,9 @@ func TestTaps(t *testing.T) {
 	})
 	want := []Tap{
 		{Container: "meshtls-tap", Image: "r/meshtls-tap@sha256:1", Program: "run", State: Running, Restarts: 2, Started: noon, Ends: noon.Add(30 * time.Minute)},
-		{Container: "debugger-x7", Image: "mirror.example/x/meshtls-tap:2", Program: "pcap", Ephemeral: true, State: Waiting, Reason: "ErrImagePull", Message: "no such host"},
-		{Container: "meshtls-tap-9", Image: "meshtls-tap:1", Program: "run", Ephemeral: true, HasLog: true, State: Terminated, Reason: "Completed", Started: noon, Ended: noon.Add(time.Minute), Ends: noon.Add(10 * time.Minute)},
-		{Container: "meshtls-tap-10", Image: "meshtls-tap:1", Program: "run", Ephemeral: true, HasLog: true, State: Running, Started: noon, Ends: noon.Add(10 * time.Minute)},
+		{Container: "debugger-x7", Image: "mirror.example/x/meshtls-tap:2", Program: "pcap", Ephemeral: true, State: Waiting, Reason: "ErrImagePull", Message: "no such host", lasts: 5 * time.Minute},
+		{Container: "meshtls-tap-9", Image: "meshtls-tap:1", Program: "run", Ephemeral: true, HasLog: true, State: Terminated, Reason: "Completed", Started: noon, Ended: noon.Add(time.Minute), Ends: noon.Add(10 * time.Minute), lasts: 10 * time.Minute},
+		{Container: "meshtls-tap-10", Image: "meshtls-tap:1", Program: "run", Ephemeral: true, HasLog: true, State: Running, Started: noon, Ends: noon.Add(10 * time.Minute), lasts: 10 * time.Minute},
 	}
 	got := Taps(pod)
 	if len(got) != len(want) {

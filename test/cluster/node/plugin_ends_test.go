@@ -28,7 +28,7 @@ func TestPluginEnds(t *testing.T) {
 		"killed": {lasts: "10m", status: -1, end: func(t *testing.T, _ *workstation, _ *target, i *invocation) {
 			i.end(t, syscall.SIGKILL)
 		}},
-		"disconnected": {lasts: "10m", status: 1, says: []string{"the API server is not reachable"}, end: func(_ *testing.T, w *workstation, _ *target, _ *invocation) {
+		"disconnected": {lasts: "10m", status: 1, says: []string{"the API server is not reachable", "it ends by itself when it has heard nothing of its client for 20s", "kubectl meshtls status"}, end: func(_ *testing.T, w *workstation, _ *target, _ *invocation) {
 			w.disconnect(true)
 		}},
 		"interrupted": {lasts: "10m", status: 1, says: []string{"it ended without the connection that keeps it running"}, end: func(_ *testing.T, w *workstation, _ *target, _ *invocation) {

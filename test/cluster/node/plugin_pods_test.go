@@ -143,7 +143,7 @@ func TestPluginTen(t *testing.T) {
 	kit.Eventually(t, kit.Limit, "ten taps to run", func() error {
 		s := w.start(t, "status", "-n", ns)
 		s.expect(t, 0)
-		if all := s.out.String(); !strings.Contains(all, "10 attached taps run.") || strings.Contains(all, "not started yet") {
+		if all := s.out.String(); !strings.Contains(all, "10 attached taps run.") || strings.Contains(all, "may still start") {
 			return fmt.Errorf("%s", s)
 		}
 		return nil
