@@ -130,7 +130,7 @@ func writeChecks(w io.Writer, results []checked) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "CHECK\tRESULT\tDETAIL")
 	for _, r := range results {
-		detail := strings.Join(strings.Fields(r.Detail), " ")
+		detail := clean(strings.Join(strings.Fields(r.Detail), " "))
 		if r.Do != "" {
 			detail += ". " + r.Do
 		}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +17,7 @@ import (
 	apiversion "k8s.io/apimachinery/pkg/version"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	fakediscovery "k8s.io/client-go/discovery/fake"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
@@ -67,26 +71,31 @@ func TestCheck(t *testing.T) {
 		says    string
 		fails   bool
 	}{
-		"version":          {"31", nil, good, "API server", resultOK, "v1.31.0", false},
-		"old version":      {"28", nil, good, "API server", resultFailed, "expected 1.29 or newer", true},
-		"rights":           {"31", nil, good, "rights to attach taps in shop", resultOK, "", false},
-		"a right":          {"31", []string{"patch pods/ephemeralcontainers"}, good, "rights to attach taps in shop", resultFailed, "missing: patch pods/ephemeralcontainers", true},
-		"a useful right":   {"31", []string{"get services"}, good, "further rights in shop", resultWarning, "missing: get services", false},
-		"enable":           {"31", []string{"patch namespaces"}, good, "rights for enable and disable", resultWarning, "missing: patch namespaces", false},
-		"webhook":          {"31", nil, good, "webhook", resultOK, "zz-meshtls-tap", false},
-		"no webhook":       {"31", nil, []runtime.Object{quiet}, "webhook", resultWarning, "not installed", false},
-		"no CA":            {"31", nil, append(broken, quiet, ready), "webhook", resultFailed, "no caBundle", true},
-		"failurePolicy":    {"31", nil, append(broken, quiet, ready), "webhook's failurePolicy", resultWarning, "no pod of a tapped namespace starts", true},
-		"endpoints":        {"31", nil, good, "webhook's endpoints", resultOK, "1 ready", false},
-		"no endpoints":     {"31", nil, append(hookObjects(), quiet), "webhook's endpoints", resultFailed, "no pod of Service meshtls-tap/meshtls-tap is ready", true},
-		"restricted":       {"31", nil, append(hookObjects(), restricted, ready), "admission of attached taps", resultFailed, "forbids NET_RAW", true},
-		"baseline":         {"31", nil, append(hookObjects(), baseline, ready), "admission of attached taps", resultWarning, "container runtime", false},
-		"nothing to try":   {"31", nil, good, "admission of attached taps", resultUnknown, "no running pod to try", false},
-		"host network":     {"31", nil, append(slices.Clone(good), aPod(func(p *corev1.Pod) { p.Spec.HostNetwork, p.Status.Phase = true, corev1.PodRunning })), "admission of attached taps", resultFailed, "checkout-1-x", true},
-		"a stuck tap":      {"31", nil, append(slices.Clone(good), stuck), "taps that do not run", resultFailed, "checkout-1-x (ImagePullBackOff)", true},
-		"an outdated tap":  {"31", nil, append(slices.Clone(good), aPod(tappedPod(running()))), "outdated taps", resultWarning, "checkout-1-x", false},
-		"no metrics":       {"31", nil, good, "metrics.k8s.io", resultWarning, "absent", false},
-		"no tap requested": {"31", nil, good, "a new pod gets a tap", resultOK, "does not request taps", false},
+		"version":        {"31", nil, good, "API server", resultOK, "v1.31.0", false},
+		"old version":    {"28", nil, good, "API server", resultFailed, "expected 1.29 or newer", true},
+		"rights":         {"31", nil, good, "rights to attach taps in shop", resultOK, "", false},
+		"a right":        {"31", []string{"patch pods/ephemeralcontainers"}, good, "rights to attach taps in shop", resultFailed, "missing: patch pods/ephemeralcontainers", true},
+		"a useful right": {"31", []string{"get services"}, good, "further rights in shop", resultWarning, "missing: get services", false},
+		"enable":         {"31", []string{"patch namespaces"}, good, "rights for enable and disable", resultWarning, "missing: patch namespaces", false},
+		"webhook":        {"31", nil, good, "webhook", resultOK, "zz-meshtls-tap", false},
+		"no webhook":     {"31", nil, []runtime.Object{quiet}, "webhook", resultWarning, "not installed", false},
+		"no CA":          {"31", nil, append(broken, quiet, ready), "webhook", resultFailed, "no caBundle", true},
+		"failurePolicy":  {"31", nil, append(broken, quiet, ready), "webhook's failurePolicy", resultWarning, "no pod of a tapped namespace starts", true},
+		"endpoints":      {"31", nil, good, "webhook's endpoints", resultOK, "1 ready", false},
+		"no endpoints":   {"31", nil, append(hookObjects(), quiet), "webhook's endpoints", resultFailed, "no pod of Service meshtls-tap/meshtls-tap is ready", true},
+		"restricted":     {"31", nil, append(hookObjects(), restricted, ready), "admission of attached taps", resultFailed, "forbids NET_RAW", true},
+		"baseline":       {"31", nil, append(hookObjects(), baseline, ready), "admission of attached taps", resultWarning, "container runtime", false},
+		"nothing to try": {"31", nil, good, "admission of attached taps", resultUnknown, "no running pod to try", false},
+		"host network":   {"31", nil, append(slices.Clone(good), aPod(func(p *corev1.Pod) { p.Spec.HostNetwork, p.Status.Phase = true, corev1.PodRunning })), "admission of attached taps", resultFailed, "checkout-1-x", true},
+		"host network, and another": {"31", nil, append(slices.Clone(good), aPod(func(p *corev1.Pod) { p.Spec.HostNetwork, p.Status.Phase = true, corev1.PodRunning }), aPod(func(p *corev1.Pod) {
+			p.Name, p.UID, p.Status.Phase = "other", "other", corev1.PodRunning
+		})), "admission of attached taps", resultOK, "a dry run for pod other was admitted", false},
+		"a stuck attached tap":    {"31", nil, append(slices.Clone(good), aPod(attachedPod("ImagePullBackOff"))), "taps that do not run", resultFailed, "checkout-1-x (ImagePullBackOff)", true},
+		"a starting attached tap": {"31", nil, append(slices.Clone(good), aPod(attachedPod("ContainerCreating"))), "taps", resultOK, "0 running taps in 1 pod", false},
+		"a stuck tap":             {"31", nil, append(slices.Clone(good), stuck), "taps that do not run", resultFailed, "checkout-1-x (ImagePullBackOff)", true},
+		"an outdated tap":         {"31", nil, append(slices.Clone(good), aPod(tappedPod(running()))), "outdated taps", resultWarning, "checkout-1-x", false},
+		"no metrics":              {"31", nil, good, "metrics.k8s.io", resultWarning, "absent", false},
+		"no tap requested":        {"31", nil, good, "a new pod gets a tap", resultOK, "does not request taps", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			results, out, err := checks(t, c.minor, c.lacks, false, c.objects...)
@@ -102,6 +111,39 @@ func TestCheck(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// attachedPod adds an attached tap that waits to a pod.
+func attachedPod(reason string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "meshtls-tap-1", Image: "meshtls-tap:1"}}}
+		p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "meshtls-tap-1", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+	}
+}
+
+// TestCheckUnreadLog: a log that could not be read is not counted as one without trouble.
+func TestCheckUnreadLog(t *testing.T) {
+	pod := aPod(attachedPod(""))
+	pod.Status.EphemeralContainerStatuses[0].State = running()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/log") {
+			http.Error(w, "no", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}, Items: []corev1.Pod{*pod}})
+	}))
+	defer server.Close()
+	config := &rest.Config{Host: server.URL}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &checker{client: client, config: config, ns: "shop"}
+	c.taps(t.Context(), nil)
+	if len(c.results) != 2 || c.results[0].Result != resultUnknown || !strings.Contains(c.results[0].Detail, "checkout-1-x") || !strings.Contains(c.results[1].Detail, "; 0 logs read") {
+		t.Errorf("%+v", c.results)
 	}
 }
 

@@ -158,23 +158,27 @@ func (c *checker) noInstallation(ctx context.Context) {
 	}
 }
 
+// mostTried bounds the pods for which an attachment is tried.
+const mostTried = 5
+
 // podSecurity checks whether the namespace admits a tap: by the dry run of an attachment, or else by its label.
 func (c *checker) podSecurity(ctx context.Context) {
 	const check, do = "admission of attached taps", "Attach to pods of another namespace, or ask the platform team to relax the level for a limited time."
 	pods, err := listPods(ctx, c.client, c.ns, "")
-	if i := slices.IndexFunc(pods, isRunning); err == nil && i >= 0 {
-		pods = pods[i : i+1]
+	if pods = slices.DeleteFunc(pods, func(p corev1.Pod) bool { return !isRunning(p) }); err == nil && len(pods) > 0 {
+		pods = pods[:min(len(pods), mostTried)]
 		image := cmp.Or(tapImage(), repository+":check")
-		plan, err := c.attachClient().Plan(ctx, pods, attach.Options{Image: image, PullPolicy: corev1.PullIfNotPresent, For: time.Minute, MaxPods: 1})
+		plan, err := c.attachClient().Plan(ctx, pods, attach.Options{Image: image, PullPolicy: corev1.PullIfNotPresent, For: time.Minute, MaxPods: len(pods)})
 		switch {
 		case err != nil:
 			c.add(check, resultUnknown, "", "%v", err)
 		case plan.Refused():
-			c.add(check, resultFailed, do, "a dry run for pod %s: %s", pods[0].Name, plan.Pods[0].Refusal)
+			c.add(check, resultFailed, do, "none of %s that were tried can be tapped; pod %s: %s", plural(len(pods), "pod"), pods[0].Name, plan.Pods[0].Refusal)
 		default:
-			detail := "a tap already runs in pod " + pods[0].Name
-			if p := plan.Pods[0].Profile; p != "" {
-				detail = fmt.Sprintf("a dry run for pod %s was admitted, profile %s", pods[0].Name, p)
+			x := &plan.Pods[slices.IndexFunc(plan.Pods, func(x attach.PodPlan) bool { return x.Refusal == "" })]
+			detail := "a tap already runs in pod " + x.Pod.Name
+			if p := x.Profile; p != "" {
+				detail = fmt.Sprintf("a dry run for pod %s was admitted, profile %s", x.Pod.Name, p)
 			}
 			c.add(check, resultOK, "", "%s", detail)
 		}
@@ -325,20 +329,26 @@ func (c *checker) taps(ctx context.Context, install *installation) {
 		c.add(check, resultUnknown, "", "%v", err)
 		return
 	}
-	var stopped, outdated, degraded []string
+	var stopped, outdated, degraded, unread []string
 	running, logs := 0, 0
 	for i := range pods {
 		for _, t := range attach.Taps(&pods[i]) {
 			switch {
 			case t.State == attach.Running:
 				running++
-				if logs < mostLogs && t.HasLog {
-					logs++
-					if l, err := c.attachClient().Losses(ctx, &t); err == nil && l != nil && l.Degraded != "" {
+				if logs+len(unread) < mostLogs && t.HasLog {
+					l, err := c.attachClient().Losses(ctx, &t)
+					switch {
+					case err != nil:
+						unread = append(unread, pods[i].Name)
+					case l != nil && l.Degraded != "":
 						degraded = append(degraded, pods[i].Name+" ("+l.Degraded+")")
+						fallthrough
+					default:
+						logs++
 					}
 				}
-			case !t.Ephemeral && t.State == attach.Waiting:
+			case t.State == attach.Waiting && (!t.Ephemeral || !slices.Contains([]string{"", "ContainerCreating", "PodInitializing"}, t.Reason)):
 				stopped = append(stopped, pods[i].Name+" ("+cmp.Or(t.Reason, "waiting")+")")
 			}
 			if !t.Ephemeral && c.outdated(&pods[i], install) && !slices.Contains(outdated, pods[i].Name) {
@@ -348,6 +358,9 @@ func (c *checker) taps(ctx context.Context, install *installation) {
 	}
 	if len(stopped) > 0 {
 		c.add("taps that do not run", resultFailed, "kubectl describe pod POD shows why.", "%s", strings.Join(stopped, ", "))
+	}
+	if len(unread) > 0 {
+		c.add("logs of taps", resultUnknown, "", "they could not be read: %s", strings.Join(unread, ", "))
 	}
 	if len(degraded) > 0 {
 		c.add("taps that see less than they should", resultFailed, "kubectl logs POD -c CONTAINER explains the reason; kubectl meshtls status lists the containers.", "%s", strings.Join(degraded, ", "))

@@ -359,13 +359,18 @@ func (o *options) disable(ctx context.Context, client kubernetes.Interface, ns s
 	if err != nil {
 		return err
 	}
-	if !c.install.may(configEnabled) {
+	may := c.install.may(configEnabled)
+	if !may {
 		fmt.Fprintf(o.ErrOut, "warning: the platform does not allow namespaces to turn running taps off (tap.tenantMay in the chart lacks %q): only a restart ends them\n", configEnabled)
 	}
 	if err := c.setConfig(ctx, map[string]any{configEnabled: "false"}); err != nil {
 		return err
 	}
-	c.say("configmap/%s: running taps of namespace %s end within one or two minutes, and stay off", c.install.configMap(), ns)
+	if may {
+		c.say("configmap/%s: running taps of namespace %s end within one or two minutes, and stay off", c.install.configMap(), ns)
+	} else {
+		c.say("configmap/%s: enabled is false, which running taps of namespace %s ignore", c.install.configMap(), ns)
+	}
 	if err := c.label(ctx, "", nil); err != nil {
 		return err
 	}

@@ -143,6 +143,18 @@ func TestDisable(t *testing.T) {
 	}
 }
 
+// TestDisableIgnored: if the platform does not let namespaces turn taps off, disable does not claim that they end.
+func TestDisableIgnored(t *testing.T) {
+	client := fake.NewClientset(append(hookObjects(corev1.EnvVar{Name: "WEBHOOK_TENANT_MAY", Value: "until"}), append(workloads(), shop(), aPod(tappedPod(running())))...)...)
+	streams, _, out, errs := genericiooptions.NewTestIOStreams()
+	if err := (&options{IOStreams: streams}).disable(t.Context(), client, "shop", &switchFlags{dryRun: "none"}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(errs.String(), "only a restart ends them") || strings.Contains(out.String(), "stay off") || !strings.Contains(out.String(), "which running taps of namespace shop ignore") {
+		t.Errorf("%s%s", errs, out)
+	}
+}
+
 func TestDryRun(t *testing.T) {
 	for _, enable := range []bool{true, false} {
 		_, out, said, changed, err := switched(t, &switchFlags{dryRun: "client", restart: true, format: "yaml"}, enable, shop(), aPod(), aPod(ofDatabase, tappedPod(running())))

@@ -106,7 +106,7 @@ func (x *explanation) print(w io.Writer) {
 		fmt.Fprintf(w, "  - %s\n", hostnames.Printable([]byte(f)))
 	}
 	for _, d := range x.Do {
-		fmt.Fprintf(w, "  What to do: %s\n", d)
+		fmt.Fprintf(w, "  What to do: %s\n", hostnames.Printable([]byte(d)))
 	}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -52,6 +54,8 @@ func (g *gathering) add(e *attach.Event) {
 		g.until = e.Tap.Ends
 	}
 	switch {
+	case e.Starts != "":
+		t.view.Reason = e.Starts
 	case e.Record != nil:
 		t.view.Phase, t.view.Reason = liveview.Running, ""
 		g.graph.Add(&e.Record.Record)
@@ -69,7 +73,9 @@ func (g *gathering) add(e *attach.Event) {
 			t.view.Phase = liveview.Failed
 		}
 	case e.Lost > 0:
-		t.missing += e.Lost
+		if t.missing += e.Lost; t.missing < e.Lost { // more than there can be
+			t.missing = math.MaxUint64
+		}
 	default:
 		g.warn(e)
 	}
@@ -90,6 +96,37 @@ func (g *gathering) end(stopped bool) {
 	if stopped {
 		g.ended = "stopped by the user"
 	}
+	n := 0
+	for i := range g.taps {
+		if p := g.taps[i].view.Phase; p != liveview.Ended && p != liveview.Failed {
+			n++
+		}
+	}
+	switch {
+	case n > 0 && stopped:
+		g.ended += fmt.Sprintf("; taps that ran before and continue: %d", n)
+	case n > 0:
+		g.ended = fmt.Sprintf("the time is up; taps that ran before and continue: %d", n)
+	}
+}
+
+// part returns why the records are not those of all selected pods for the whole time, or nil. refused is the number of pods without a tap.
+func (g *gathering) part(refused int) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	missing := 0
+	for i := range g.taps {
+		if g.taps[i].missing > 0 {
+			missing++
+		}
+	}
+	switch {
+	case refused > 0:
+		return fmt.Errorf("nothing is proven for %s that could not be tapped", plural(refused, "pod"))
+	case missing > 0:
+		return fmt.Errorf("nothing is proven, because records of %s were lost", plural(missing, "tap"))
+	}
+	return nil
 }
 
 // state returns a copy of the gathering.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
+
+	hostnames "github.com/meshtls-tap/meshtls-tap/internal/names"
 )
 
 // output is the value of -o.
@@ -33,7 +35,7 @@ func printObject(w io.Writer, format output, object any) error {
 	if err != nil {
 		return err
 	}
-	b = append(b, '\n')
+	b = append(hostnames.EscapeJSON(b), '\n')
 	if format == "yaml" {
 		if b, err = yaml.JSONToYAML(b); err != nil {
 			return err

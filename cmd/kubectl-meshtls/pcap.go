@@ -135,7 +135,7 @@ func (o *options) pcap(ctx context.Context, f *pcapFlags, args []string) error {
 func (o *options) capture(ctx context.Context, c *attach.Client, plan *attach.Plan, file string) (err error) {
 	out := &counter{to: o.Out}
 	if file != "-" {
-		created, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		created, err := createPrivate(file)
 		if err != nil {
 			return err
 		}
@@ -160,6 +160,19 @@ func (o *options) capture(ctx context.Context, c *attach.Client, plan *attach.Pl
 		fmt.Fprintf(o.ErrOut, "%s: wrote %s to %s\n", name, plural(out.n, "byte"), file)
 	}
 	return nil
+}
+
+// createPrivate opens a file for writing, and empties it. Only its owner may read it, also if it exists already.
+func createPrivate(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().IsRegular() { // otherwise it is a device, or a pipe that another program reads
+		err = f.Chmod(0o600)
+	}
+	return f, err
 }
 
 // isClosedPipe reports whether the reader of a pipe is gone.

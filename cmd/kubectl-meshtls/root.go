@@ -20,6 +20,7 @@ type options struct {
 
 // run executes the command line and returns the exit status.
 func run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
+	streams.ErrOut = &cleaned{to: streams.ErrOut}
 	root := newRoot(&options{IOStreams: streams, config: genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag()})
 	root.SetArgs(args)
 	root.SetIn(streams.In)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -24,7 +26,8 @@ func newStatusCommand(o *options) *cobra.Command {
 Without arguments the command reads all pods of the namespace.
 
 The command says that no tap runs only about pods that it could read. It lists what it could not
-read, and the exit status is then 1.`,
+read, and the exit status is then 1. A container that has not started, for example because its image
+cannot be pulled, captures nothing and does not count as a tap that runs. Its state has the reason.`,
 		Example: `  # After an incident: does any tap still run in the cluster?
   kubectl meshtls status -A
 
@@ -86,7 +89,7 @@ func withLosses(ctx context.Context, c *attach.Client, taps []attach.Tap) []tapS
 		x.Tap = taps[i]
 		switch {
 		case x.State == attach.Waiting:
-			x.LossesUnknown = "not started"
+			x.LossesUnknown = "it does not run"
 		case x.Program != attach.ProgramRun:
 			x.LossesUnknown = "it runs tap " + x.Program
 		case !x.HasLog:
@@ -113,7 +116,7 @@ func withLosses(ctx context.Context, c *attach.Client, taps []attach.Tap) []tapS
 // printStatus prints a table of taps and what it proves.
 func printStatus(w io.Writer, taps []tapStatus, found *survey, wide bool, now time.Time) error {
 	var b strings.Builder
-	var attached, sidecars, waiting int
+	var c counts
 	if len(taps) > 0 {
 		t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 		fmt.Fprint(t, "POD\tTAP\tSTATE\tENDS\tPACKETS LOST")
@@ -123,30 +126,17 @@ func printStatus(w io.Writer, taps []tapStatus, found *survey, wide bool, now ti
 		fmt.Fprintln(t)
 		for i := range taps {
 			x := &taps[i]
-			if x.State != attach.Terminated {
-				if x.Ephemeral {
-					attached++
-					if x.State == attach.Waiting {
-						waiting++
-					}
-				} else {
-					sidecars++
-				}
-			}
+			c.add(&x.Tap)
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s", x.String(), containerText(x), stateText(x, now), endText(x, now), lostText(x))
 			if wide {
-				fmt.Fprintf(t, "\t%s\t%s\t%s", olderText(x), timeText(x.Started), x.Image)
+				fmt.Fprintf(t, "\t%s\t%s\t%s", olderText(x), timeText(x.Started), clean(x.Image))
 			}
 			fmt.Fprintln(t)
 		}
 		t.Flush()
 		b.WriteString("\n")
 	}
-	b.WriteString(verdictText(attached, sidecars, found))
-	if waiting > 0 {
-		b.WriteString(" " + choose(waiting, "1 attached tap has", fmt.Sprintf("%d attached taps have", waiting)) + " not started yet.")
-	}
-	b.WriteString("\n")
+	b.WriteString(verdictText(&c, found) + "\n")
 	for _, line := range found.unproven {
 		b.WriteString("Not known: " + line + "\n")
 	}
@@ -154,8 +144,48 @@ func printStatus(w io.Writer, taps []tapStatus, found *survey, wide bool, now ti
 	return err
 }
 
+// counts are the taps that run, and those that wait.
+type counts struct {
+	attached, sidecars int    // that run
+	waiting            [2]int // attached taps and sidecars that do not run, but may still start
+	reasons            [2][]string
+}
+
+// add counts a tap.
+func (c *counts) add(t *attach.Tap) {
+	switch kind := 1; {
+	case t.State == attach.Running && t.Ephemeral:
+		c.attached++
+	case t.State == attach.Running:
+		c.sidecars++
+	case t.State == attach.Waiting:
+		if t.Ephemeral {
+			kind = 0
+		}
+		c.waiting[kind]++
+		if reason := cmp.Or(t.Reason, "no state yet"); !slices.Contains(c.reasons[kind], reason) {
+			c.reasons[kind] = append(c.reasons[kind], reason)
+		}
+	}
+}
+
+// waitingText returns the taps that wait, and why, or "".
+func (c *counts) waitingText() string {
+	var parts []string
+	for kind, noun := range [...]string{"attached tap", "sidecar"} {
+		if n := c.waiting[kind]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s (%s)", plural(n, noun), clean(some(c.reasons[kind]))))
+		}
+	}
+	if parts == nil {
+		return ""
+	}
+	return " " + strings.Join(parts, " and ") + choose(c.waiting[0]+c.waiting[1], " does not run, captures nothing", " do not run, capture nothing") + " and may still start."
+}
+
 // verdictText returns what a survey proves.
-func verdictText(attached, sidecars int, f *survey) string {
+func verdictText(c *counts, f *survey) string {
+	attached, sidecars := c.attached, c.sidecars
 	var text string
 	switch {
 	case f.pods == 0:
@@ -172,7 +202,7 @@ func verdictText(attached, sidecars int, f *survey) string {
 	if attached > 0 {
 		text += " To end attached taps: kubectl meshtls stop."
 	}
-	return f.scope() + " " + text
+	return f.scope() + " " + text + c.waitingText()
 }
 
 func runs(n int) string { return choose(n, "runs", "run") }
@@ -185,7 +215,7 @@ func containerText(x *tapStatus) string {
 	if x.Program != attach.ProgramRun {
 		kind += ", " + x.Program
 	}
-	return fmt.Sprintf("%s (%s)", x.Container, kind)
+	return fmt.Sprintf("%s (%s)", clean(x.Container), kind)
 }
 
 func stateText(x *tapStatus, now time.Time) string {
@@ -197,12 +227,12 @@ func stateText(x *tapStatus, now time.Time) string {
 		if x.ExitCode != 0 {
 			text += fmt.Sprintf(", status %d", x.ExitCode)
 			if x.Reason != "" && x.Reason != "Error" {
-				text += " " + x.Reason
+				text += " " + clean(x.Reason)
 			}
 		}
 		return text
 	case attach.Waiting:
-		return strings.TrimSuffix("waiting: "+x.Reason, ": ")
+		return strings.TrimSuffix("waiting: "+clean(x.Reason), ": ")
 	}
 	return string(x.State)
 }
@@ -212,9 +242,11 @@ func endText(x *tapStatus, now time.Time) string {
 	case x.State == attach.Terminated:
 		return "-"
 	case x.State == attach.Waiting:
-		return "not started"
+		return "not running"
 	case x.Ends.IsZero():
 		return "with the pod"
+	case x.Over(now):
+		return "over for " + span(now.Sub(x.Ends))
 	}
 	return "in " + span(x.Ends.Sub(now))
 }
@@ -225,7 +257,7 @@ func lostText(x *tapStatus) string {
 	}
 	text := fmt.Sprintf("%d at %s", x.Losses.Dropped, timeText(x.Losses.At.Std()))
 	if x.Losses.Degraded != "" {
-		text += ", degraded: " + x.Losses.Degraded
+		text += ", degraded: " + clean(x.Losses.Degraded)
 	}
 	return text
 }

@@ -43,12 +43,18 @@ func someTaps() []tapStatus {
 	killed.State, killed.Ended, killed.ExitCode, killed.Reason = attach.Terminated, noon.Add(-30*time.Second), 137, "OOMKilled"
 	waits.State, waits.Reason = attach.Waiting, "ImagePullBackOff"
 	sidecar.State, sidecar.Started, sidecar.Ephemeral, sidecar.HasLog = attach.Running, noon.Add(-50*time.Hour), false, false
+	starts := tap("web-2", "meshtls-tap")
+	starts.State, starts.Reason, starts.Ephemeral = attach.Waiting, "CrashLoop\u202eBackOff", false
+	over := tap("web-3", "meshtls-tap")
+	over.State, over.Started, over.Ends, over.Ephemeral, over.Image = attach.Running, noon.Add(-time.Hour), noon.Add(-5*time.Minute), false, "\x1b[31mr"
 	return []tapStatus{
 		{Tap: ended, Losses: &attach.Losses{At: at, Packets: 100}},
-		{Tap: runs, Losses: &attach.Losses{At: at, Packets: 100, Dropped: 7, Older: 3, Degraded: "lossy"}},
+		{Tap: runs, Losses: &attach.Losses{At: at, Packets: 100, Dropped: 7, Older: 3, Degraded: "lossy\x1b]0;x\a"}},
 		{Tap: killed, LossesUnknown: "nothing in its log"},
-		{Tap: waits, LossesUnknown: "not started"},
+		{Tap: waits, LossesUnknown: "it does not run"},
 		{Tap: sidecar, LossesUnknown: "its records are not in its log"},
+		{Tap: starts, LossesUnknown: "it does not run"},
+		{Tap: over, LossesUnknown: "nothing in its log"},
 	}
 }
 
@@ -78,8 +84,22 @@ func TestStatusProves(t *testing.T) {
 		{1, 0, some, "Read 3 pods in namespace shop. 1 attached tap runs. To end attached taps: kubectl meshtls stop."},
 		{2, 1, some, "Read 3 pods in namespace shop. 2 attached taps and 1 sidecar of the webhook run. To end attached taps: kubectl meshtls stop."},
 	} {
-		if got := verdictText(test.attached, test.sidecars, test.found); got != test.want {
+		if got := verdictText(&counts{attached: test.attached, sidecars: test.sidecars}, test.found); got != test.want {
 			t.Errorf("%q, want %q", got, test.want)
 		}
+	}
+}
+
+// TestStatusWaiting: a tap that has not started is not counted as one that runs.
+func TestStatusWaiting(t *testing.T) {
+	var c counts
+	for _, reason := range []string{"ImagePullBackOff", "CreateContainerError", "ImagePullBackOff", ""} {
+		c.add(&attach.Tap{Ephemeral: true, State: attach.Waiting, Reason: reason})
+	}
+	c.add(&attach.Tap{State: attach.Waiting, Reason: "CrashLoopBackOff"})
+	const want = "Read 3 pods in namespace shop. No tap runs in them. " +
+		"4 attached taps (ImagePullBackOff, CreateContainerError, no state yet) and 1 sidecar (CrashLoopBackOff) do not run, capture nothing and may still start."
+	if got := verdictText(&c, &survey{pods: 3, namespaces: []string{"shop"}}); got != want {
+		t.Errorf("%s", got)
 	}
 }

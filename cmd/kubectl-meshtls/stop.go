@@ -21,6 +21,10 @@ func newStopCommand(o *options) *cobra.Command {
 records. The pods keep running. The ended containers stay in the pods' specs until the pods are
 deleted.
 
+A container that has not started, for example because its image cannot be pulled, cannot be told to
+end, and Kubernetes cannot remove it. It is listed with the reason, and the exit status is 1. If a
+tap of this program starts later, it ends within 30 seconds, because no client is attached to it.
+
 Sidecars that the webhook added are part of their pods and are not ended; 'disable' turns them off
 for a whole namespace.`,
 		Example: `  # End all attached taps in the cluster.
@@ -61,17 +65,18 @@ func (o *options) stop(ctx context.Context, s *selection) error {
 		wg.Go(func() {
 			defer func() { <-slots }()
 			err := a.Stop(ctx, t)
+			pod, container := clean(t.String()), clean(t.Container)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case errors.Is(err, attach.ErrSidecar):
-				fmt.Fprintf(o.Out, "%s: %s is a sidecar and was not ended. To turn off the sidecars of the namespace: kubectl meshtls disable %s\n", t.String(), t.Container, t.Namespace)
+				fmt.Fprintf(o.Out, "%s: %s is a sidecar and was not ended. To turn off the sidecars of the namespace: kubectl meshtls disable %s\n", pod, container, t.Namespace)
 			case err != nil:
 				failed++
-				fmt.Fprintf(o.Out, "%s: %s could not be ended: %v\n", t.String(), t.Container, err)
+				fmt.Fprintf(o.Out, "%s: %s could not be ended: %s\n", pod, container, clean(err.Error()))
 			default:
 				stopped++
-				fmt.Fprintf(o.Out, "%s: %s has ended\n", t.String(), t.Container)
+				fmt.Fprintf(o.Out, "%s: %s has ended\n", pod, container)
 			}
 		})
 	}

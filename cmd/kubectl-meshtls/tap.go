@@ -70,6 +70,9 @@ type tapFlags struct {
 	mesh   string
 }
 
+// tapFormats are the values of -o.
+var tapFormats = []string{"table", "wide", "json", "yaml"}
+
 func newTapCommand(o *options) *cobra.Command {
 	var f tapFlags
 	c := &cobra.Command{
@@ -84,7 +87,10 @@ pod's spec until the pod is deleted. If a tap already runs in a pod, the command
 and does not end it.
 
 A tap sees connections that begin after its start, and further traffic on older ones. A connection
-whose handshake it did not see may stay unjudged until it is opened again.`,
+whose handshake it did not see may stay unjudged until it is opened again.
+
+With --fail-on the exit status is 0 only if every selected pod was tapped and no record was lost. -o
+wide leaves no column out of the summary at the end, and shortens no name.`,
 		Example: `  # The pods of a deployment, for five minutes.
   kubectl meshtls tap deploy/checkout -n shop --for 5m
 
@@ -105,7 +111,7 @@ whose handshake it did not see may stay unjudged until it is opened again.`,
 	}
 	f.selection.addFlags(c)
 	f.attachFlags.addFlags(c, 10*time.Minute)
-	f.format.addFlag(c, "table", "json", "yaml")
+	f.format.addFlag(c, tapFormats...)
 	c.Flags().StringVar(&f.failOn, "fail-on", "", failOnHelp)
 	c.Flags().StringVar(&f.dryRun, "dry-run", "none", "client: print the container that would be added; server: also ask the cluster whether it would admit it")
 	c.Flags().StringVar(&f.expect, "expect", "", "what connections should be: CIDR[:PORT]=mtls|tls|any,... (sets TAP_EXPECT of the tap)")
@@ -147,19 +153,35 @@ func (o *options) tap(ctx context.Context, f *tapFlags) error {
 		return errNoneTapped
 	}
 	g := newGathering(<-inventory, plan)
-	show := o.watch
 	if f.format == "json" {
-		show = o.stream
+		err = o.stream(ctx, c, plan, g)
+	} else {
+		err = o.watch(ctx, c, plan, g, f.format == "wide")
 	}
-	err = show(ctx, c, plan, g)
+	return g.result(&gate, refusals(plan), err)
+}
+
+// refusals returns the number of pods of a plan without a tap.
+func refusals(p *attach.Plan) (n int) {
+	for i := range p.Pods {
+		if p.Pods[i].Refusal != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// result returns the error of the command. refused is the number of selected pods without a tap, and err why something could not be shown. A finding of
+// --fail-on is one however much was seen. Otherwise the gate is not passed if a selected pod was not seen for the whole time.
+func (g *gathering) result(gate *failOn, refused int, err error) error {
 	s := g.state()
-	if hit := gate.result(s.Edges, s.Findings); hit != nil {
-		return hit
-	}
 	if n, reason := failed(&s); n > 0 {
-		return errors.Join(err, errors.New(plural(n, "tap")+" failed: "+reason))
+		err = errors.Join(err, errors.New(plural(n, "tap")+" failed: "+reason))
 	}
-	return err
+	if gate.gates() {
+		err = errors.Join(err, g.part(refused))
+	}
+	return withPart(err, gate.result(s.Edges, s.Findings))
 }
 
 // inventoryOf starts to read the inventory of the pods' namespace, or of the cluster if there are several.
@@ -187,7 +209,7 @@ func (f *tapFlags) parse() (a attach.Options, gate failOn, err error) {
 	if gate, err = parseFailOn(f.failOn); err != nil {
 		return a, gate, err
 	}
-	if err := f.format.check("table", "json", "yaml"); err != nil {
+	if err := f.format.check(tapFormats...); err != nil {
 		return a, gate, err
 	}
 	switch f.dryRun {
@@ -203,9 +225,9 @@ func (f *tapFlags) parse() (a attach.Options, gate failOn, err error) {
 	if f.everything() {
 		return a, gate, usageErrorf("no pod is named: expected POD, TYPE/NAME or -l SELECTOR")
 	}
-	for name, value := range map[string]string{"TAP_EXPECT": f.expect, "TAP_MESH": f.mesh} {
-		if value != "" {
-			a.Env = append(a.Env, corev1.EnvVar{Name: name, Value: value})
+	for _, e := range []corev1.EnvVar{{Name: "TAP_EXPECT", Value: f.expect}, {Name: "TAP_MESH", Value: f.mesh}} {
+		if e.Value != "" {
+			a.Env = append(a.Env, e)
 		}
 	}
 	return a, gate, nil

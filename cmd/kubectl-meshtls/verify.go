@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -130,10 +129,11 @@ type verification struct {
 	records verify.Records
 	taps    map[string]attach.Tap // by NAMESPACE/NAME of the pod
 	ended   map[string]string     // why
+	starts  map[string]string     // why the container does not run yet
 }
 
 func newVerification(c *attach.Client, plan *attach.Plan, e *ends, f *verifyFlags) *verification {
-	v := &verification{verifyFlags: f, client: c, plan: plan, ends: e, taps: map[string]attach.Tap{}, ended: map[string]string{}}
+	v := &verification{verifyFlags: f, client: c, plan: plan, ends: e, taps: map[string]attach.Tap{}, ended: map[string]string{}, starts: map[string]string{}}
 	v.question = verify.Question{From: podOf(&e.from), To: e.to, Service: e.service, Ports: e.ports, OneEnd: f.oneEnd}
 	for i := range e.servers {
 		v.question.Servers = append(v.question.Servers, podOf(&e.servers[i]))
@@ -215,6 +215,8 @@ func (v *verification) event(e attach.Event) {
 	name := e.Tap.String()
 	v.taps[name] = e.Tap
 	switch {
+	case e.Starts != "":
+		v.starts[name] = e.Starts
 	case e.Record != nil:
 		v.records.Add(name, &e.Record.Record)
 	case e.Ended != nil && e.Ended.Failed:
@@ -226,23 +228,34 @@ func (v *verification) event(e attach.Event) {
 
 // started waits until each tap reports, or has ended.
 func (v *verification) started(ctx context.Context) error {
-	ready := v.poll(ctx, startTimeout, func() bool {
-		return !slices.ContainsFunc(v.plan.Pods, func(x attach.PodPlan) bool {
-			name := x.Pod.Namespace + "/" + x.Pod.Name
-			return v.ended[name] == "" && !v.records.Started(name)
-		})
-	})
+	ready := v.poll(ctx, startTimeout, func() bool { return len(v.silent()) == 0 })
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch why := v.ended[v.question.From.Name]; {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case !ready:
-		return unjudgedErrorf("not all taps reported within %s: kubectl describe pod shows why a container does not start", startTimeout)
+		return unjudgedErrorf("not all taps reported within %s: %s. kubectl describe pod shows why a container does not start", startTimeout, strings.Join(v.silent(), ", "))
 	case why != "" && !v.wait:
 		return unjudgedErrorf("the tap of %s does not run: %s", v.question.From.Name, why)
 	}
 	return nil
+}
+
+// silent returns the pods whose taps have neither reported nor ended. The caller holds the lock.
+func (v *verification) silent() []string {
+	var pods []string
+	for i := range v.plan.Pods {
+		name := v.plan.Pods[i].Pod.Namespace + "/" + v.plan.Pods[i].Pod.Name
+		if v.ended[name] != "" || v.records.Started(name) {
+			continue
+		}
+		if why := v.starts[name]; why != "" {
+			name += " (" + why + ")"
+		}
+		pods = append(pods, name)
+	}
+	return pods
 }
 
 // poll calls condition with the lock until it returns true, for at most limit.
@@ -295,7 +308,7 @@ func (v *verification) send(ctx context.Context, tap *attach.Tap, target string)
 	}
 	ctx, cancel := context.WithTimeout(ctx, execExtra)
 	defer cancel()
-	var out, errs bytes.Buffer
+	out, errs := limited{most: maxResponse}, limited{most: maxResponse}
 	err := v.client.Exec(ctx, tap, append(command, target), &out, &errs)
 	r := &verify.Request{}
 	if json.Unmarshal(out.Bytes(), r) == nil && r.Target != "" {
@@ -324,6 +337,9 @@ func (v *verification) await(ctx context.Context, begin time.Time) {
 		return since > settle && a.Complete() || own && since > grace
 	})
 }
+
+// maxResponse bounds what is read of a command in the container of a tap, in bytes.
+const maxResponse = 64 << 10
 
 // podOf returns a pod as an end.
 func podOf(p *corev1.Pod) verify.Pod {

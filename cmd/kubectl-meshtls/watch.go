@@ -10,11 +10,12 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/attach"
 	"github.com/meshtls-tap/meshtls-tap/internal/liveview"
+	hostnames "github.com/meshtls-tap/meshtls-tap/internal/names"
 )
 
 // watch attaches the taps of a plan and shows what they report until all have ended: on a terminal as a screen, elsewhere as lines, and then the
-// summary. Ctrl-C (ctx), or q on the screen, ends the taps.
-func (o *options) watch(ctx context.Context, c *attach.Client, plan *attach.Plan, g *gathering) error {
+// summary, which is as wide as it needs to be if wide is set. Ctrl-C (ctx), or q on the screen, ends the taps.
+func (o *options) watch(ctx context.Context, c *attach.Client, plan *attach.Plan, g *gathering, wide bool) error {
 	session, stop := context.WithCancel(ctx)
 	defer stop()
 	over := make(chan struct{})
@@ -23,7 +24,7 @@ func (o *options) watch(ctx context.Context, c *attach.Client, plan *attach.Plan
 		c.Run(session, plan, func(e attach.Event) { g.add(&e) })
 		g.end(session.Err() != nil)
 	}()
-	terminal := liveview.Options{In: o.In, Out: o.Out, Env: os.Environ()}
+	terminal := liveview.Options{In: o.In, Out: o.Out, Env: os.Environ(), Wide: wide}
 	_, err := liveview.Run(ctx, plan.Title(), g.state, terminal)
 	if g.state().Ended == "" {
 		fmt.Fprintln(o.ErrOut, "Ending the taps that this command attached.")
@@ -42,10 +43,12 @@ func (o *options) stream(ctx context.Context, c *attach.Client, plan *attach.Pla
 		g.add(&e)
 		switch {
 		case e.Record != nil:
-			if _, err := fmt.Fprintf(o.Out, "%s\n", e.Record.Line); err != nil && failed == nil {
+			if _, err := fmt.Fprintf(o.Out, "%s\n", hostnames.EscapeJSON(e.Record.Line)); err != nil && failed == nil {
 				failed = err
 				stop() // nobody reads
 			}
+		case e.Starts != "":
+			fmt.Fprintf(o.ErrOut, "%s: the tap %s waits: %s\n", e.Tap.String(), e.Tap.Container, e.Starts)
 		case e.Ended != nil:
 			fmt.Fprintf(o.ErrOut, "%s: the tap %s: %s\n", e.Tap.String(), e.Tap.Container, e.Ended.Reason)
 		case e.Stream != nil && e.Stream.Err != nil:
@@ -75,6 +78,9 @@ func (o *options) printWarnings(g *gathering) error {
 // maxWarnings bounds the different warnings that are kept.
 const maxWarnings = 20
 
+// maxWarning bounds a warning, in bytes.
+const maxWarning = 1 << 10
+
 // warn stores a line of a tap's log if it is a warning or an error.
 func (g *gathering) warn(e *attach.Event) {
 	if !strings.Contains(e.Notice, "level=WARN") && !strings.Contains(e.Notice, "level=ERROR") {
@@ -84,7 +90,7 @@ func (g *gathering) warn(e *attach.Event) {
 		return
 	}
 	_, text, _ := strings.Cut(e.Notice, "level=") // without the time, so that equal warnings are equal
-	text = fmt.Sprintf("%s: the tap reports: %q", e.Tap.String(), text)
+	text = fmt.Sprintf("%s: the tap reports: %q", e.Tap.String(), text[:min(len(text), maxWarning)])
 	if len(g.warnings) < maxWarnings && !slices.Contains(g.warnings, text) {
 		g.warnings = append(g.warnings, text)
 	}

@@ -18,6 +18,8 @@ type Options struct {
 	Out io.Writer
 	Env []string // as os.Environ; TERM and NO_COLOR are read
 
+	Wide bool // Summary leaves no column out and shortens no name, however wide the terminal is
+
 	clock func() time.Time // for tests; nil: time.Now
 }
 

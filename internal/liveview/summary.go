@@ -32,7 +32,7 @@ func Summary(out io.Writer, s State, ended string, o Options) error {
 		b.WriteString(strings.Join(wrap(head, text, width), "\n") + "\n")
 	}
 	line("", report.CleanMessage(s.Answer))
-	if width == 0 {
+	if width == 0 || o.Wide {
 		width = wide
 	}
 	t := newTable(s.Edges, "", width, m.now)
