@@ -28,18 +28,28 @@ func (t *tap) run(ctx context.Context) error {
 
 	if err := t.checkMemory(os.DirFS("/")); err != nil {
 		t.live.Close()
-		t.pipeline.Do(func(p *pipeline.Locked) { p.Engine.Stopped(time.Now().UnixNano(), errMemory.Error()) })
+		t.stopped(errMemory.Error())
 		return errors.Join(err, t.flush())
 	}
 	t.evidence.start()
 	stopServer := t.serve(ctx)
 	t.readOrders()
+	published := false // that the tap captures, or why it does not
 	for ctx.Err() == nil {
-		if reason := t.pauseReason(time.Now()); reason != "" {
-			t.idle(ctx, reason)
-		} else {
+		reason := t.pauseReason(time.Now())
+		switch {
+		case reason == "":
 			t.capture(ctx)
+		case published:
+			t.idle(ctx, reason)
+		default:
+			t.stopped(reason)
+			t.idle(ctx, reason)
 		}
+		published = true
+	}
+	if !published {
+		t.stopped(endReason(ctx))
 	}
 
 	t.live.Close()
@@ -47,6 +57,11 @@ func (t *tap) run(ctx context.Context) error {
 	t.evidence.close()
 	stopServer()
 	return err
+}
+
+// stopped publishes that the tap has stopped before it captured.
+func (t *tap) stopped(reason string) {
+	t.pipeline.Do(func(p *pipeline.Locked) { p.Engine.Stopped(time.Now().UnixNano(), reason) })
 }
 
 // memoryLimit formats a limit in bytes; 0 means no limit.

@@ -105,11 +105,11 @@ func pcap(ctx context.Context, args, environ []string, std streams) (status int,
 
 	out := std.out
 	if *file != "-" {
-		created, err := os.OpenFile(*file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		created, err := createPrivate(*file)
+		defer created.Close()
 		if err != nil {
 			return 0, err
 		}
-		defer created.Close()
 		out = created
 	}
 	what := "without payload"
@@ -119,10 +119,23 @@ func pcap(ctx context.Context, args, environ []string, std streams) (status int,
 	return runPcap(ctx, c, out, *lasts, what, k, std), nil
 }
 
+// createPrivate opens a file for writing, and empties it. Only its owner may read it, also if it exists already.
+func createPrivate(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().IsRegular() { // otherwise it is a device, or a pipe that another program reads
+		err = f.Chmod(0o600)
+	}
+	return f, err
+}
+
 // runPcap captures until the end, prints what is captured and the result, and returns the exit status.
 func runPcap(ctx context.Context, c *dump.Capture, out io.Writer, lasts time.Duration, what string, k keepalive, std streams) int {
 	ignorePipe()
-	ctx, stop := untilSignal(ctx)
+	ctx, stop := untilSignal(ctx, func() {})
 	defer stop()
 	ctx, cancel := untilGone(ctx, withPeer(streams{in: std.in, out: out}), lasts, k)
 	defer cancel()

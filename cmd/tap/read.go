@@ -30,7 +30,7 @@ func read(ctx context.Context, args []string, std streams) (status int, err erro
 	if os.Getenv("GOGC") == "" { // the environment has precedence
 		defer debug.SetGCPercent(debug.SetGCPercent(readGrowth))
 	}
-	ctx, stop := untilSignal(ctx)
+	ctx, stop := untilSignal(ctx, func() {})
 	defer stop()
 	if len(o.before) > 0 {
 		return migrate(ctx, o, std)

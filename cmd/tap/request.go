@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/names"
 )
 
 const requestHelp = `Usage: tap request [FLAGS] HOST:PORT|http://HOST[:PORT][/PATH]
@@ -18,7 +20,7 @@ const requestHelp = `Usage: tap request [FLAGS] HOST:PORT|http://HOST[:PORT][/PA
 Sends one plain HTTP/1.1 GET from this pod, through the mesh's proxy if there is one, so that a tap sees its connection. Prints one
 line of JSON: when the request began, both ends, how long it took, and the first line of the response or the error. The request has
 the User-Agent meshtls-tap-verify. Redirects are not followed. Names are looked up with the pod's own resolver settings. The exit
-status is 0 if there was a response (with --raw, if the bytes were sent), and otherwise 1.
+status is 0 if there was a response: a complete status line of HTTP/1 (with --raw, if the bytes were sent), and otherwise 1.
 
 Flags:
   --raw               connect and send the line "meshtls-tap-verify" instead of a request, for servers without HTTP; waits for a
@@ -77,14 +79,14 @@ func request(ctx context.Context, args []string, std streams) (status int, err e
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 	r := requested{Time: time.Now(), Target: target}
-	err = r.send(ctx, message)
+	err = r.send(ctx, message, *raw)
 	r.Seconds = time.Since(r.Time).Seconds()
 	if err != nil && (!*raw || !errors.Is(err, errNoResponse)) {
 		r.Error, status = err.Error(), exitError
 	}
 	line, err := json.Marshal(r)
 	if err == nil {
-		_, err = std.out.Write(append(line, '\n'))
+		_, err = std.out.Write(append(names.EscapeJSON(line), '\n'))
 	}
 	return status, err
 }
@@ -109,8 +111,8 @@ func requestTo(text string) (target, message string, err error) {
 	return u.Host, fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nAccept: */*\r\nConnection: close\r\n\r\n", u.RequestURI(), u.Host, verifyAgent), nil
 }
 
-// send connects to the target, sends a message and reads the first line of the response.
-func (r *requested) send(ctx context.Context, message string) error {
+// send connects to the target, sends a message and reads the first line of the response. Unless raw is set, it must be a status line.
+func (r *requested) send(ctx context.Context, message string, raw bool) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.Target)
 	if err != nil {
 		return err
@@ -126,8 +128,23 @@ func (r *requested) send(ctx context.Context, message string) error {
 	}
 	line, err := bufio.NewReader(io.LimitReader(c, maxFirstLine)).ReadString('\n')
 	r.Response = strings.TrimRight(line, "\r\n")
-	if line == "" {
+	switch {
+	case line == "":
 		return fmt.Errorf("%w: %w", errNoResponse, err)
+	case raw:
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: only a part of its first line: %w", errNoResponse, err)
+	case !isStatusLine(r.Response):
+		return errors.New("the response is not HTTP/1")
 	}
 	return nil
+}
+
+// isStatusLine reports whether a line is a status line of HTTP/1 (RFC 9112 section 4). The space after the code may be missing, as many servers send it.
+func isStatusLine(line string) bool {
+	const code = len("HTTP/1.1 ")
+	line += " "
+	return len(line) > code+3 && line[:code-2] == "HTTP/1." && line[code-2]|1 == '1' && line[code-1] == ' ' && line[code+3] == ' ' &&
+		strings.Trim(line[code:code+3], "0123456789") == "" && line[code] != '0'
 }

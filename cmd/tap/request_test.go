@@ -33,6 +33,9 @@ func TestRequest(t *testing.T) {
 		_, _ = io.WriteString(c, "-ERR \x1b[31munknown\r\nmore")
 		c.Close()
 	})
+	part := listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1") })
+	long := listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 "+strings.Repeat("x", 2*maxFirstLine)) })
+	other := listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-\u202e\u009b\r\n") })
 	gone := listen(t, func(net.Conn) {})
 	gone.Close()
 
@@ -46,6 +49,11 @@ func TestRequest(t *testing.T) {
 		"URL":                     {[]string{"http://" + at + "/a/b?c=d"}, exitFine, "HTTP/1.1 418 I'm a teapot", ""},
 		"refused":                 {[]string{gone.Addr().String()}, exitError, "", "connection refused"},
 		"closed":                  {[]string{closes.Addr().String()}, exitError, "", "no response: EOF"},
+		"a part of a line":        {[]string{"--timeout=200ms", part.Addr().String()}, exitError, "HTTP/1", "no response: only a part of its first line: "},
+		"a long line":             {[]string{long.Addr().String()}, exitError, "HTTP/1.1 200 " + strings.Repeat("x", maxFirstLine-13), "no response: only a part of its first line: "},
+		"another protocol":        {[]string{other.Addr().String()}, exitError, "SSH-2.0-\u202e\u009b", "the response is not HTTP/1"},
+		"raw, another protocol":   {[]string{"--raw", other.Addr().String()}, exitFine, "SSH-2.0-\u202e\u009b", ""},
+		"raw, a part of a line":   {[]string{"--raw", "--timeout=200ms", part.Addr().String()}, exitFine, "HTTP/1", ""},
 		"no response":             {[]string{"--timeout=50ms", mute.Addr().String()}, exitError, "", "i/o timeout"},
 		"raw":                     {[]string{"--raw", line.Addr().String()}, exitFine, "-ERR \x1b[31munknown", ""},
 		"raw, without a response": {[]string{"--raw", "--timeout=50ms", mute.Addr().String()}, exitFine, "", ""},
@@ -55,7 +63,7 @@ func TestRequest(t *testing.T) {
 		var out, errs bytes.Buffer
 		status := command(t.Context(), append([]string{"request"}, c.args...), nil, streams{strings.NewReader(""), &out, &errs})
 		var r requested
-		if err := json.Unmarshal(out.Bytes(), &r); err != nil || strings.Count(out.String(), "\n") != 1 || strings.Contains(out.String(), "\x1b") {
+		if err := json.Unmarshal(out.Bytes(), &r); err != nil || strings.Count(out.String(), "\n") != 1 || strings.ContainsAny(out.String(), "\x1b\u202e\u009b") {
 			t.Errorf("%s: %v: %s%s", name, err, &out, &errs)
 		}
 		if status != c.status || r.Response != c.response || (r.Error == "") != (c.err == "") || !strings.Contains(r.Error, c.err) {
@@ -93,6 +101,17 @@ func listen(t *testing.T, serve func(net.Conn)) net.Listener {
 		}
 	}()
 	return l
+}
+
+func TestIsStatusLine(t *testing.T) {
+	for line, want := range map[string]bool{
+		"HTTP/1.1 200 OK": true, "HTTP/1.0 404 ": true, "HTTP/1.1 503": true, "HTTP/1": false, "HTTP/1.1": false, "HTTP/1.1 ": false, "HTTP/1.1 20": false,
+		"HTTP/1.1 2000 OK": false, "HTTP/1.1 +20 OK": false, "HTTP/1.1 099 OK": false, "HTTP/2 200": false, "http/1.1 200 OK": false, "": false,
+	} {
+		if isStatusLine(line) != want {
+			t.Errorf("%q: %v", line, !want)
+		}
+	}
 }
 
 // TestRequestUsage: invalid targets, each with what was expected.

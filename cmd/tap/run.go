@@ -56,14 +56,18 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 	}
 	t.streams.out = terminal.out
 	ignorePipe()
-	ctx, stop := untilSignal(ctx)
+	var s *screen
+	if shows {
+		s = &screen{}
+	}
+	ctx, stop := untilSignal(ctx, s.leave)
 	defer stop()
 	ctx, cancel := t.attached(ctx)
 	defer cancel()
 	if !shows {
 		return t.run(ctx)
 	}
-	s, ctx := t.showScreen(ctx, terminal, kept)
+	ctx = t.showScreen(ctx, s, terminal, kept)
 	defer s.leave() // after a panic
 	err = t.run(ctx)
 	log.close()
@@ -121,8 +125,8 @@ Variables, with their defaults in the middle column.
 	return b.String()
 }
 
-// untilSignal returns a context that the first SIGTERM or SIGINT ends. The second one ends the process at once.
-func untilSignal(ctx context.Context) (context.Context, func()) {
+// untilSignal returns a context that the first SIGTERM or SIGINT ends. The second one calls leave and ends the process at once.
+func untilSignal(ctx context.Context, leave func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, append(hangUps(), syscall.SIGTERM, os.Interrupt)...)
@@ -133,6 +137,7 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 			select {
 			case <-signals:
 				if n > 0 {
+					leave()
 					os.Exit(exitError)
 				}
 				cancel()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
@@ -46,7 +47,8 @@ type screen struct {
 	ends    time.Time // zero: no limit
 	quit    context.CancelCauseFunc
 	done    chan struct{} // closed when nothing is drawn any more, and the terminal is as before
-	left    sync.Once     // the terminal is as before
+
+	entered atomic.Bool // the screen is shown; guards in, state and out
 
 	// Only draw uses the fields below.
 	view          report.Live
@@ -73,36 +75,64 @@ func newScreen(std streams) (streams, *screenLog) {
 	return std, log
 }
 
-// showScreen starts the live view. It returns a context that q and Ctrl-C end.
-func (t *tap) showScreen(ctx context.Context, std streams, log *screenLog) (*screen, context.Context) {
-	s := &screen{tap: t, out: std.out.(*os.File), log: log, colored: colored(std.out, "auto"), done: make(chan struct{})}
+// showScreen starts the live view s. It returns a context that q and Ctrl-C end.
+func (t *tap) showScreen(ctx context.Context, s *screen, std streams, log *screenLog) context.Context {
+	s.tap, s.out, s.log, s.colored, s.done = t, std.out.(*os.File), log, colored(std.out, "auto"), make(chan struct{})
 	if t.For > 0 {
 		s.ends = t.started.Add(t.For)
 	}
 	ctx, s.quit = context.WithCancelCause(ctx)
 	if in, ok := std.in.(*os.File); ok && isTerminal(in) {
-		if state, err := term.MakeRaw(int(in.Fd())); err == nil {
+		if state, err := term.GetState(int(in.Fd())); err == nil {
 			s.in, s.state = in, state
-			go readKeys(in, func() { s.quit(errQuit) })
 		}
 	}
+	s.entered.Store(true)
 	fmt.Fprint(s.out, enterScreen)
+	if s.in != nil {
+		term.MakeRaw(int(s.in.Fd())) //nolint:errcheck // then Ctrl-C is a signal, and q needs a line feed
+		go readKeys(s.in, func() { s.quit(errQuit) }, func() {
+			s.leave()
+			os.Exit(exitError)
+		})
+	}
 	go s.run(ctx)
-	return s, ctx
+	return ctx
 }
 
-// readKeys calls quit once q or Ctrl-C is pressed. In raw mode Ctrl-C is a byte and no signal.
-func readKeys(in io.Reader, quit func()) {
-	b := make([]byte, 64)
-	for {
-		n, err := in.Read(b)
-		if err != nil {
+// readKeys calls quit once q or Ctrl-C is pressed, and kill once Ctrl-C is pressed after that. In raw mode Ctrl-C is a byte and no signal.
+func readKeys(in io.Reader, quit, kill func()) {
+	for b, quits := make([]byte, 1), false; ; {
+		if _, err := in.Read(b); err != nil {
 			return
 		}
-		if bytes.ContainsAny(b[:n], "qQ\x03") {
+		switch isCtrlC := b[0] == 3; {
+		case quits && isCtrlC:
+			kill()
+			return
+		case isCtrlC, b[0] == 'q', b[0] == 'Q':
+			quits = true
 			quit()
-			return
 		}
+	}
+}
+
+// leave makes the terminal usable as before. It waits only briefly for a terminal that accepts no output. It is safe for concurrent use.
+func (s *screen) leave() {
+	if s == nil || !s.entered.CompareAndSwap(true, false) {
+		return
+	}
+	written := make(chan struct{})
+	go func() {
+		fmt.Fprint(s.out, leaveScreen)
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-time.After(leaveGrace):
+	}
+	if s.state != nil {
+		term.Restore(int(s.in.Fd()), s.state) //nolint:errcheck // the terminal may be gone
 	}
 }
 
@@ -173,16 +203,6 @@ func (t *tap) troubles() []string {
 	return t.problems()
 }
 
-// leave restores the terminal.
-func (s *screen) leave() {
-	s.left.Do(func() {
-		fmt.Fprint(s.out, leaveScreen)
-		if s.state != nil {
-			term.Restore(int(s.in.Fd()), s.state) //nolint:errcheck // the terminal may be gone
-		}
-	})
-}
-
 // close leaves the screen, and prints the report, the log and why the tap has ended. ctx is the context of showScreen.
 func (s *screen) close(ctx context.Context, std streams) {
 	reason := s.reason(ctx)
@@ -191,6 +211,7 @@ func (s *screen) close(ctx context.Context, std streams) {
 	case <-s.done:
 	case <-time.After(leaveGrace):
 	}
+	s.leave()
 	report.Text(std.out, s.tap.summary(), report.Options{Width: width(std.out), Color: s.colored}) //nolint:errcheck // the same
 	s.log.print(std.err)
 	fmt.Fprintf(std.err, "tap run: ended after %v: %s\n", time.Since(s.tap.started).Round(time.Second), reason)

@@ -33,7 +33,7 @@ type rule struct {
 var table = map[string]rule{
 	tap: {may: []string{
 		"internal/buffer", "internal/cbom", "internal/dump", "internal/evidence", "internal/finding", "internal/flow",
-		"internal/limits", "internal/live", "internal/migration", "internal/ocsf", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/selftest", "internal/sink", "internal/tapfilter",
+		"internal/limits", "internal/live", "internal/migration", "internal/names", "internal/ocsf", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/selftest", "internal/sink", "internal/tapfilter",
 		"internal/variables", "internal/verdict", "internal/wire", "schema",
 	}},
 	"cmd/kubectl-meshtls": {may: []string{
