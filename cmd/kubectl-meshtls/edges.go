@@ -36,7 +36,9 @@ verdict counts. Workloads without a tap are listed, and so is everything else th
 empty list of edges does not mean that nothing was sent.
 
 If part of the input cannot be read, the rest is listed, the answer says so, and the exit status is
-1. Numbers of connections are lower bounds. Only the client claimed a name that is marked with *.`,
+1. With -n this includes the logs of that namespace; for logs of other namespaces there is only a
+note. A log counts only for its own pod; records in Kafka and in files are believed. Numbers of
+connections are lower bounds. Only the client claimed a name that is marked with *.`,
 		Example: `  # What the taps in the namespace shop have seen
   kubectl meshtls edges -n shop
 

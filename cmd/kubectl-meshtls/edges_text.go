@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -85,12 +86,12 @@ func (t *text) edgeTable(title string, edges []topology.Edge, sameDay bool) {
 	if title != "" {
 		t.heading(title)
 	}
-	claimed := false
+	claimed, baseless := false, false
 	rows := make([]row, 0, len(edges))
 	for i := range edges {
 		e := &edges[i]
-		claimed = claimed || e.To.Claimed || e.From.Claimed
-		r := row{cells: []string{verdictOf(e), endOf(&e.From), endOf(&e.To), strconv.Itoa(int(e.Port)), protocolOf(e), e.Basis, connectionsOf(e), clock(e.First, sameDay), "", "", "", ""}}
+		claimed, baseless = claimed || e.To.Claimed || e.From.Claimed, baseless || e.Basis == ""
+		r := row{cells: []string{verdictOf(e), endOf(&e.From), endOf(&e.To), strconv.Itoa(int(e.Port)), protocolOf(e), cmp.Or(e.Basis, "-"), connectionsOf(e), clock(e.First, sameDay), "", "", "", ""}}
 		if e.Folded {
 			r.cells[3] = ""
 		}
@@ -105,6 +106,9 @@ func (t *text) edgeTable(title string, edges []topology.Edge, sameDay bool) {
 	t.table(edgeColumns, rows)
 	if claimed {
 		t.wrap("", "* Only the client claimed this name.")
+	}
+	if baseless {
+		t.wrap("", "- The basis is not known: only flows and findings have it, and postures do not.")
 	}
 	if first := edges[0].First; title == "" && sameDay && !first.IsZero() {
 		t.wrap("", "Times are UTC, of "+first.Format(time.DateOnly)+".")

@@ -58,7 +58,7 @@ func (g *gathering) add(e *attach.Event) {
 		t.view.Reason = e.Starts
 	case e.Record != nil:
 		t.view.Phase, t.view.Reason = liveview.Running, ""
-		g.graph.Add(&e.Record.Record)
+		g.graph.AddFrom(&topology.Source{Namespace: e.Tap.Namespace, Pod: e.Tap.Pod, UID: e.Tap.UID}, &e.Record.Record)
 		t.count(&e.Record.Record)
 	case e.Stream != nil && e.Stream.Err != nil:
 		if t.view.Phase != liveview.Lost {

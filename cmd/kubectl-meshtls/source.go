@@ -97,13 +97,18 @@ func (s *source) readFiles(ctx context.Context, o *options) (*topology.Graph, er
 	if n == 0 && len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	return g, inPart(g, errs)
+}
+
+// inPart returns the error of a source of which not all could be read, for the reasons errs or because of records of another schema; otherwise nil.
+func inPart(g *topology.Graph, errs []error) error {
 	if n := g.Foreign(); n > 0 {
 		errs = append(errs, fmt.Errorf("%s another version of the schema: expected version %d; use the kubectl-meshtls of the same version as the tap", choose(n, "1 record has", fmt.Sprintf("%d records have", n)), record.SchemaVersion))
 	}
-	if len(errs) > 0 {
-		return g, fmt.Errorf("not all of the input could be read: %w", errors.Join(errs...))
+	if len(errs) == 0 {
+		return nil
 	}
-	return g, nil
+	return fmt.Errorf("not all of the input could be read: %w", errors.Join(errs...))
 }
 
 // atOnce bounds the logs that are read at the same time.
@@ -126,12 +131,12 @@ func (s *source) readTaps(ctx context.Context, o *options) (*topology.Graph, err
 	}
 	g := topology.New(inv)
 	taps = slices.DeleteFunc(taps, func(t attach.Tap) bool { return t.Program != attach.ProgramRun })
-	readLogs(ctx, client, g, taps, s.since)
-	return g, nil
+	return g, inPart(g, readLogs(ctx, client, g, taps, s.since, ns))
 }
 
-// readLogs adds the records in the logs of taps to a graph. What could not be read becomes a note.
-func readLogs(ctx context.Context, client *attach.Client, g *topology.Graph, taps []attach.Tap, since time.Duration) {
+// readLogs adds the records in the logs of taps to a graph. The errors are about the logs of pods in a namespace (empty: all) that could not be read to their ends.
+// Logs in other namespaces only become notes: they know other ends.
+func readLogs(ctx context.Context, client *attach.Client, g *topology.Graph, taps []attach.Tap, since time.Duration, namespace string) (errs []error) {
 	var mu sync.Mutex
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
@@ -148,15 +153,19 @@ func readLogs(ctx context.Context, client *attach.Client, g *topology.Graph, tap
 		slots <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-slots }()
+			of := topology.Source{Namespace: t.Namespace, Pod: t.Pod, UID: t.UID}
 			err := client.ReadLog(ctx, t, since, func(r *record.Record) {
 				mu.Lock()
 				defer mu.Unlock()
-				g.Add(r)
+				g.AddFrom(&of, r)
 			})
 			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				g.Note(fmt.Sprintf("The log of the tap in %s could not be read to its end: %s.", t.String(), strings.ReplaceAll(err.Error(), "\n", "; ")))
+				g.IncompleteLog(&of, fmt.Sprintf("Not all of the log of the tap in %s could be read: %s.", t.String(), strings.ReplaceAll(err.Error(), "\n", "; ")))
+				if namespace == "" || namespace == t.Namespace {
+					errs = append(errs, fmt.Errorf("the log of the tap in %s: %w", t.String(), err))
+				}
 			}
 		})
 	}
@@ -165,6 +174,7 @@ func readLogs(ctx context.Context, client *attach.Client, g *topology.Graph, tap
 		slices.Sort(elsewhere)
 		g.Note(fmt.Sprintf("The records of the taps in %s are not in their logs, but go to Kafka or have another format: use --from kafka.", some(slices.Compact(elsewhere))))
 	}
+	return errs
 }
 
 // some returns the first names of a list.
@@ -184,11 +194,23 @@ func (s *source) readKafka(ctx context.Context, o *options) (*topology.Graph, er
 		return nil, err
 	}
 	g := topology.New(s.inventory(ctx, o, ns))
-	notes, err := s.kafka.read(ctx, s.since, time.Now(), g.Add)
-	for _, n := range notes {
-		g.Note(n)
+	n := 0
+	notes, missing, err := s.kafka.read(ctx, s.since, time.Now(), func(r *record.Record) { n++; g.Add(r) })
+	for _, text := range notes {
+		g.Note(text)
 	}
-	return g, err
+	var errs []error
+	for _, text := range missing {
+		g.Incomplete(text)
+		errs = append(errs, errors.New(strings.TrimSuffix(text, ".")))
+	}
+	switch {
+	case err != nil && n == 0:
+		return nil, err
+	case err != nil:
+		errs = append(errs, err)
+	}
+	return g, inPart(g, errs)
 }
 
 // inventory returns the inventory of the cluster; without a cluster, an empty one with a note.

@@ -103,19 +103,19 @@ func (k *kafkaFlags) dialer() (*kafka.Dialer, error) {
 	return d, nil
 }
 
-// read reads the topics from the time since before now, or from their start if since is 0, up to their ends at the time of the call. notes has what
-// could not be read. The error means that nothing could be read.
-func (k *kafkaFlags) read(ctx context.Context, since time.Duration, now time.Time, add func(*record.Record)) (notes []string, err error) {
+// read reads the topics from the time since before now, or from their start if since is 0, up to their ends at the time of the call. missing has what
+// could not be read, and notes which topics do not exist, a sentence each. The error means that no partition could be read to its end.
+func (k *kafkaFlags) read(ctx context.Context, since time.Duration, now time.Time, add func(*record.Record)) (notes, missing []string, err error) {
 	d, err := k.dialer()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	partitions, err := k.partitions(ctx, d)
+	partitions, notes, missing, err := k.partitions(ctx, d)
 	if err != nil {
-		return nil, fmt.Errorf("kafka brokers %s: %w", strings.Join(k.brokers, ", "), err)
+		return nil, nil, fmt.Errorf("kafka brokers %s: %w", strings.Join(k.brokers, ", "), err)
 	}
 	if len(partitions) == 0 {
-		return nil, fmt.Errorf("none of the topics %s exists, or you may not describe them: check --kafka-topics and the user's rights", strings.Join(k.topics, ", "))
+		return nil, nil, fmt.Errorf("none of the topics %s exists, or you may not describe them: check --kafka-topics and the user's rights", strings.Join(k.topics, ", "))
 	}
 	wrong, failed := 0, 0
 	var last error
@@ -125,20 +125,21 @@ func (k *kafkaFlags) read(ctx context.Context, since time.Duration, now time.Tim
 		wrong += n
 		if err != nil {
 			failed, last = failed+1, err
-			notes = append(notes, fmt.Sprintf("Partition %d of the topic %s could not be read to its end: %v.", p.ID, p.Topic, err))
+			missing = append(missing, fmt.Sprintf("Partition %d of the topic %s could not be read to its end: %v.", p.ID, p.Topic, err))
 		}
 	}
 	if wrong > 0 {
-		notes = append(notes, choose(wrong, "1 message in the topics is not a record of meshtls-tap.", fmt.Sprintf("%d messages in the topics are not records of meshtls-tap.", wrong)))
+		missing = append(missing, choose(wrong, "1 message in the topics is not a record of meshtls-tap.", fmt.Sprintf("%d messages in the topics are not records of meshtls-tap.", wrong)))
 	}
 	if failed == len(partitions) {
-		return notes, fmt.Errorf("no partition could be read to its end: %w", last)
+		return notes, missing, fmt.Errorf("no partition could be read to its end: %w", last)
 	}
-	return notes, nil
+	return notes, missing, nil
 }
 
-// partitions returns the partitions of the topics that exist, from the first broker that answers.
-func (k *kafkaFlags) partitions(ctx context.Context, d *kafka.Dialer) ([]kafka.Partition, error) {
+// partitions returns the partitions of the topics, from the first broker that answers. notes has the topics that do not exist, and missing those that
+// could not be asked for, a sentence each.
+func (k *kafkaFlags) partitions(ctx context.Context, d *kafka.Dialer) (all []kafka.Partition, notes, missing []string, err error) {
 	var errs []error
 	for _, broker := range k.brokers {
 		c, err := d.DialContext(ctx, "tcp", broker)
@@ -147,20 +148,27 @@ func (k *kafkaFlags) partitions(ctx context.Context, d *kafka.Dialer) ([]kafka.P
 			continue
 		}
 		_ = c.SetDeadline(time.Now().Add(timeLimit)) // an error shows at the next request
-		var out []kafka.Partition
+		all, notes, missing = nil, nil, nil
+		var failed []error
 		for _, topic := range k.topics {
 			found, err := c.ReadPartitions(topic)
-			if err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) && !errors.Is(err, kafka.TopicAuthorizationFailed) {
-				errs = append(errs, fmt.Errorf("topic %s: %w", topic, err))
+			switch {
+			case errors.Is(err, kafka.UnknownTopicOrPartition) || err == nil && len(found) == 0:
+				notes = append(notes, fmt.Sprintf("The topic %s does not exist, or you may not describe it: its records were not read.", topic))
+			case errors.Is(err, kafka.TopicAuthorizationFailed):
+				missing = append(missing, fmt.Sprintf("You may not read the topic %s: its records were not read.", topic))
+			case err != nil:
+				failed = append(failed, fmt.Errorf("topic %s: %w", topic, err))
+				missing = append(missing, fmt.Sprintf("The topic %s could not be read: %v.", topic, err))
 			}
-			out = append(out, found...)
+			all = append(all, found...)
 		}
 		c.Close()
-		if len(out) > 0 || len(errs) == 0 {
-			return out, nil
+		if errs = append(errs, failed...); len(all) > 0 || len(errs) == 0 {
+			return all, notes, missing, nil
 		}
 	}
-	return nil, errors.Join(errs...)
+	return nil, nil, nil, errors.Join(errs...)
 }
 
 // readPartition reads a partition. It returns how many messages are not records.

@@ -43,7 +43,7 @@ func TestKafka(t *testing.T) {
 		w := kafka.Writer{Addr: c.Addr, Transport: c.Transport, RequiredAcks: kafka.RequireAll, BatchTimeout: 10 * time.Millisecond}
 		return errors.Join(w.WriteMessages(ctx, messages...), w.Close())
 	})
-	read := func(k kafkaFlags, since time.Duration) (n map[string]int, answer, notes string) {
+	read := func(k kafkaFlags, since time.Duration) (n map[string]int, answer, missing string) {
 		t.Helper()
 		k.topics = append(topics, "meshtls-tap.absent")
 		if err := k.check(true); err != nil {
@@ -51,25 +51,28 @@ func TestKafka(t *testing.T) {
 		}
 		n = map[string]int{}
 		g := topology.New(topology.Inventory{})
-		list, err := k.read(t.Context(), since, now, func(r *record.Record) { n[r.Event.Dataset]++; g.Add(r) })
+		notes, list, err := k.read(t.Context(), since, now, func(r *record.Record) { n[r.Event.Dataset]++; g.Add(r) })
 		if err != nil {
 			t.Fatalf("%v\n%s", err, b.Log())
 		}
+		if len(notes) != 1 || !strings.Contains(notes[0], "The topic meshtls-tap.absent does not exist") {
+			t.Errorf("the absent topic: %v", notes)
+		}
 		return n, g.Answer(), strings.Join(list, " ")
 	}
-	n, answer, notes := read(kafkaFlags{brokers: []string{"127.0.0.1:1", b.Plain}}, 0)
-	if n[record.DatasetFlow] != flows || !strings.HasPrefix(answer, "1 of 2 edges between workloads carried plaintext") || notes != "1 messages in the topics are no records of meshtls-tap." {
-		t.Errorf("%v, %s, %s", n, answer, notes)
+	n, answer, missing := read(kafkaFlags{brokers: []string{"127.0.0.1:1", b.Plain}}, 0)
+	if n[record.DatasetFlow] != flows || !strings.HasPrefix(answer, "1 of 2 edges between workloads carried plaintext") || missing != "1 message in the topics is not a record of meshtls-tap." {
+		t.Errorf("%v, %s, %s", n, answer, missing)
 	}
 	secure := kafkaFlags{brokers: []string{b.TLS}, tls: true, ca: b.CA}
 	secure.sasl.Mechanism, secure.sasl.Username, secure.sasl.Password = "scram-sha-512", "tap", "tap-secret"
 	if n, _, _ := read(secure, time.Hour); n[record.DatasetFlow] != flows-3 {
 		t.Errorf("of the last hour: %v", n)
 	}
-	if _, err := (&kafkaFlags{brokers: []string{b.Plain}, topics: []string{"absent"}}).read(t.Context(), 0, now, nil); err == nil || !strings.Contains(err.Error(), "none of the topics absent exists") {
+	if _, _, err := (&kafkaFlags{brokers: []string{b.Plain}, topics: []string{"absent"}}).read(t.Context(), 0, now, nil); err == nil || !strings.Contains(err.Error(), "none of the topics absent exists") {
 		t.Errorf("no topic: %v", err)
 	}
-	if _, err := (&kafkaFlags{brokers: []string{"127.0.0.1:1"}, topics: topics}).read(t.Context(), 0, now, nil); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+	if _, _, err := (&kafkaFlags{brokers: []string{"127.0.0.1:1"}, topics: topics}).read(t.Context(), 0, now, nil); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("no broker: %v", err)
 	}
 }

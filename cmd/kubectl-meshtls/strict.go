@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -37,10 +38,13 @@ everything but mutual TLS. The result depends on what taps have seen on the wire
   excluded         annotations exclude the port from the mesh: STRICT has no effect on it
   not_enrolled     the workload is not in a mesh: STRICT has no effect on it
 
-Enough was seen if a tap ran in every pod of the workload for at least --min-time and lost nothing,
-and if every client had at least --min-connections connections in mutual TLS and none that could
-not be judged. A client that did not connect in that time is not known: choose a time in which all
-clients connect, such as a day.
+Enough was seen if taps in all pods of the workload watched at the same time for at least --min-time
+and lost nothing, and if every client had at least --min-connections connections in mutual TLS, also
+by the records of the workload's own taps, and none that could not be judged. A client that did not
+connect in that time is not known: choose a time in which all clients connect, such as a day.
+Records in Kafka are believed: whoever may write to the topics can speak for any pod.
+
+If part of the input cannot be read, nothing that depends on it is ready, and the exit status is 1.
 
 -o yaml prints the policies that enforce STRICT, with the evidence, but only for ports that are
 ready: PeerAuthentication for Istio; Server, MeshTLSAuthentication and AuthorizationPolicy for
@@ -54,14 +58,14 @@ Linkerd. Nothing is applied.`,
   # The policies for ports that are ready; read them before you apply them
   kubectl meshtls strict -n shop -o yaml >strict.yaml`,
 		Args: cobra.NoArgs,
-		Annotations: map[string]string{annotationStatus: `3  a client would be cut off
+		Annotations: map[string]string{annotationStatus: `3  a client would be cut off, also if not all of the input could be read
 4  nothing is known to be ready or to be cut off`},
 		RunE: func(c *cobra.Command, _ []string) error { return o.strict(c.Context(), &s) },
 	}
 	s.addFlags(c)
 	s.output.addFlag(c, strictFormats...)
 	c.Flags().Uint64Var(&s.limits.MinConnections, "min-connections", 1, "how many connections in mutual TLS each client must have had")
-	c.Flags().DurationVar(&s.limits.MinTime, "min-time", time.Hour, "how long each pod of the workload must have been watched")
+	c.Flags().DurationVar(&s.limits.MinTime, "min-time", time.Hour, "how long all pods of the workload must have been watched at the same time")
 	c.Flags().Lookup("from").Usage = "where the records come from: `SOURCE` is taps (the logs of running and ended taps) or kafka"
 	return c
 }
@@ -85,10 +89,11 @@ func (o *options) strict(ctx context.Context, s *strictOptions) error {
 	case s.from[0] != fromTaps && s.from[0] != fromKafka:
 		return usageErrorf("--from=%s: expected taps or kafka, because only the cluster knows which pods there are", s.from[0])
 	}
-	g, err := s.read(ctx, o)
-	if err != nil {
-		return err
+	g, partial := s.read(ctx, o)
+	if g == nil {
+		return partial
 	}
+	var err error
 	list := g.Strict(s.limits)
 	result := strictResult{Answer: strictAnswer(list), Workloads: notNil(list), Unknown: notNil(g.Unknown())}
 	result.Unenrolled, _ = g.Unenrolled()
@@ -104,13 +109,13 @@ func (o *options) strict(ctx context.Context, s *strictOptions) error {
 	}
 	switch {
 	case err != nil:
-		return err
+		return errors.Join(partial, err)
 	case has(list, topology.CutOff):
-		return findingErrorf("clients would be cut off: %s", result.Answer)
+		err = findingErrorf("clients would be cut off: %s", result.Answer)
 	case !has(list, topology.Ready):
-		return unjudgedErrorf("nothing is known to be ready for STRICT: %s", result.Answer)
+		err = unjudgedErrorf("nothing is known to be ready for STRICT: %s", result.Answer)
 	}
-	return ctx.Err()
+	return withPart(partial, errors.Join(err, ctx.Err()))
 }
 
 func has(list []topology.Readiness, state string) bool {

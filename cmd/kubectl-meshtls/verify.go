@@ -219,6 +219,8 @@ func (v *verification) event(e attach.Event) {
 		v.starts[name] = e.Starts
 	case e.Record != nil:
 		v.records.Add(name, &e.Record.Record)
+	case e.Lost > 0:
+		v.records.Lost(name, e.Lost)
 	case e.Ended != nil && e.Ended.Failed:
 		v.untapped(name, "the tap ended: "+e.Ended.Reason)
 	case e.Ended != nil:

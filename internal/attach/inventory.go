@@ -295,10 +295,12 @@ func servicesOf(services []corev1.Service, endpoints []discoveryv1.EndpointSlice
 		x.Ports = targetPorts(s, of[s.Namespace+"/"+s.Name])
 		for _, slice := range of[s.Namespace+"/"+s.Name] {
 			for _, e := range slice.Endpoints {
-				if e.TargetRef == nil {
-					continue
+				var p *topology.Pod
+				if e.TargetRef != nil {
+					p = byUID[string(e.TargetRef.UID)]
 				}
-				if p := byUID[string(e.TargetRef.UID)]; p != nil && !slices.ContainsFunc(x.Workloads, func(w topology.Workload) bool { return w.Kind == p.Workload.Kind && w.Name == p.Workload.Name }) {
+				x.Others = x.Others || p == nil
+				if p != nil && !slices.ContainsFunc(x.Workloads, func(w topology.Workload) bool { return w.Kind == p.Workload.Kind && w.Name == p.Workload.Name }) {
 					x.Workloads = append(x.Workloads, p.Workload)
 				}
 			}

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,14 +30,19 @@ func (c *Client) ReadLog(ctx context.Context, t *Tap, since time.Duration, add f
 	}
 	defer in.Close()
 	bounded := &io.LimitedReader{R: in, N: maxLog}
+	damaged := 0
 	for r := bufio.NewReaderSize(bounded, 64<<10); ; {
 		line, err := readLine(r)
 		if x := parseLine(line); x != nil {
 			add(&x.Record)
+		} else if bytes.HasPrefix(line, []byte(`{"`)) && (err == nil || t.State == Terminated) { // a running tap may be writing its last line
+			damaged++
 		}
 		switch {
 		case errors.Is(err, io.EOF) && bounded.N <= 0:
 			return fmt.Errorf("the log is longer than %d MiB: choose a part of it with --since", maxLog>>20)
+		case errors.Is(err, io.EOF) && damaged > 0:
+			return fmt.Errorf("damaged records: %d", damaged)
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:

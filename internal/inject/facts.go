@@ -9,7 +9,7 @@ import (
 type Facts struct {
 	WorkloadKind, WorkloadName string   // empty: it has no controller
 	Mesh                       string   // "istio", "linkerd", "osm", "kuma" or "consul" by its proxy; "istio_ambient" or "cilium" by labels and annotations; empty: none is known
-	Skip                       []uint16 // ports that annotations exclude from the mesh, in either direction
+	Skip                       []uint16 // ports that annotations exclude from the mesh for clients of the pod
 }
 
 // PodFacts returns the facts about a pod, as the webhook gives them to a tap. raw is the pod as JSON. Of ns, the labels and annotations
@@ -21,8 +21,7 @@ func PodFacts(ns *Namespace, raw []byte, now time.Time) (Facts, error) {
 	}
 	var f Facts
 	f.WorkloadKind, f.WorkloadName = p.workload(now)
-	proxy, skip := p.proxy(ns)
-	f.Mesh = proxy
+	f.Mesh, _ = p.proxy(ns)
 	if f.Mesh == "" {
 		switch p.ambient(ns) {
 		case ambientIstio:
@@ -31,7 +30,7 @@ func PodFacts(ns *Namespace, raw []byte, now time.Time) (Facts, error) {
 			f.Mesh = ambientCilium
 		}
 	}
-	for _, port := range skip {
+	for _, port := range p.skipInbound(ns) {
 		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
 			f.Skip = append(f.Skip, uint16(n))
 		}

@@ -19,6 +19,7 @@ func TestPodFacts(t *testing.T) {
 		{inject.Namespace{}, `{"metadata":{},"spec":{"containers":[{"name":"app"}]}}`, "{   []}"},
 		{ambient, `{"metadata":{},"spec":{"containers":[{"name":"app"}]}}`, "{  istio_ambient []}"},
 		{ambient, `{"metadata":{"annotations":{"traffic.sidecar.istio.io/excludeInboundPorts":"9000,70000"}},"spec":{"containers":[{"name":"istio-proxy"}]}}`, "{  istio [9000]}"},
+		{inject.Namespace{}, `{"metadata":{"annotations":{"traffic.sidecar.istio.io/excludeOutboundPorts":"8080","traffic.sidecar.istio.io/excludeInboundPorts":"9000"}},"spec":{"containers":[{"name":"istio-proxy"}]}}`, "{  istio [9000]}"},
 		{cilium, `{"metadata":{},"spec":{"containers":[{"name":"app"}]}}`, "{  cilium []}"},
 		{cilium, `{"metadata":{},"spec":{"hostNetwork":true,"containers":[{"name":"app"}]}}`, "{   []}"},
 	} {

@@ -103,6 +103,16 @@ func (p *pod) proxy(ns *Namespace) (name string, skip []string) {
 	return "", nil
 }
 
+// skipInbound returns the ports that annotations exclude from the mesh for clients of the pod.
+func (p *pod) skipInbound(ns *Namespace) []string {
+	for i := range meshes {
+		if m := &meshes[i]; m.in(p) {
+			return expand(m.annotation(m.excludeInbound, ns, p))
+		}
+	}
+	return nil
+}
+
 // in reports whether the mesh's proxy is in the pod.
 func (m *mesh) in(p *pod) bool {
 	if _, ok := p.Metadata.Labels[m.label]; m.label != "" && !ok {

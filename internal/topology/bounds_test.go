@@ -147,7 +147,7 @@ func TestContradictions(t *testing.T) {
 	g := topology.New(topology.Inventory{})
 	g.Add(a)
 	g.Add(b)
-	if text := everything(t, g); !strings.Contains(text, "1 record has the event.id of an earlier one") {
+	if text := everything(t, g); !strings.Contains(text, "1 record has the event.id of another one") {
 		t.Error(g.Unknown())
 	}
 }

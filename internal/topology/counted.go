@@ -29,13 +29,16 @@ func (e *entry) addFinding(r *record.Record) {
 	}
 	was := e.findings[rule]
 	kept := !e.sums && (was != nil || len(e.findings) < maxRules)
-	if kept && was != nil && f.order.compare(&was.order) <= 0 {
+	if kept && was != nil && f.order.compare(&was.order) < 0 {
 		return
 	}
 	f.detail = detailOf(r, f.end)
 	f.hash, f.hashed = jointHash(r)
 	if rule == "plaintext-edge" && rank == rankPlaintext {
 		f.count = m.Finding.Count
+	}
+	if kept && was != nil && f.compare(was) <= 0 {
+		return
 	}
 	if !kept {
 		e.addFound(f)
@@ -45,6 +48,12 @@ func (e *entry) addFinding(r *record.Record) {
 		e.findings = map[string]*counted{}
 	}
 	e.findings[rule] = f
+}
+
+// compare orders the states of a finding. Of records that contradict each other, one that was not retracted and has the weaker verdict is the last.
+func (c *counted) compare(o *counted) int {
+	return cmp.Or(c.order.compare(&o.order), cmp.Compare(b2i(c.count > 0), b2i(o.count > 0)), cmp.Compare(c.rank, o.rank), cmp.Compare(c.count, o.count), cmp.Compare(c.first, o.first),
+		cmp.Compare(c.end, o.end), cmp.Compare(o.basis, c.basis), compareHashes(c.hash, o.hash), c.detail.compare(&o.detail))
 }
 
 // addFound adds a finding that is not kept by its rule, so that a later state of it is not recognized: it is never retracted.

@@ -140,7 +140,7 @@ func (g *Graph) fullyTapped(w *Workload, taps []*tap) bool {
 // watched reports whether a run of the tap covers a time without losses, and has reported all that it saw of it.
 func (t *tap) watched(from, to int64) bool {
 	for _, u := range t.runs {
-		if u.first <= from && u.last >= to && u.stopped && !u.lossy() {
+		if first, last := u.watched(); first <= from && last >= to && u.stopped && !u.lossy() {
 			return true
 		}
 	}

@@ -7,7 +7,7 @@
 // # Counts
 //
 // One connection may be in several records: a flow, several postures, a finding, each by two taps. Counts are lower bounds, and each connection counts
-// at most once. For each verdict the following rules apply:
+// at most once, unless records contradict each other. For each verdict the following rules apply:
 //
 //   - The flows of a tap add up, because each connection has one. Repeated records are recognized by event.id.
 //
@@ -35,4 +35,11 @@
 // service's target port; if there are several, it stands for the service. Names from packets are claims of the client and never select a
 // workload. Two ends that do not match by name and port are joined if their records have a hash of a connection in common, unless
 // the hashes lead to different workloads. An address whose owner has changed stays an address.
+//
+// Captures have no identity, so a connection that two captures have with different addresses stays on two edges. Unknown says how many there are.
+//
+// # Trust
+//
+// A record in the log of a pod ([Graph.AddFrom]) can only be about that pod, and cannot replace or hide one of another pod. Addresses that it claims for its pod do not count against the
+// inventory. [Graph.Add] believes the identity in a record: who may write to a topic, or made a file, can speak for any pod. Records with one event.id and other contents all count.
 package topology

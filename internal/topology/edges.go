@@ -21,6 +21,8 @@ type joined struct {
 	edges    []Edge
 	findings []Finding
 	unknown  []Unknown
+
+	translated uint64 // connections that have several edges, because captures see different addresses
 }
 
 // several is the other end of edges that were counted together.
@@ -43,6 +45,7 @@ func (g *Graph) join() *joined {
 	views := g.views(j.resolver)
 	joinByHash(views)
 	j.findings = g.findingList(views)
+	j.translated = translated(views)
 	groups := map[string]*group{}
 	for _, v := range views {
 		k := v.groupKey()

@@ -163,9 +163,10 @@ func detailOf(r *record.Record, at int64) detail {
 	return d
 }
 
-// compare orders connections by their time.
+// compare orders connections by their time. The rest decides between contradicting records.
 func (d *detail) compare(o *detail) int {
-	return cmp.Or(cmp.Compare(d.at, o.at), strings.Compare(d.id, o.id))
+	return cmp.Or(cmp.Compare(d.at, o.at), strings.Compare(d.id, o.id), strings.Compare(d.protocol, o.protocol), strings.Compare(d.version, o.version),
+		strings.Compare(d.cipher, o.cipher), slices.Compare(d.reasons, o.reasons))
 }
 
 // notMutual reports whether the client of a TLS connection was shown to present no certificate to a server that accepted that.
@@ -212,8 +213,8 @@ func (e *entry) accept(yes bool) {
 func (e *entry) addPosture(r *record.Record, start, end int64) {
 	m := &r.Meshtls
 	c := countsOf(m.Edge.Connections)
-	if m.Verdict == "plaintext" {
-		c[rankPlaintext] = max(c[rankPlaintext], 1) // a verdict is never better than it says, whatever the counts are
+	if rank := rankOf(m.Verdict); rank > c.worst() {
+		c[rank] = 1 // a verdict is never better than it says, whatever the counts are
 	}
 	worst := c.worst()
 	for rank, n := range c {
@@ -241,12 +242,14 @@ func (e *entry) addPosture(r *record.Record, start, end int64) {
 		e.addHash(parseHash(s))
 	}
 	e.manyHashes = e.manyHashes || len(m.Edge.Sample) >= 8
-	if p := e.profile; p == nil || cmp.Or(cmp.Compare(end, p.end), cmp.Compare(r.Event.Sequence, p.sequence)) > 0 {
+	if p := e.profile; p == nil || cmp.Or(cmp.Compare(end, p.end), cmp.Compare(r.Event.Sequence, p.sequence)) >= 0 {
 		protocols := m.Edge.Protocols
 		if len(protocols) == 0 && r.Network.Protocol != "" {
 			protocols = []string{r.Network.Protocol}
 		}
-		e.profile = &profile{end, r.Event.Sequence, cleanAll(protocols, 4), cleanAll(m.Edge.TLSVersions, 4), cleanAll(m.Edge.Ciphers, 4)}
+		if q := (&profile{end, r.Event.Sequence, cleanAll(protocols, 4), cleanAll(m.Edge.TLSVersions, 4), cleanAll(m.Edge.Ciphers, 4)}); p == nil || q.compare(p) > 0 {
+			e.profile = q
+		}
 	}
 }
 
@@ -255,8 +258,13 @@ func (e *entry) addInterval(i interval) {
 	switch {
 	case !found:
 		e.intervals = slices.Insert(e.intervals, at, i)
-	case cmp.Or(cmp.Compare(i.end, e.intervals[at].end), cmp.Compare(i.sequence, e.intervals[at].sequence)) > 0:
-		e.intervals[at] = i
+	default:
+		switch was := &e.intervals[at]; cmp.Or(cmp.Compare(i.end, was.end), cmp.Compare(i.sequence, was.sequence)) {
+		case 1:
+			*was = i
+		case 0: // records that contradict each other
+			was.counts.raise(&i.counts)
+		}
 	}
 	if len(e.intervals) > maxIntervals {
 		e.close(&e.intervals[0])

@@ -30,11 +30,12 @@ func (g *Graph) addFinding(t *tap, r *record.Record) {
 	k := findingKey{t.key, clean(r.Rule.ID, maxText), clean(m.Edge.Key, maxText)}
 	o := orderOf(r)
 	was := g.findings[k]
-	if was != nil && o.compare(&was.order) <= 0 {
+	if was != nil && o.compare(&was.order) < 0 {
 		return
 	}
 	if was == nil && len(g.findings) >= maxFinds {
 		g.overBounds++
+		g.lostFindings++
 		return
 	}
 	f := Finding{
@@ -46,8 +47,17 @@ func (g *Graph) addFinding(t *tap, r *record.Record) {
 	if r.Event.Severity != nil {
 		f.Severity = max(0, min(100, *r.Event.Severity))
 	}
+	if was != nil && o.compare(&was.order) == 0 && f.compare(&was.finding) <= 0 {
+		return
+	}
 	key := keyOf(t, r)
 	g.findings[k] = &latestFinding{order: o, tap: t, key: key, addr: peerAddr(r, key.direction), aboutIt: m.Edge.Key == "" && m.Scope == "", finding: f}
+}
+
+// compare orders the states of a finding in records that contradict each other: one that was not retracted, is open and is severe is the last.
+func (f *Finding) compare(o *Finding) int {
+	return cmp.Or(cmp.Compare(b2i(f.Count > 0), b2i(o.Count > 0)), cmp.Compare(b2i(isOpen(f.State)), b2i(isOpen(o.State))), cmp.Compare(f.Severity, o.Severity),
+		cmp.Compare(rankOf(f.Verdict), rankOf(o.Verdict)), cmp.Compare(f.Count, o.Count), strings.Compare(fmt.Sprintf("%+v", *f), fmt.Sprintf("%+v", *o)))
 }
 
 // reference returns a URL of https, so that nobody is sent elsewhere by a record; otherwise nothing.

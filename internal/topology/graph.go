@@ -1,7 +1,7 @@
 package topology
 
 import (
-	"encoding/hex"
+	"cmp"
 	"hash/fnv"
 	"net/netip"
 	"slices"
@@ -28,7 +28,11 @@ type Graph struct {
 	inventory Inventory
 	index     index
 	taps      map[string]*tap
-	ids       map[hash]uint8 // the weakest rank of the records with an event.id
+	ids       map[hash]uint64   // by a hash of the tap and the event.id: a hash of the first record
+	variants  map[variant]bool  // further records with the event.id of another one
+	encoded   []byte            // buffer
+	refused   map[string]uint64 // records in the log of a pod that are about another pod, by the log's pod
+	unread    map[*Pod]string   // pods with a tap of which not all records could be read, and why
 	entries   int
 	findings  map[findingKey]*latestFinding
 	joined    *joined // nil: records were added since
@@ -40,7 +44,9 @@ type Graph struct {
 	overBounds       uint64 // records whose edge, tap or finding exceeded a bound
 	unrecognized     uint64 // records that may be repeated: there were too many to recognize that
 	silent           uint64 // flows without payload
-	contradicted     uint64 // records with the event.id of another one, and a weaker verdict
+	contradicted     uint64 // records with the event.id of another one, and other contents
+	found            uint64 // findings, also those that were retracted
+	lostFindings     uint64 // records of findings that exceeded the bound
 	others           uint64 // records of other datasets
 	otherNames       []string
 }
@@ -59,7 +65,16 @@ type tap struct {
 
 // New returns a graph without records. It retains inv, which must not change.
 func New(inv Inventory) *Graph {
-	return &Graph{inventory: inv, index: newIndex(&inv), taps: map[string]*tap{}, ids: map[hash]uint8{}, findings: map[findingKey]*latestFinding{}}
+	return &Graph{
+		inventory: inv, index: newIndex(&inv), taps: map[string]*tap{}, ids: map[hash]uint64{}, variants: map[variant]bool{},
+		refused: map[string]uint64{}, unread: map[*Pod]string{}, findings: map[findingKey]*latestFinding{},
+	}
+}
+
+// variant is a record with the event.id of another one.
+type variant struct {
+	id       hash
+	contents uint64
 }
 
 // Note adds a sentence to Unknown, for example about a source that could not be read. At most 64 are kept.
@@ -76,10 +91,42 @@ func (g *Graph) Incomplete(sentence string) {
 	g.Note(sentence)
 }
 
+// IncompleteLog adds a sentence about the log of a pod's tap of which not all could be read.
+func (g *Graph) IncompleteLog(s *Source, sentence string) {
+	if p := g.index.byUID[s.UID]; p != nil && s.UID != "" {
+		g.unread[p] = sentence
+	}
+	if g.concerns(&Workload{Namespace: s.Namespace}) {
+		g.partial = true
+	}
+	g.Note(sentence)
+}
+
+// Source is the pod from whose tap a record was read, by the API server.
+type Source struct{ Namespace, Pod, UID string }
+
+// AddFrom is Add for a record in the log of a pod's tap. A pod can write what it likes into its log, so a record can only be about that pod: those that claim to be
+// about another one are counted and not used.
+func (g *Graph) AddFrom(s *Source, r *record.Record) {
+	k := &r.Kubernetes
+	namespace := cmp.Or(k.Namespace, r.Orchestrator.Namespace)
+	if k.Pod.UID != "" && k.Pod.UID != s.UID || k.Pod.Name != "" && k.Pod.Name != s.Pod || namespace != "" && namespace != s.Namespace {
+		name := s.Namespace + "/" + s.Pod
+		if len(g.refused) < maxTaps || g.refused[name] > 0 {
+			g.refused[name]++
+		}
+		g.joined = nil
+		return
+	}
+	own := *r
+	own.Kubernetes.Namespace, own.Kubernetes.Pod.Name, own.Kubernetes.Pod.UID = s.Namespace, s.Pod, s.UID
+	g.Add(&own)
+}
+
 // Foreign returns the number of records of another schema, which were not read.
 func (g *Graph) Foreign() uint64 { return g.foreign }
 
-// Add adds a record. Records may come in any order, and more than once. Add does not retain r. It ignores records of another schema than
+// Add adds a record, and believes its identity. Records may come in any order, and more than once. Add does not retain r. It ignores records of another schema than
 // record.SchemaVersion, which Unknown reports.
 func (g *Graph) Add(r *record.Record) {
 	if r.Meshtls.Schema != record.SchemaVersion {
@@ -87,20 +134,25 @@ func (g *Graph) Add(r *record.Record) {
 		g.joined = nil
 		return
 	}
-	if g.repeated(r) {
+	t, key := g.tapOf(r)
+	repeated, contradicts := g.repeated(key, t.capture, r)
+	if repeated {
 		return
+	}
+	if t.further {
+		g.overBounds++
 	}
 	g.joined = nil
 	g.records++
 	if c := r.Orchestrator.Cluster.Name; c != "" {
 		g.clusters, _ = insertSorted(g.clusters, clean(c, maxText), maxAddresses, compareText)
 	}
-	t := g.tapOf(r)
 	u := t.runOf(r.Meshtls.Run)
-	u.add(r)
+	u.add(r, contradicts)
 	switch r.Event.Dataset {
 	case record.DatasetFlow, record.DatasetPosture, record.DatasetFinding:
 		if r.Event.Dataset == record.DatasetFinding {
+			g.found++
 			g.addFinding(t, r)
 		}
 		g.addToEntry(t, r)
@@ -111,34 +163,48 @@ func (g *Graph) Add(r *record.Record) {
 	}
 }
 
-// repeated reports whether a record was added before. One with the same event.id and a weaker verdict is another one.
-func (g *Graph) repeated(r *record.Record) bool {
-	id, ok := parseHash(r.Event.ID)
-	if !ok || hex.EncodeToString(id[:]) != r.Event.ID {
-		h := fnv.New128a()
-		h.Write([]byte(r.Event.ID + "\x00" + r.Event.Dataset + "\x00" + r.Meshtls.Run))
-		id = hash(h.Sum(nil))
+// repeated reports whether a record of a tap was added before, and whether it contradicts one that was: it has the same event.id and other contents. Such records
+// all count, whatever their order is. Records of other taps are others, so that no tap can hide those of another one.
+func (g *Graph) repeated(key string, capture bool, r *record.Record) (yes, contradicts bool) {
+	if capture {
+		key = "" // the same capture may be read under two names
 	}
-	n := countsOf(r.Meshtls.Edge.Connections)
-	rank := uint8(max(n.worst(), rankOf(r.Meshtls.Verdict))) //nolint:gosec // few
-	if was, seen := g.ids[id]; seen {
-		if rank <= was {
-			return true
-		}
-		g.contradicted++
-		g.ids[id] = rank
-		return false
+	h := fnv.New128a()
+	h.Write([]byte(key + "\x00" + r.Event.ID + "\x00" + r.Event.Dataset))
+	if len(r.Event.ID) < 2*len(hash{}) { // not the tap's
+		h.Write([]byte("\x00" + r.Meshtls.Run))
 	}
-	if len(g.ids) >= maxIDs {
+	id := hash(h.Sum(nil))
+	g.encoded = g.encode(r, capture)
+	sum := fnv.New64a()
+	sum.Write(g.encoded)
+	contents := sum.Sum64()
+	switch was, seen := g.ids[id]; {
+	case seen && was == contents || seen && g.variants[variant{id, contents}]:
+		return true, false
+	case len(g.ids)+len(g.variants) >= maxIDs:
 		g.unrecognized++
-		return false
+		return false, seen
+	case seen:
+		g.contradicted++
+		g.variants[variant{id, contents}] = true
+		return false, true
 	}
-	g.ids[id] = rank
-	return false
+	g.ids[id] = contents
+	return false, false
 }
 
-// tapOf returns the tap of a record.
-func (g *Graph) tapOf(r *record.Record) *tap {
+// encode returns the contents of a record, without the name of the capture that it comes from.
+func (g *Graph) encode(r *record.Record, capture bool) []byte {
+	if run := r.Meshtls.Run; capture && run != "" {
+		r.Meshtls.Run = ""
+		defer func() { r.Meshtls.Run = run }()
+	}
+	return r.AppendJSON(g.encoded[:0])
+}
+
+// tapOf returns the tap of a record, and the key of the tap that the record names, which differs beyond the bound.
+func (g *Graph) tapOf(r *record.Record) (t *tap, named string) {
 	k := &r.Kubernetes
 	uid, pod, namespace := clean(k.Pod.UID, maxText), clean(k.Pod.Name, maxText), clean(k.Namespace, maxText)
 	if namespace == "" {
@@ -154,11 +220,11 @@ func (g *Graph) tapOf(r *record.Record) *tap {
 	default:
 		key, capture = "run:"+clean(r.Meshtls.Run, maxText), true
 	}
-	t := g.taps[key]
+	named = key
+	t = g.taps[key]
 	if t == nil {
 		further := len(g.taps) > maxTaps
 		if further {
-			g.overBounds++
 			key, uid, pod, namespace, capture = "further", "", "", "", false
 		}
 		if t = g.taps[key]; t == nil {
@@ -176,7 +242,7 @@ func (g *Graph) tapOf(r *record.Record) *tap {
 			}
 		}
 	}
-	return t
+	return t, named
 }
 
 // workloadOf returns the kind and the name of the tapped workload; empty if they are not known.

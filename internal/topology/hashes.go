@@ -49,6 +49,27 @@ func joinByHash(views []*view) {
 	}
 }
 
+// translated returns the number of connections, by their hashes, that several captures have on different edges. Which of the addresses are those of the ends is not known,
+// because no capture has an identity; so the edges stay apart.
+func translated(views []*view) (n uint64) {
+	first := map[hash]*view{}
+	twice := map[hash]bool{}
+	for _, v := range views {
+		if !v.tap.capture || v.key.folded != "" || v.key.scope != "wire" {
+			continue
+		}
+		for _, h := range v.hashes {
+			switch was := first[h]; {
+			case was == nil:
+				first[h] = v
+			case was.tap != v.tap && was.groupKey() != v.groupKey():
+				twice[h] = true
+			}
+		}
+	}
+	return uint64(len(twice))
+}
+
 // only returns a view that has a hash in common with v, if all such views have the same key.
 func only(v *view, of map[hash][]*view, key func(*view) string) *view {
 	var found *view

@@ -107,12 +107,27 @@ func (g *Graph) newResolver() *resolver {
 			continue
 		}
 		first, last := t.time()
-		w := g.index.workloadOf(t)
+		w, p := g.index.workloadOf(t), g.index.podOf(t)
 		for _, a := range t.addrs {
+			if !g.index.mayHave(p, a, first) {
+				continue // the record's words against those of the API server
+			}
 			r.learned[a] = append(r.learned[a], learned{w, first, last})
 		}
 	}
 	return r
+}
+
+// mayHave reports whether a tapped pod may have an address of its own that its records claim from the time since on. p is nil for a pod that is not in the inventory,
+// which may have had an address before the pod that has it now.
+func (x *index) mayHave(p *Pod, a netip.Addr, since int64) bool {
+	switch {
+	case x.nodes[a] != nil || x.services[a] != nil:
+		return false // of the node: the pod cannot be told from others there
+	case p == nil:
+		return !slices.ContainsFunc(x.pods[a], func(o *Pod) bool { at := unix(o.Started); return at != 0 && at <= since })
+	}
+	return !p.HostNetwork && slices.ContainsFunc(p.Addresses, func(o netip.Addr) bool { return bare(o) == a })
 }
 
 // time returns the time for which a tap reported, in ns since the epoch.
@@ -164,7 +179,7 @@ func (r *resolver) ownerOf(a netip.Addr, first, last int64) (owner, bool) {
 		return owner{}, false
 	}
 	if s := r.services[a]; s != nil {
-		if len(s.Workloads) == 1 {
+		if len(s.Workloads) == 1 && !s.Others {
 			return owner{s.Workloads[0], s}, true
 		}
 		return owner{Workload{Namespace: s.Namespace, Kind: "Service", Name: s.Name}, s}, true
@@ -216,7 +231,7 @@ func (r *resolver) end(c *claim, port uint16) (w Workload, at uint16, one bool) 
 	}
 	w = Workload{Name: c.text, Addresses: addrs[:min(8, len(addrs)):min(8, len(addrs))]}
 	_, network := netip.ParsePrefix(c.text)
-	w.Claimed = err != nil && network != nil && c.claimed
+	w.Claimed = err != nil && network != nil && c.text != "" && (c.claimed || !strings.HasPrefix(c.text, "spiffe://"))
 	w.Outside = r.complete && len(addrs) > 0 && !slices.ContainsFunc(addrs, r.inside)
 	return w, port, len(addrs) < 2 && !c.more
 }

@@ -9,7 +9,10 @@ import (
 
 // run has the times and the losses of one run of a tap.
 type run struct {
-	first, last int64 // of its records, ns since the epoch
+	first, last int64 // of the connections in its records, and of those about itself, ns since the epoch
+	from, to    int64 // when it wrote the first and the last of its records
+	since       int64 // when it began to capture on all interfaces, for the last time; 0: not known
+	blindAt     int64 // the latest record by which an interface was not captured; 0: none
 	started     bool  // its first record was read
 	stopped     bool  // its last record was read
 	shared      bool  // it stands for several runs
@@ -25,6 +28,10 @@ type run struct {
 	muted      []string // rules, sorted
 	filter     string
 	sequences  map[string]*sequence // by dataset
+	edges      uint64               // the largest number of edges that it had in memory
+	postures   bool                 // a posture was read
+	flows      bool                 // a flow was read
+	untested   bool                 // its self-test failed
 }
 
 // sequence has what was seen of event.sequence of one dataset.
@@ -65,8 +72,8 @@ func sign(more bool) int {
 	return -1
 }
 
-// add adds the times and the coverage of a record.
-func (u *run) add(r *record.Record) {
+// add adds the times and the coverage of a record. contradicts reports whether it has the event.id, and so the number, of another one.
+func (u *run) add(r *record.Record, contradicts bool) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
 	if r.Event.Dataset == record.DatasetTap || r.Event.Dataset == record.DatasetFinding || from == 0 || to < from {
 		from, to = stamp(r.Timestamp), stamp(r.Timestamp) // records of the tap cover the run, and a finding may be older
@@ -75,14 +82,32 @@ func (u *run) add(r *record.Record) {
 		u.first = from
 	}
 	u.last = max(u.last, to)
-	u.addSequence(r)
+	if at := stamp(r.Timestamp); at != 0 {
+		if u.from == 0 || at < u.from {
+			u.from = at
+		}
+		u.to = max(u.to, at)
+	}
+	if !contradicts {
+		u.addSequence(r)
+	}
 	m := &r.Meshtls
+	u.postures = u.postures || r.Event.Dataset == record.DatasetPosture
+	u.flows = u.flows || r.Event.Dataset == record.DatasetFlow
 	if r.Event.Dataset == record.DatasetTap {
 		u.started = u.started || r.Event.Action == "started"
 		u.stopped = u.stopped || r.Event.Action == "stopped"
 	}
 	if t := m.Tap; t != nil {
-		u.gone, u.deferred = max(u.gone, t.EdgesGone), max(u.deferred, t.PosturesDeferred)
+		u.gone, u.deferred, u.edges = max(u.gone, t.EdgesGone), max(u.deferred, t.PosturesDeferred), max(u.edges, t.Edges)
+		if c, tested := t.Checks["self_test"]; tested && !c.OK {
+			u.untested = true
+		}
+		for _, i := range t.InterfaceStates {
+			if i.Captured {
+				u.since = max(u.since, stamp(i.Since))
+			}
+		}
 	}
 	if c := m.Coverage; c != nil {
 		u.addCoverage(c)
@@ -104,6 +129,7 @@ func (u *run) addCoverage(c *record.Coverage) {
 		n += c.Undecoded[k]
 	}
 	u.undecoded = max(u.undecoded, n)
+	u.since = max(u.since, stamp(c.Since))
 	u.foreign = max(u.foreign, c.ForeignPackets)
 	for _, rule := range c.Muted {
 		u.muted, _ = insertSorted(u.muted, clean(rule, maxText), maxMuted, compareText)
@@ -124,11 +150,16 @@ func (u *run) addBlind(r *record.Record) {
 	if t := r.Meshtls.Tap; t != nil && t.Blind != nil {
 		blind = *t.Blind
 	}
+	if blind {
+		u.blindAt = max(u.blindAt, stamp(r.Timestamp))
+	}
 	switch o := orderOf(r); {
 	case u.shared:
 		u.blind = u.blind || blind
 	case u.state.at == 0 || o.compare(&u.state) > 0:
 		u.state, u.uncaptured, u.blind = o, uncaptured, blind
+	case o.compare(&u.state) == 0:
+		u.blind = u.blind || blind
 	}
 }
 
@@ -169,8 +200,21 @@ func (u *run) missing() (n uint64) {
 	return n
 }
 
+// watched returns the time for which the run captured on all interfaces, as its records prove it. Connections in its records may be older.
+func (u *run) watched() (from, to int64) { return max(u.from, u.since), u.to }
+
+// wasBlind reports whether an interface was not captured for a part of the time that watched returns, or at its end.
+func (u *run) wasBlind() bool {
+	from, _ := u.watched()
+	return u.blind || u.blindAt != 0 && u.blindAt >= from
+}
+
 // lossy reports whether connections may be missing from the records.
 func (u *run) lossy() bool {
 	c := &u.capture
-	return u.shared || c.Dropped+c.Evicted+c.CutShort+u.undecoded+u.gone+u.missing() > 0 || u.blind
+	return u.shared || c.Dropped+c.Evicted+c.CutShort+u.undecoded+u.gone+u.missing() > 0 || u.wasBlind()
 }
+
+// hidesOpen reports whether connections that are open may be in no record: the run has edges, and no posture was read. A flow is only written at its connection's
+// end, or at that of the run.
+func (u *run) hidesOpen() bool { return u.edges > 0 && !u.postures && (!u.stopped || !u.flows) }

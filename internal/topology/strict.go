@@ -3,7 +3,7 @@ package topology
 import (
 	"cmp"
 	"fmt"
-
+	"maps"
 	"slices"
 	"time"
 )
@@ -20,7 +20,7 @@ const (
 // StrictOptions set how much must have been seen before a port is called ready.
 type StrictOptions struct {
 	MinConnections uint64        // connections in mutual TLS of each client
-	MinTime        time.Duration // how long the tap of each pod of the server has watched
+	MinTime        time.Duration // how long taps in all pods of the server have watched at the same time
 }
 
 // Readiness reports whether a port of a workload can refuse everything but mutual TLS.
@@ -37,7 +37,7 @@ type Readiness struct {
 	Connections uint64    `json:"connections"` // in mutual TLS
 	Since       time.Time `json:"since,omitzero"`
 	Until       time.Time `json:"until,omitzero"`
-	Watched     string    `json:"watched,omitempty"` // the shortest time for which a tap of one of its pods watched, such as "2h0m0s"
+	Watched     string    `json:"watched,omitempty"` // between Since and Until, such as "2h0m0s": taps in all of its pods that reported watched
 	Older       uint64    `json:"older"`             // connections older than the taps of the workload, to or from any port
 }
 
@@ -80,9 +80,9 @@ func (g *Graph) Strict(o StrictOptions) []Readiness {
 		if len(ports) == 0 {
 			ports = []uint16{0}
 		}
-		limits := g.limits(s, taps[keyOfWorkload(&s.workload)], to, o)
+		limits := g.limits(s, taps[keyOfWorkload(&s.workload)], o)
 		for _, port := range ports {
-			out = append(out, s.judge(port, to, limits, o))
+			out = append(out, s.judge(g, port, to, limits, o))
 		}
 	}
 	return out
@@ -95,7 +95,8 @@ type server struct {
 	mixed    bool // not all pods are in one mesh
 	pods     []*Pod
 	ports    []uint16
-	skip     []uint16
+	skip     []uint16 // ports that all pods exclude
+	partly   []uint16 // ports that some pods exclude
 }
 
 // servers returns the workloads of the inventory's namespace, sorted.
@@ -118,7 +119,17 @@ func (g *Graph) servers() []*server {
 		for _, port := range p.Ports {
 			s.ports, _ = insertSorted(s.ports, port, maxPorts, cmp.Compare)
 		}
-		s.skip = append(s.skip, p.Skip...)
+	}
+	for _, s := range out {
+		for _, p := range s.pods {
+			for _, port := range p.Skip {
+				if slices.ContainsFunc(s.pods, func(o *Pod) bool { return !slices.Contains(o.Skip, port) }) {
+					s.partly = append(s.partly, port)
+				} else {
+					s.skip = append(s.skip, port)
+				}
+			}
+		}
 	}
 	slices.SortFunc(out, func(a, b *server) int { return compareWorkloads(&a.workload, &b.workload) })
 	return out
@@ -130,13 +141,13 @@ const maxPorts = 256
 // limits is what limits the evidence about all ports of a workload.
 type limits struct {
 	missing      []string
-	since, until time.Time
-	watched      time.Duration
+	since, until time.Time     // for which taps in all of its pods watched
+	watched      time.Duration // between them
 	older        uint64
 }
 
 // limits returns what may hide a client of a workload.
-func (g *Graph) limits(s *server, taps []*tap, to []*Edge, o StrictOptions) limits {
+func (g *Graph) limits(s *server, taps []*tap, o StrictOptions) limits {
 	l := limits{}
 	say := func(format string, args ...any) { l.missing = append(l.missing, fmt.Sprintf(format, args...)) }
 	if s.mixed {
@@ -153,42 +164,55 @@ func (g *Graph) limits(s *server, taps []*tap, to []*Edge, o StrictOptions) limi
 			continue
 		}
 		tapped++
-		first, last, longest := taps[i].longest()
-		if l.since.IsZero() || first < l.since.UnixNano() {
-			l.since = utc(first)
+		from, to := taps[i].longest()
+		if tapped == 1 || from > unix(l.since) {
+			l.since = utc(from)
 		}
-		if last > unix(l.until) {
-			l.until = utc(last)
+		if tapped == 1 || to < unix(l.until) {
+			l.until = utc(to)
 		}
-		if tapped == 1 || longest < l.watched {
-			l.watched = longest
+		if why := g.unread[p]; why != "" {
+			say("%s", why)
 		}
 	}
+	l.watched = max(0, l.until.Sub(l.since))
 	if tapped < len(s.pods) {
 		say("%s, so some of its clients may not have been seen.", reported(tapped, len(s.pods)))
 	}
 	if tapped > 0 && l.watched < o.MinTime {
-		say("It was watched for %s, less than %s (--min-time).", l.watched.Round(time.Second), o.MinTime)
+		say("%s watched for %s, less than %s (--min-time).", choose(uint64(tapped), "It was", "All of its pods together were"), l.watched.Round(time.Second), o.MinTime) //nolint:gosec // few
 	}
 	for _, t := range taps {
 		for _, u := range t.runs {
 			l.older += u.capture.Older
-			if u.lossy() {
+			switch {
+			case u.wasBlind():
+				say("The tap in %s did not capture on all interfaces for a part of the time, which may hide clients.", t.name())
+			case u.lossy():
 				say("The tap in %s lost packets, connections or records (%s), which may hide clients.", t.name(), plural(u.capture.Dropped, "packet"))
+			}
+			if u.hidesOpen() {
+				say("No posture of the tap in %s was read, so clients with connections that are open may be missing.", t.name())
+			}
+			if u.untested {
+				say("The tap in %s failed its self-test.", t.name())
 			}
 			if u.filter != "" {
 				say("The tap in %s examined only packets that a filter accepts.", t.name())
 			}
 		}
 	}
-	for _, e := range to {
-		if e.Folded && e.Class != "probe" && e.Class != "dns" {
-			n := countsOf(&e.Connections)
-			say("%s", choose(n.total(), "1 connection without an edge of its own may be from another client.", fmt.Sprintf("%d connections without edges of their own may be from other clients.", n.total())))
-		}
+	if n := folded(taps); n > 0 {
+		say("%s", choose(n, "1 connection without an edge of its own may be from another client.", fmt.Sprintf("%d connections without edges of their own may be from other clients.", n)))
 	}
-	if g.unrecognized+g.overBounds+g.foreign > 0 {
+	switch {
+	case g.unrecognized+g.overBounds+g.foreign > 0:
 		say("Not all records could be used.")
+	case g.partial && len(g.unread) == 0:
+		say("Not all of the input could be read.")
+	}
+	if g.contradicted > 0 {
+		say("Some records contradict each other.")
 	}
 	slices.Sort(l.missing)
 	l.missing = slices.Compact(l.missing)
@@ -206,24 +230,39 @@ func reported(n, all int) string {
 	return fmt.Sprintf("Taps reported from only %d of its %s", n, plural(uint64(all), "pod"))
 }
 
-// longest returns the times between which a tap's runs reported, and the length of the longest run.
-func (t *tap) longest() (first, last int64, longest time.Duration) {
-	first, last = t.time()
-	for _, u := range t.runs {
-		longest = max(longest, time.Duration(u.last-u.first))
+// folded returns the number of connections that taps counted without an edge of their own, apart from probes and DNS. The edges of the result may have fewer, because some
+// of these connections may have a record of their own.
+func folded(taps []*tap) (sum uint64) {
+	for _, t := range taps {
+		for k, e := range t.entries {
+			if k.folded != "" && k.scope == "wire" && k.class != "probe" && k.class != "dns" {
+				n := e.total()
+				sum += n.total()
+			}
+		}
 	}
-	return first, last, longest
+	return sum
+}
+
+// longest returns the time of the run of a tap that watched for the longest time.
+func (t *tap) longest() (from, to int64) {
+	for _, id := range slices.Sorted(maps.Keys(t.runs)) {
+		if a, b := t.runs[id].watched(); from == 0 || b-a > to-from {
+			from, to = a, b
+		}
+	}
+	return from, to
 }
 
 // judge returns the readiness of a port.
-func (s *server) judge(port uint16, to []*Edge, l limits, o StrictOptions) Readiness {
+func (s *server) judge(g *Graph, port uint16, to []*Edge, l limits, o StrictOptions) Readiness {
 	r := Readiness{Workload: s.workload, Mesh: s.mesh, Port: port, Declared: slices.Contains(s.ports, port), Since: l.since, Until: l.until, Older: l.older, Missing: slices.Clone(l.missing)}
 	if l.watched > 0 {
 		r.Watched = l.watched.Round(time.Second).String()
 	}
 	seen := false
 	for _, e := range to {
-		if e.Class == "probe" && (e.Folded || e.Port == port) && s.exemptProbe(e) {
+		if e.Class == "probe" && (e.Folded && !s.probesDirectly(to, port) || !e.Folded && e.Port == port) && s.exemptProbe(e) {
 			r.Exempt = append(r.Exempt, fmt.Sprintf("The mesh does not apply its mutual TLS to %s of the kubelet's probes.", plural(sum(e), "connection")))
 			continue
 		}
@@ -233,6 +272,13 @@ func (s *server) judge(port uint16, to []*Edge, l limits, o StrictOptions) Readi
 		seen = true
 		r.addClient(s, e, o)
 	}
+	if slices.Contains(s.partly, port) {
+		r.Missing = append(r.Missing, "Annotations exclude the port from the mesh in some of its pods, and not in all.")
+	}
+	if s.probesDirectly(to, port) {
+		r.Missing = append(r.Missing, "The kubelet probes this port, and Istio's injector has not rewritten the probe to a port of its proxy: STRICT may fail it.")
+	}
+	r.addServices(g, s, port)
 	slices.SortFunc(r.Clients, func(a, b Client) int {
 		return cmp.Or(cmp.Compare(b2i(!a.CutOff), b2i(!b.CutOff)), compareWorkloads(&a.From, &b.From))
 	})
@@ -252,6 +298,31 @@ func (s *server) judge(port uint16, to []*Edge, l limits, o StrictOptions) Readi
 		r.State = Ready
 	}
 	return r
+}
+
+// probesDirectly reports whether the kubelet probes a port of an Istio workload itself, by the pods' specifications, and probes were seen that have no port in the
+// records.
+func (s *server) probesDirectly(to []*Edge, port uint16) bool {
+	return s.mesh == "istio" && !slices.Contains(proxyPorts[s.mesh], port) &&
+		slices.ContainsFunc(s.pods, func(p *Pod) bool { return slices.Contains(p.Probes, port) }) &&
+		slices.ContainsFunc(to, func(e *Edge) bool { return e.Class == "probe" && e.Folded })
+}
+
+// addServices adds what clients sent to a service of several workloads, of which this one may have received it. Only what may be refused is added.
+func (r *Readiness) addServices(g *Graph, s *server, port uint16) {
+	for i := range g.inventory.Services {
+		x := &g.inventory.Services[i]
+		if len(x.Workloads) < 2 && !x.Others || !slices.ContainsFunc(x.Workloads, func(w Workload) bool { return keyOfWorkload(&w) == keyOfWorkload(&s.workload) }) {
+			continue
+		}
+		to := keyOfWorkload(&Workload{Namespace: x.Namespace, Kind: "Service", Name: x.Name})
+		for _, e := range g.Edges() {
+			if n := &e.Connections; e.Scope == "wire" && keyOfWorkload(&e.To) == to && e.Port == port && n.Plaintext+n.Encrypted+n.TLS+n.Unknown > 0 {
+				r.Missing = append(r.Missing, fmt.Sprintf("%s of %s to the service %s that %s not mutual TLS, or could not be judged, may have come to it.",
+					plural(n.Plaintext+n.Encrypted+n.TLS+n.Unknown, "connection"), e.From.String(), x.Name, choose(n.Plaintext+n.Encrypted+n.TLS+n.Unknown, "is", "are")))
+			}
+		}
+	}
 }
 
 func sum(e *Edge) uint64 {
@@ -298,6 +369,9 @@ func (r *Readiness) addClient(s *server, e *Edge, o StrictOptions) {
 	missing(n.Unknown, "could not be judged")
 	if e.Disagreement != "" && !c.CutOff {
 		r.Missing = append(r.Missing, e.Disagreement)
+	}
+	if n.MTLS > 0 && !slices.ContainsFunc(e.Ends, func(x End) bool { return x.Side == sideServer && x.Connections.MTLS > 0 }) {
+		missing(n.MTLS, "used mutual TLS by the records of the client's tap only")
 	}
 	switch {
 	case n.MTLS > 0 && !s.isOf(e.Mesh):

@@ -50,7 +50,7 @@ type Pod struct {
 	Mesh                 string    // the mesh that it is enrolled in, by its labels, annotations and containers: "istio", "istio_ambient", "cilium", "linkerd", "osm", "kuma", "consul"; empty: none is known
 	Ports                []uint16  // the declared TCP ports of its containers, without those of a mesh's proxy
 	Probes               []uint16  // the ports that the kubelet probes
-	Skip                 []uint16  // ports that its annotations exclude from the mesh
+	Skip                 []uint16  // ports that its annotations exclude from the mesh for clients
 }
 
 // Service is a Service with its cluster addresses.
@@ -58,6 +58,7 @@ type Service struct {
 	Namespace, Name string
 	Addresses       []netip.Addr
 	Workloads       []Workload        // workloads that its selector selects
+	Others          bool              // some of its endpoints are no pods of the inventory
 	Ports           map[uint16]uint16 // the service's ports, and the target ports where they are known and the same in all pods
 }
 
@@ -79,7 +80,7 @@ type Edge struct {
 	Protocol string   `json:"protocol,omitempty"`
 	Version  string   `json:"version,omitempty"` // of TLS, such as "1.3"
 	Cipher   string   `json:"cipher,omitempty"`
-	Basis    string   `json:"basis,omitempty"`   // the weakest basis of a connection with Verdict: "none", "inherited", "inferred", "observed"; empty: only postures were read, which do not have it
+	Basis    string   `json:"basis,omitempty"`   // the weakest basis that records give for a connection with Verdict: "none", "inherited", "inferred", "observed"; empty: only postures were read, which do not have it
 	Reasons  []string `json:"reasons,omitempty"` // reason codes of the latest connection with Verdict
 
 	Connections record.ByVerdict `json:"connections"`       // lower bounds; see the package's documentation

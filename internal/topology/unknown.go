@@ -76,8 +76,11 @@ func (g *Graph) unknown(j *joined) []Unknown {
 		u.add(nil, "%s not used, because this version does not know the dataset: %s.", was(g.others, "record"), strings.Join(g.otherNames, ", "))
 	}
 	if g.contradicted > 0 {
-		u.add(nil, "%s the event.id of an earlier one and a weaker verdict, which counts: the records may have been changed.", choose(g.contradicted, "1 record has", fmt.Sprintf("%d records have", g.contradicted)))
+		u.add(nil, "%s the event.id of another one and other contents: all of them count, so the weaker verdict does. The records may have been changed.", choose(g.contradicted, "1 record has", fmt.Sprintf("%d records have", g.contradicted)))
 	}
+	g.refusals(u)
+	g.findingsUnknown(u, j)
+	u.translated(j.translated)
 	if g.overBounds > 0 {
 		u.add(nil, "There were too many taps or edges to tell all of them apart: %s counted without an edge or a tap, so a connection may count several times.", are(g.overBounds, "record"))
 	}
@@ -101,6 +104,16 @@ var counters = []struct {
 	{func(r *run) uint64 { return uint64(b2i(r.blind)) }, func(n uint64) string {
 		return choose(n, "When it last reported, 1 tap did not capture an interface of its pod", fmt.Sprintf("When they last reported, %d taps did not capture an interface of their pods", n)) +
 			": nothing is known about the traffic there."
+	}},
+	{func(r *run) uint64 { return uint64(b2i(r.wasBlind() && !r.blind)) }, func(n uint64) string {
+		return choose(n, "For a time, 1 tap did not capture an interface of its pod", fmt.Sprintf("For a time, %d taps did not capture an interface of their pods", n)) +
+			": nothing is known about the traffic there at that time."
+	}},
+	{func(r *run) uint64 { return uint64(b2i(r.untested)) }, func(n uint64) string {
+		return choose(n, "1 tap failed its self-test, so it may not see what it should.", fmt.Sprintf("%d taps failed their self-tests, so they may not see what they should.", n))
+	}},
+	{func(r *run) uint64 { return uint64(b2i(r.hidesOpen())) }, func(n uint64) string {
+		return choose(n, "No posture of 1 tap was read, so its connections that are still open are not known.", fmt.Sprintf("No postures of %d taps were read, so their connections that are still open are not known.", n))
 	}},
 	{func(r *run) uint64 { return r.capture.Dropped }, func(n uint64) string {
 		return "Taps lost " + plural(n, "packet") + ": connections may be missing or unjudged."
@@ -239,3 +252,43 @@ func (u *unknowns) addresses(of map[string]bool, one, many string) {
 }
 
 func unnamed(w Workload) bool { return w.Name == "" }
+
+// refusals adds the pods whose logs have records about other pods.
+func (g *Graph) refusals(u *unknowns) {
+	var sum uint64
+	names := slices.Sorted(maps.Keys(g.refused))
+	for _, name := range names {
+		sum += g.refused[name]
+	}
+	if sum == 0 {
+		return
+	}
+	text := strings.Join(names[:min(maxAddresses, len(names))], ", ")
+	if more := len(names) - maxAddresses; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	u.add(nil, "%s not used, because the log of a pod's tap has them and they claim to be about another pod: %s. Somebody may have written them.", was(sum, "record"), clean(text, maxLine))
+}
+
+// findingsUnknown adds what is missing among the findings.
+func (g *Graph) findingsUnknown(u *unknowns, j *joined) {
+	plain := uint64(0)
+	for i := range j.edges {
+		if e := &j.edges[i]; e.Between() && e.Connections.Plaintext > 0 {
+			plain++
+		}
+	}
+	if plain > 0 && g.found == 0 {
+		u.add(nil, "The records have no finding, although %s carried plaintext. A tap writes them if TAP_EMIT contains findings; in Kafka they have a topic of their own, and a mute can hide them.", plural(plain, "edge"))
+	}
+	if g.lostFindings > 0 {
+		u.add(nil, "There were too many findings: %s of further ones were not used. The edges have their plaintext.", plural(g.lostFindings, "record"))
+	}
+}
+
+// translated adds the connections that have two edges.
+func (u *unknowns) translated(n uint64) {
+	if n > 0 {
+		u.add(nil, "%s in several captures with different addresses, which were translated between them: each capture has an edge with it, and it is counted on each.", choose(n, "1 connection is", fmt.Sprintf("%d connections are", n)))
+	}
+}

@@ -200,6 +200,8 @@ func (v *view) setEnds(r *resolver, w Workload) {
 		v.from, _, v.single = r.end(&peer, 0)
 	case k.scope == "pod" && v.tap.identified():
 		v.from, v.to, v.single = w, w, true
+	case k.direction == "" && v.tap.identified():
+		v.setOwnEnd(r, w, &peer)
 	default:
 		if k.direction == "egress" {
 			v.side = sideClient
@@ -207,4 +209,38 @@ func (v *view) setEnds(r *resolver, w Workload) {
 		v.from = local()
 		v.to, v.port, v.single = r.end(&peer, k.port)
 	}
+}
+
+// setOwnEnd sets the ends of a view whose direction is not known, of a tap in a pod. An end with an address of the pod is the tapped workload. A tap cannot speak for other
+// pods, so if neither end has one, the ends stay addresses.
+func (v *view) setOwnEnd(r *resolver, w Workload, peer *claim) {
+	own := v.tap.addrs
+	if p := r.podOf(v.tap); p != nil {
+		own = p.Addresses
+	}
+	isOwn := func(text string) bool {
+		a, err := netip.ParseAddr(text)
+		return err == nil && slices.ContainsFunc(own, func(o netip.Addr) bool { return bare(o) == bare(a) })
+	}
+	switch {
+	case isOwn(v.key.local):
+		v.side, v.from = sideClient, w
+		v.to, v.port, v.single = r.end(peer, v.key.port)
+	case isOwn(v.key.peer):
+		v.side, v.to = sideServer, w
+		v.from, _, v.single = r.end(&claim{text: v.key.local, first: peer.first, last: peer.last}, 0)
+	default:
+		v.from, v.to = unresolved(v.key.local), unresolved(v.key.peer)
+	}
+}
+
+// unresolved returns an end that is only a text from a record.
+func unresolved(text string) Workload {
+	w := Workload{Name: text}
+	if a, err := netip.ParseAddr(text); err == nil {
+		w.Addresses = []netip.Addr{bare(a)}
+	} else if _, err := netip.ParsePrefix(text); err != nil && text != "" {
+		w.Claimed = true
+	}
+	return w
 }

@@ -78,6 +78,8 @@ func (s *Records) Answer(q *Question) *Answer {
 	case mixed:
 		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: of the connections that were in use, %s mutual TLS and %s older than the taps", are(len(j.pairs)), are(j.older))
 		a.Notes = append(a.Notes, fresh...)
+	case a.Result == Mutual && !j.own && s.missing(q) > 0:
+		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: %s in mutual TLS, but some records of the taps were lost, which may be about others", count(len(j.pairs), "connection"))
 	case a.Result == Mutual && j.open > 0:
 		a.Result, a.Text = Unjudged, fmt.Sprintf("not judged: %s in mutual TLS, but a tap that ran before reports further connections between them that are not mutual TLS or not judged, and may still be open", count(len(j.pairs), "connection"))
 		a.Notes = append(a.Notes, "A tap that ran before reports a connection only when the connection ends. If the tap is an ephemeral container, end it (kubectl meshtls stop), and verify again.")
@@ -100,6 +102,16 @@ func (s *Records) Answer(q *Question) *Answer {
 		}
 	}
 	return a
+}
+
+// missing returns the number of records of the question's pods that were lost.
+func (s *Records) missing(q *Question) (n uint64) {
+	for _, of := range append([]Pod{q.From}, q.Servers...) {
+		if p := s.pods[of.Name]; p != nil {
+			n += p.missing
+		}
+	}
+	return n
 }
 
 // rank returns the rank of the weaker end.

@@ -104,8 +104,12 @@ func tlsVersion(protocol, version string) string {
 	return strings.ToUpper(cmp.Or(protocol, "tls")) + " " + version
 }
 
-// same reports whether two taps have seen the same connection, or, for postures, at least one.
+// same reports whether two taps have seen the same connection, or, for postures, at least one. One whose start neither of them captured has no hash, and is recognized by its
+// client's address and port, unless they are translated.
 func (c *connection) same(o *connection) bool {
+	if len(c.hashes) == 0 && len(o.hashes) == 0 && c.older && o.older {
+		return c.source == o.source
+	}
 	return slices.ContainsFunc(c.hashes, func(h string) bool { return slices.Contains(o.hashes, h) })
 }
 

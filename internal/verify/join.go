@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -31,9 +32,10 @@ func (s *Records) join(q *Question) (j joined) {
 		p := pair{client: c}
 		for _, g := range got {
 			if c.same(g.server) {
-				p.server, p.pod = g.server, g.pod
 				used[g.server] = true
-				break
+				if p.server == nil || g.server.rank() > p.server.rank() { // records may contradict each other
+					p.server, p.pod = g.server, g.pod
+				}
 			}
 		}
 		if p.server == nil { // by hash, whatever its addresses are: they may have been translated
@@ -68,20 +70,22 @@ func (p pair) empty() bool {
 	return (p.client == nil || p.client.empty()) && (p.server == nil || p.server.empty())
 }
 
-// reported returns the client's record of a connection of the server, or nil.
-func (s *Records) reported(q *Question, c *connection) *connection {
+// reported returns the client's record of a connection of the server, or nil. If records contradict each other, it is the latest.
+func (s *Records) reported(q *Question, c *connection) (found *connection) {
 	if p := s.pods[q.From.Name]; p != nil {
-		if i := slices.IndexFunc(p.connections, c.same); i >= 0 {
-			return p.connections[i]
+		for _, x := range p.connections {
+			if c.same(x) && (found == nil || x.end.After(found.end)) {
+				found = x
+			}
 		}
 	}
-	return nil
+	return found
 }
 
 // own reports whether the connections are the request's own one.
 func (r *Request) own(sent []*connection) bool {
 	local, err := netip.ParseAddrPort(r.Local)
-	return err == nil && len(sent) == 1 && sent[0].source == local
+	return err == nil && len(sent) > 0 && !slices.ContainsFunc(sent, func(c *connection) bool { return c.source != local })
 }
 
 // clientEnd returns the client's connections to the server that were used since the start, and how many more of those that are older than the
@@ -91,22 +95,26 @@ func (s *Records) clientEnd(q *Question) (out []*connection, older int) {
 	if p == nil {
 		return nil, 0
 	}
+	var own []*connection
 	for _, c := range p.connections {
 		switch {
 		case c.scope == "pod" || c.direction == "ingress" || c.end.Before(q.Start) || !q.concerns(c.source.Addr(), c.dest.Addr(), c.port):
 		case q.Request != nil && q.Request.own([]*connection{c}):
-			return []*connection{c}, 0
+			own = append(own, c) // several only if records contradict each other
 		case c.older && !notMutual(c):
 			older++
 		default:
 			out = append(out, c)
 		}
 	}
-	if len(out) > 0 || older > 0 {
+	switch {
+	case len(own) > 0:
+		return own, 0
+	case len(out) > 0 || older > 0:
 		return out, older
 	}
-	for _, c := range p.postures {
-		if q.sentBy(c) {
+	for _, k := range slices.Sorted(maps.Keys(p.postures)) {
+		if c := p.postures[k]; q.sentBy(c) {
 			out = append(out, c)
 		}
 	}
@@ -166,23 +174,26 @@ func (s *Records) serverEnds(q *Question) (out []pair, older int) {
 	return out, older
 }
 
-// find returns the connection at a server's pod that is the client's connection c.
+// find returns the connection at a server's pod that is the client's connection c; the weakest, if records contradict each other. Records of single connections
+// precede postures.
 func (s *Records) find(q *Question, c *connection) (found *connection, name string) {
 	for i := range q.Servers {
 		p := s.pods[q.Servers[i].Name]
 		if p == nil {
 			continue
 		}
-		for _, x := range p.connections {
-			if x.scope != "pod" && x.direction != "egress" && c.same(x) {
-				return x, q.Servers[i].Name
-			}
+		list := slices.Clone(p.connections)
+		for _, k := range slices.Sorted(maps.Keys(p.postures)) {
+			list = append(list, p.postures[k])
 		}
-		for _, x := range p.postures {
-			if x.scope != "pod" && x.direction != "egress" && c.same(x) {
-				return x, q.Servers[i].Name
+		for _, x := range list {
+			if x.scope == "pod" || x.direction == "egress" || !c.same(x) {
+				continue
+			}
+			if found == nil || found.posture && !x.posture || found.posture == x.posture && x.rank() > found.rank() {
+				found, name = x, q.Servers[i].Name
 			}
 		}
 	}
-	return nil, ""
+	return found, name
 }

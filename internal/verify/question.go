@@ -74,11 +74,12 @@ type Records struct {
 // pod is what the tap of a pod reported.
 type pod struct {
 	connections []*connection          // from flows, in their order
-	ids         map[string]bool        // event.id of flows
-	postures    map[string]*connection // by edge: the latest posture
+	ids         map[string]bool        // event.id of flows with the verdict: of records that contradict each other the weaker one counts
+	postures    map[string]*connection // by run and edge: the latest posture
 	started     bool
 	dropped     uint64
 	older       uint64
+	missing     uint64 // records
 }
 
 // Add adds a record of the tap in a pod. Records may be added more than once.
@@ -93,14 +94,21 @@ func (s *Records) Add(name string, r *record.Record) {
 	}
 	switch r.Event.Dataset {
 	case record.DatasetFlow:
-		if !p.ids[r.Event.ID] {
-			p.ids[r.Event.ID] = true
+		id := r.Event.ID + "\x00" + r.Meshtls.Verdict + "\x00" + r.Meshtls.TLS.ClientAuth
+		if !p.ids[id] {
+			p.ids[id] = true
 			p.connections = append(p.connections, ofFlow(r))
 		}
 	case record.DatasetPosture:
-		p.postures[r.Meshtls.Edge.Key] = ofPosture(r)
+		key, c := r.Meshtls.Run+"\x00"+r.Meshtls.Edge.Key, ofPosture(r)
+		if was := p.postures[key]; was == nil || !c.end.Before(was.end) {
+			p.postures[key] = c
+		}
 	}
 }
+
+// Lost records that n records of the tap in a pod are missing.
+func (s *Records) Lost(name string, n uint64) { s.pod(name).missing += n }
 
 func (s *Records) pod(name string) *pod {
 	if s.pods == nil {

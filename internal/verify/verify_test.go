@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +87,12 @@ func oldPlain(r *record.Record) {
 	plain(r)
 	r.Meshtls.Reasons = append(r.Meshtls.Reasons, "missed_start")
 }
+
+// hashless removes the hash, which needs the start of a connection.
+func hashless(r *record.Record) { r.Meshtls.FlowHash = "" }
+
+// twin gives two records one event.id.
+func twin(r *record.Record) { r.Event.ID = "twin" }
 
 func mixed(r *record.Record) {
 	r.Meshtls.Verdict, r.Meshtls.Edge.Connections.Plaintext = "plaintext", 2
@@ -274,6 +282,44 @@ var cases = []struct {
 		change: func(q *Question) { q.From.Reused, q.Servers[0].Reused = true, true },
 	},
 	{
+		name: "plaintext on an older connection, whose start no tap captured, beside a new one", result: NotMutual,
+		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h"), flow(-100, at(client, 39001), at(vip, 80), "", oldPlain, hashless)},
+		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h"), flow(-100, at(client, 39001), at(server, 8080), "", oldPlain, hashless)},
+	},
+	{
+		name: "plaintext on an older connection that only the server's tap reports", result: NotMutual,
+		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h")},
+		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h"), flow(-100, at(client, 39001), at(server, 8080), "", oldPlain, hashless)},
+	},
+	{
+		name: "two records of one connection contradict each other", result: NotMutual,
+		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h", twin), flow(1, at(client, 41000), at(vip, 80), "h", plain, twin)},
+		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h")},
+	},
+	{
+		name: "two records of the request's own connection contradict each other", result: NotMutual,
+		web: []*record.Record{flow(0, at(client, 40000), at(vip, 80), "h", twin), flow(0, at(client, 40000), at(vip, 80), "h", plain, twin)},
+		one: []*record.Record{flow(0, at(client, 40000), at(server, 8080), "h")},
+	},
+	{
+		name: "two records of the server's tap contradict each other", result: NotMutual,
+		web: []*record.Record{flow(1, at(client, 41000), at(vip, 80), "h")},
+		one: []*record.Record{flow(1, at(client, 41000), at(server, 8080), "h", twin), flow(1, at(client, 41000), at(server, 8080), "h", oneWay, twin)},
+	},
+	{
+		name: "postures of two taps in the server's pod contradict each other", result: Unjudged,
+		web: []*record.Record{posture("egress", server, "h")},
+		one: []*record.Record{posture("ingress", client, "h", func(r *record.Record) { r.Meshtls.Run, r.Meshtls.Edge.Connections.Unknown = "a", 1 }), posture("ingress", client, "h", func(r *record.Record) { r.Meshtls.Run = "b" })},
+	},
+	{
+		name: "an earlier posture of an edge comes last", result: Unjudged,
+		web: []*record.Record{posture("egress", server, "h")},
+		one: []*record.Record{posture("ingress", client, "h", func(r *record.Record) {
+			r.Event.End = record.Time(noon.Add(2 * time.Minute).UnixNano())
+			r.Meshtls.Edge.Connections.Unknown = 1
+		}), posture("ingress", client, "h")},
+	},
+	{
 		name: "postures of taps that run on", result: Mutual,
 		web: []*record.Record{posture("egress", server, "h")}, one: []*record.Record{posture("ingress", client, "h")},
 	},
@@ -360,6 +406,71 @@ func TestNeverAlone(t *testing.T) {
 		for _, a := range []*Answer{answerTo(c.web, nil, nil, c.change), answerTo(nil, c.one, c.two, c.change), answerTo(nil, nil, nil, c.change)} {
 			if a.Result == Mutual && !strings.Contains(a.Text, "tap only") {
 				t.Errorf("%s: %s", c.name, a.Text)
+			}
+		}
+	}
+}
+
+// TestLostRecords: if records of a tap are lost, those of other connections may be among them.
+func TestLostRecords(t *testing.T) {
+	for _, pod := range []string{"shop/web-1", "shop/checkout-1"} {
+		var s Records
+		s.Add("shop/web-1", flow(1, at(client, 41000), at(vip, 80), "h"))
+		s.Add("shop/checkout-1", flow(1, at(client, 41000), at(server, 8080), "h"))
+		if a := s.Answer(ask()); a.Result != Mutual {
+			t.Fatal(a.Text)
+		}
+		s.Lost(pod, 1)
+		if a := s.Answer(ask()); a.Result != Unjudged || !strings.Contains(a.Text, "some records of the taps were lost") {
+			t.Error(pod, a.Text)
+		}
+	}
+}
+
+// TestOrder: the answer does not depend on the order of the records, nor on repeated ones.
+func TestOrder(t *testing.T) {
+	for _, c := range cases {
+		q := ask()
+		if c.change != nil {
+			c.change(q)
+		}
+		type added struct {
+			pod string
+			r   *record.Record
+		}
+		var all []added
+		for name, list := range map[string][]*record.Record{"shop/web-1": c.web, "shop/checkout-1": c.one, "shop/checkout-2": c.two} {
+			for _, r := range list {
+				all = append(all, added{name, r}, added{name, r})
+			}
+		}
+		want := answerTo(c.web, c.one, c.two, c.change)
+		for range 20 {
+			rand.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
+			var s Records
+			for _, x := range all {
+				s.Add(x.pod, x.r)
+			}
+			if got := s.Answer(q); got.Result != want.Result {
+				t.Errorf("%s: %s, not %s", c.name, got.Text, want.Text)
+			}
+		}
+	}
+}
+
+// TestPlaintextIsNeverBetter: with one more record of plaintext between the two pods, no answer becomes mutual TLS, and none that was mutual TLS stays it unless the
+// request's own connection is known.
+func TestPlaintextIsNeverBetter(t *testing.T) {
+	for _, c := range cases {
+		before := answerTo(c.web, c.one, c.two, c.change)
+		for name, r := range map[string]*record.Record{
+			"new": flow(1, at(client, 45000), at(server, 8080), "extra", plain), "older": flow(-100, at(client, 45000), at(server, 8080), "", oldPlain, hashless),
+			"earlier": flow(-5, at(client, 45000), at(server, 8080), "extra", plain),
+		} {
+			after := answerTo(append(slices.Clone(c.web), r), c.one, c.two, c.change)
+			own := strings.Contains(c.name, "the request's own connection")
+			if after.Result == Mutual && !own || before.Result == NotMutual && after.Result != NotMutual {
+				t.Errorf("%s, with a plaintext connection that is %s: %s", c.name, name, after.Text)
 			}
 		}
 	}
