@@ -107,6 +107,9 @@ func TestInventory(t *testing.T) {
 		}
 	}
 	s := inv.Services[0]
+	if !s.Others { // an endpoint without a pod
+		t.Errorf("%+v", s)
+	}
 	if len(s.Workloads) != 1 || s.Workloads[0].Name != "checkout" || len(s.Ports) != 1 || s.Ports[80] != 8080 || !slices.Equal(s.Addresses, []netip.Addr{netip.MustParseAddr("10.96.0.1")}) {
 		t.Errorf("%+v", s)
 	}
