@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/google/gopacket/pcapgo"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/confine"
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
@@ -77,8 +77,8 @@ func pcapLive(t *testing.T) (dropped bool) {
 	if hidden < 50 {
 		t.Errorf("only %d secrets", hidden)
 	}
-	hellos := tshark(t, filepath.Join(folder, "headers"), "-Y", "tls.handshake.type == 1", "-T", "fields", "-e", "tls.handshake.extensions_server_name")
-	if want := tshark(t, filepath.Join(folder, "payload"), "-Y", "tls.handshake.type == 1", "-T", "fields", "-e", "tls.handshake.extensions_server_name"); hellos != want || strings.Count(hellos, "\n") < 2 {
+	hellos := confine.Tshark(t, filepath.Join(folder, "headers"), "-Y", "tls.handshake.type == 1", "-T", "fields", "-e", "tls.handshake.extensions_server_name")
+	if want := confine.Tshark(t, filepath.Join(folder, "payload"), "-Y", "tls.handshake.type == 1", "-T", "fields", "-e", "tls.handshake.extensions_server_name"); hellos != want || strings.Count(hellos, "\n") < 2 {
 		t.Errorf("ClientHellos %q, with payload %q", hellos, want)
 	}
 	return false
@@ -109,21 +109,6 @@ func checkPcap(t *testing.T, name string, file []byte, packets, size string) {
 	if packets != strconv.Itoa(n) || size != strconv.Itoa(len(file)) || time.Since(last).Abs() > time.Hour {
 		t.Errorf("%s: %d packets in %d bytes; reported were %s in %s", name, n, len(file), packets, size)
 	}
-}
-
-// tshark runs tshark on a file. It fails the test if tshark complains.
-func tshark(t *testing.T, file string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("tshark", append([]string{"-r", file}, args...)...)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-	var complaints bytes.Buffer
-	cmd.Stderr = &complaints
-	out, err := cmd.Output()
-	text := strings.ReplaceAll(complaints.String(), "Running as user \"root\" and group \"root\". This could be dangerous.\n", "")
-	if err != nil || text != "" {
-		t.Fatalf("tshark %q: %v: %s", args, err, text)
-	}
-	return string(out)
 }
 
 // TestPcapEnds: each reason for which `tap pcap` ends, and its exit status.

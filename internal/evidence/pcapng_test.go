@@ -18,6 +18,7 @@ import (
 	"github.com/google/gopacket/pcapgo"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/confine"
 	"github.com/meshtls-tap/meshtls-tap/internal/evidence"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
@@ -129,26 +130,14 @@ func TestBlocks(t *testing.T) {
 
 // TestWireshark: tshark reads the file without a complaint, and shows comments, names and a masked request.
 func TestWireshark(t *testing.T) {
-	tshark, err := exec.LookPath("tshark")
-	if err != nil {
+	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip("tshark is not installed")
 	}
 	name := filepath.Join(t.TempDir(), "a.pcapng")
 	if err := os.WriteFile(name, plainFile(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := func(args ...string) string {
-		cmd := exec.Command(tshark, append([]string{"-r", name}, args...)...)
-		cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-		var complaints bytes.Buffer
-		cmd.Stderr = &complaints
-		out, err := cmd.Output()
-		text := strings.ReplaceAll(complaints.String(), "Running as user \"root\" and group \"root\". This could be dangerous.\n", "")
-		if err != nil || text != "" {
-			t.Fatalf("tshark %q: %v: %s", args, err, text)
-		}
-		return string(out)
-	}
+	run := func(args ...string) string { return confine.Tshark(t, name, args...) }
 	if out := run("-T", "fields", "-e", "frame.comment", "-Y", "frame.comment"); strings.Count(out, "finding 0123456789abcdef: plaintext-edge") != 2 {
 		t.Errorf("comments: %s", out)
 	}

@@ -20,14 +20,14 @@ func (m *model) detailLines() []string {
 		return nil
 	}
 	lines := why(m.table.rows[at].edge, m.state.Findings, m.width)
-	lines[0] = m.paint(bold, lines[0])
+	lines[0] = m.paint(report.Bold, lines[0])
 	room := max(0, m.height-1)
 	m.scroll = max(0, min(m.scroll, len(lines)-room))
 	lines = lines[m.scroll:]
 	for len(lines) < room {
 		lines = append(lines, "")
 	}
-	return append(lines[:room], m.paint(dim, "esc back  ↑↓ scroll  q quit"))
+	return append(lines[:room], m.paint(report.Dim, "esc back  ↑↓ scroll  q quit"))
 }
 
 // maxChanges is the greatest number of changes in the details of an edge.

@@ -10,16 +10,6 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/report"
 )
 
-// ANSI escapes (ECMA-48 SGR).
-const (
-	bold    = "1"
-	dim     = "2"
-	red     = "31"
-	green   = "32"
-	yellow  = "33"
-	reverse = "7"
-)
-
 // maxAlerts is the greatest number of findings, and of taps that no longer report, that are shown above the table.
 const maxAlerts = 3
 
@@ -40,22 +30,17 @@ func (m *model) View() tea.View {
 	return v
 }
 
-func (m *model) paint(code, s string) string {
-	if !m.color || s == "" {
-		return s
-	}
-	return "\x1b[" + code + "m" + s + "\x1b[0m"
-}
+func (m *model) paint(code, s string) string { return report.Paint(m.color, code, s) }
 
 // verdict colors the cell of a verdict.
 func (m *model) verdict(cell string) string {
 	switch {
 	case strings.HasPrefix(cell, "■"):
-		return m.paint(red, cell)
+		return m.paint(report.Red, cell)
 	case strings.HasPrefix(cell, "●"):
-		return m.paint(green, cell)
+		return m.paint(report.Green, cell)
 	}
-	return m.paint(yellow, cell)
+	return m.paint(report.Yellow, cell)
 }
 
 // leastTable is how many lines the head leaves for the table and the last line, and lowHeight the height below which the head is only
@@ -85,7 +70,7 @@ func (m *model) headLines() []string {
 func (m *model) answerLines() []string {
 	lines := wrap("", report.CleanMessage(m.state.Answer), m.width)
 	for i := range lines {
-		lines[i] = m.paint(bold, lines[i])
+		lines[i] = m.paint(report.Bold, lines[i])
 	}
 	return lines
 }
@@ -96,7 +81,7 @@ func (m *model) allHeadLines() []string {
 	if !m.state.Until.IsZero() {
 		first += ", " + left(m.now, m.state.Until) + " left"
 	}
-	lines := []string{m.paint(bold, first)}
+	lines := []string{m.paint(report.Bold, first)}
 	lines = append(lines, wrap("", tapLine(m.state.Taps), m.width)...)
 	lines = append(lines, m.answerLines()...)
 	most := maxAlerts
@@ -106,21 +91,21 @@ func (m *model) allHeadLines() []string {
 	open := newest(m.state.Findings)
 	for i, f := range open {
 		if i == most {
-			lines = append(lines, m.paint(red, "! "+count(uint64(len(open)-i), "more finding")))
+			lines = append(lines, m.paint(report.Red, "! "+count(uint64(len(open)-i), "more finding")))
 			break
 		}
 		for _, s := range shortWrap("! ", findingLine(f), m.width) {
-			lines = append(lines, m.paint(red, s))
+			lines = append(lines, m.paint(report.Red, s))
 		}
 	}
 	bad := badTaps(m.state.Taps)
 	for i, s := range bad {
 		if i == most {
-			lines = append(lines, m.paint(yellow, "~ "+silent(len(bad)-i)))
+			lines = append(lines, m.paint(report.Yellow, "~ "+silent(len(bad)-i)))
 			break
 		}
 		for _, s := range shortWrap("~ ", s, m.width) {
-			lines = append(lines, m.paint(yellow, s))
+			lines = append(lines, m.paint(report.Yellow, s))
 		}
 	}
 	return append(lines, "")
@@ -153,7 +138,7 @@ func (m *model) tableLines() []string {
 		m.top = 0
 	}
 	if len(t.rows) > 0 {
-		lines = append(lines, m.paint(dim, strings.Repeat(" ", marker)+t.headings()))
+		lines = append(lines, m.paint(report.Dim, strings.Repeat(" ", marker)+t.headings()))
 	}
 	for i := m.top; i < len(t.rows) && i < m.top+room; i++ {
 		lines = append(lines, m.rowLine(i, i == at))
@@ -174,9 +159,9 @@ func (m *model) rowLine(i int, selected bool) string {
 	r := &m.table.rows[i]
 	switch {
 	case r.edge == nil:
-		return m.paint(dim, r.title)
+		return m.paint(report.Dim, r.title)
 	case selected && m.color:
-		return m.paint(reverse, "> "+m.table.line(&r.cells, nil))
+		return m.paint(report.Reverse, "> "+m.table.line(&r.cells, nil))
 	case selected:
 		return "> " + m.table.line(&r.cells, nil)
 	}
@@ -190,7 +175,7 @@ func (m *model) lastLine(end int) string {
 		if over := ansi.StringWidth(typed) + 4 - m.width; over > 0 { // 4: what is around it, and an ellipsis. The end is being typed
 			typed = ansi.TruncateLeft(typed, over, "…")
 		}
-		return "/" + typed + "▏ " + m.paint(dim, m.shown()+"  enter apply  esc clear")
+		return "/" + typed + "▏ " + m.paint(report.Dim, m.shown()+"  enter apply  esc clear")
 	}
 	s := "/ filter  enter why  ↑↓ PgUp PgDn  q quit"
 	if m.filter != "" {
@@ -199,7 +184,7 @@ func (m *model) lastLine(end int) string {
 	if n := len(m.table.rows); n > 0 && (m.top > 0 || end < n) {
 		s = fmt.Sprintf("rows %d-%d of %d  ", m.top+1, end, n) + s
 	}
-	return m.paint(dim, s)
+	return m.paint(report.Dim, s)
 }
 
 func (m *model) shown() string {

@@ -30,7 +30,7 @@ type Live struct {
 // worst first. What does not fit is counted.
 func (l *Live) Lines(s *finding.Summary, o LiveOptions) []string {
 	t := &text{Options: o.Options}
-	t.buf.WriteString(t.paint(bold, clean(o.Head)) + "\n")
+	t.buf.WriteString(t.paint(Bold, clean(o.Head)) + "\n")
 	groups := groupEdges(s.Edges)
 	for _, g := range groups {
 		switch {
@@ -44,7 +44,7 @@ func (l *Live) Lines(s *finding.Summary, o LiveOptions) []string {
 	}
 	t.wrap("", seenSoFar(s))
 	for _, p := range o.Problems {
-		t.wrap(t.paint(red, "! "), clean(p))
+		t.wrap(t.paint(Red, "! "), clean(p))
 	}
 	l.findings(t, s.Findings, &o)
 	for _, g := range groups {
@@ -53,7 +53,7 @@ func (l *Live) Lines(s *finding.Summary, o LiveOptions) []string {
 
 	lines := strings.Split(strings.TrimSuffix(t.buf.String(), "\n"), "\n")
 	lines = append(lines, make([]string, max(o.Height-len(lines), 0))...)[:o.Height]
-	lines[o.Height-1] = t.paint(dim, clean(o.Log))
+	lines[o.Height-1] = t.paint(Dim, clean(o.Log))
 	for i := range lines {
 		lines[i] = cutLine(lines[i], o.Width)
 	}
@@ -149,7 +149,7 @@ func (t *text) liveTable(g group, room int) {
 		}
 	}
 	if t.buf.WriteByte('\n'); g.title != "" {
-		t.buf.WriteString(t.paint(bold, g.title) + "\n")
+		t.buf.WriteString(t.paint(Bold, g.title) + "\n")
 	}
 	t.rows(rows, t.row)
 	if more := len(g.edges) - shown; more > 0 {
@@ -166,23 +166,17 @@ func cutLine(s string, width int) string {
 		return s
 	}
 	var b strings.Builder
-	n, inside := 0, false
-	for _, r := range s {
-		switch {
-		case r == '\x1b':
-			inside = true
-		case inside:
-			inside = r != 'm'
-		case n == width-1:
-			b.WriteString("…")
-			n++
-			continue
-		case n >= width:
-			continue
-		default:
+	n := 0
+	for r, column := range columnsOf(s) {
+		if column {
 			n++
 		}
-		b.WriteRune(r)
+		switch {
+		case !column || n < width:
+			b.WriteRune(r)
+		case n == width:
+			b.WriteString("…")
+		}
 	}
 	return b.String()
 }

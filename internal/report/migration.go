@@ -92,7 +92,7 @@ func (t *text) migrationRow(cells [columns]string, widths [columns]int, head boo
 		pad := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell)+between)
 		switch {
 		case head:
-			cell = t.paint(dim, cell)
+			cell = t.paint(Dim, cell)
 		case c == 0:
 			cell = t.change(cell)
 		}
@@ -105,11 +105,11 @@ func (t *text) migrationRow(cells [columns]string, widths [columns]int, head boo
 func (t *text) change(s string) string {
 	switch s {
 	case changes[migration.Lost]:
-		return t.paint(red, s)
+		return t.paint(Red, s)
 	case changes[migration.Kept], changes[migration.Gained]:
-		return t.paint(green, s)
+		return t.paint(Green, s)
 	case changes[migration.NotEnough]:
-		return t.paint(yellow, s)
+		return t.paint(Yellow, s)
 	}
 	return s
 }

@@ -162,7 +162,7 @@ func verdictLabel(verdict string) string {
 }
 
 func (t *text) heading(s string) {
-	fmt.Fprintf(&t.buf, "\n%s\n", t.paint(bold, s))
+	fmt.Fprintf(&t.buf, "\n%s\n", t.paint(Bold, s))
 }
 
 // findings writes the findings.

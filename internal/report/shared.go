@@ -17,3 +17,21 @@ func ReasonWords(code string) string { return word(code) }
 
 // ProtocolName returns the name that people use for a value of network.protocol. It is safe to print.
 func ProtocolName(protocol string) string { return clean(finding.ProtocolName(protocol)) }
+
+// ANSI escapes (ECMA-48 SGR).
+const (
+	Bold    = "1"
+	Dim     = "2"
+	Red     = "31"
+	Green   = "32"
+	Yellow  = "33"
+	Reverse = "7"
+)
+
+// Paint returns s in a color or style. If colored is false, it returns s.
+func Paint(colored bool, code, s string) string {
+	if !colored || s == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"unicode"
@@ -83,9 +84,9 @@ func (t *text) row(r [columns]string, widths [columns]int, head bool) {
 		pad := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell))
 		switch {
 		case head && c == colCount:
-			b.WriteString(pad + t.paint(dim, cell))
+			b.WriteString(pad + t.paint(Dim, cell))
 		case head:
-			b.WriteString(t.paint(dim, cell) + pad)
+			b.WriteString(t.paint(Dim, cell) + pad)
 		case c == colVerdict:
 			b.WriteString(t.verdict(cell) + pad)
 		case c == colCount:
@@ -252,16 +253,24 @@ func (t *text) wrap(head, words string) {
 	t.buf.WriteByte('\n')
 }
 
-// visible returns the number of columns of s, without escapes for colors.
-func visible(s string) int {
-	n, inside := 0, false
-	for _, r := range s {
-		switch {
-		case r == '\x1b':
-			inside = true
-		case inside:
-			inside = r != 'm'
-		default:
+// columnsOf returns the characters of s, each with whether it takes a column: escapes for colors take none.
+func columnsOf(s string) iter.Seq2[rune, bool] {
+	return func(yield func(rune, bool) bool) {
+		inside := false
+		for _, r := range s {
+			escape := inside || r == '\x1b'
+			inside = escape && r != 'm'
+			if !yield(r, !escape) {
+				return
+			}
+		}
+	}
+}
+
+// visible returns the number of columns of s.
+func visible(s string) (n int) {
+	for _, column := range columnsOf(s) {
+		if column {
 			n++
 		}
 	}
@@ -301,31 +310,17 @@ func escape(s string, backslash bool) string {
 	return b.String()
 }
 
-// ANSI escapes (ECMA-48 SGR).
-const (
-	bold   = "1"
-	dim    = "2"
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-)
-
-func (t *text) paint(code, s string) string {
-	if !t.Color || s == "" {
-		return s
-	}
-	return "\x1b[" + code + "m" + s + "\x1b[0m"
-}
+func (t *text) paint(code, s string) string { return Paint(t.Color, code, s) }
 
 // verdict returns a verdict in its color.
 func (t *text) verdict(s string) string {
 	switch {
 	case s == "plaintext":
-		return t.paint(red, s)
+		return t.paint(Red, s)
 	case s == "mutual TLS":
-		return t.paint(green, s)
+		return t.paint(Green, s)
 	case s == "unjudged" || strings.HasPrefix(s, "failed") || strings.HasPrefix(s, "TLS"):
-		return t.paint(yellow, s)
+		return t.paint(Yellow, s)
 	}
 	return s
 }
