@@ -56,7 +56,7 @@ func (g *Graph) addFinding(t *tap, r *record.Record) {
 
 // compare orders the states of a finding in records that contradict each other: one that was not retracted, is open and is severe is the last.
 func (f *Finding) compare(o *Finding) int {
-	return cmp.Or(cmp.Compare(b2i(f.Count > 0), b2i(o.Count > 0)), cmp.Compare(b2i(isOpen(f.State)), b2i(isOpen(o.State))), cmp.Compare(f.Severity, o.Severity),
+	return cmp.Or(cmp.Compare(b2i(f.Count > 0), b2i(o.Count > 0)), cmp.Compare(b2i(f.Open()), b2i(o.Open())), cmp.Compare(f.Severity, o.Severity),
 		cmp.Compare(rankOf(f.Verdict), rankOf(o.Verdict)), cmp.Compare(f.Count, o.Count), strings.Compare(fmt.Sprintf("%+v", *f), fmt.Sprintf("%+v", *o)))
 }
 
