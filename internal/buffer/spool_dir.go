@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 )
 
 // load reads the segments that an earlier run left in the directory.
@@ -42,7 +44,7 @@ func (s *spool) load() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range found {
-		slices.SortFunc(found[p], func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+		order.Stable(found[p], func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
 		for _, g := range found[p] {
 			s.journals[p].add(g)
 			s.used += g.size

@@ -2,6 +2,7 @@ package cbom
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,19 +21,22 @@ type algorithm struct {
 	parts     []algorithm
 }
 
+// Values of quantum. As variables the tables below need no code.
+var none, category1, category2, category3, category4, category5 = 0, 1, 2, 3, 4, 5
+
 // groups has the named groups whose security is generally agreed. The levels are those of NIST SP 800-57 part 1, table 2, and of FIPS 203,
 // section 8. A hybrid group has the category of its ML-KEM.
-var groups = map[string]algorithm{
-	"secp256r1": {primitive: "key-agree", curve: "P-256", classical: 128, quantum: new(0)},
-	"secp384r1": {primitive: "key-agree", curve: "P-384", classical: 192, quantum: new(0)},
-	"secp521r1": {primitive: "key-agree", curve: "P-521", classical: 256, quantum: new(0)},
-	"x25519":    {primitive: "key-agree", curve: "Curve25519", classical: 128, quantum: new(0)},
-	"x448":      {primitive: "key-agree", curve: "Curve448", classical: 224, quantum: new(0)},
-	"ffdhe2048": {primitive: "key-agree", parameter: "2048", classical: 112, quantum: new(0)},
-	"ffdhe3072": {primitive: "key-agree", parameter: "3072", classical: 128, quantum: new(0)},
-	"MLKEM512":  {primitive: "kem", parameter: "512", classical: 128, quantum: new(1)},
-	"MLKEM768":  {primitive: "kem", parameter: "768", classical: 192, quantum: new(3)},
-	"MLKEM1024": {primitive: "kem", parameter: "1024", classical: 256, quantum: new(5)},
+var groups = []algorithm{
+	{name: "secp256r1", primitive: "key-agree", curve: "P-256", classical: 128, quantum: &none},
+	{name: "secp384r1", primitive: "key-agree", curve: "P-384", classical: 192, quantum: &none},
+	{name: "secp521r1", primitive: "key-agree", curve: "P-521", classical: 256, quantum: &none},
+	{name: "x25519", primitive: "key-agree", curve: "Curve25519", classical: 128, quantum: &none},
+	{name: "x448", primitive: "key-agree", curve: "Curve448", classical: 224, quantum: &none},
+	{name: "ffdhe2048", primitive: "key-agree", parameter: "2048", classical: 112, quantum: &none},
+	{name: "ffdhe3072", primitive: "key-agree", parameter: "3072", classical: 128, quantum: &none},
+	{name: "MLKEM512", primitive: "kem", parameter: "512", classical: 128, quantum: &category1},
+	{name: "MLKEM768", primitive: "kem", parameter: "768", classical: 192, quantum: &category3},
+	{name: "MLKEM1024", primitive: "kem", parameter: "1024", classical: 256, quantum: &category5},
 }
 
 // hybrids has the parts of hybrid groups.
@@ -47,9 +51,11 @@ func groupAlgorithm(name string) algorithm {
 		a.quantum = a.parts[1].quantum
 		return a
 	}
-	a, ok := groups[name]
+	i := slices.IndexFunc(groups, func(a algorithm) bool { return a.name == name })
+	var a algorithm
 	switch {
-	case ok:
+	case i >= 0:
+		a = groups[i]
 	case iana.IsPostQuantum(name):
 		a.primitive = "combiner" // with a draft of ML-KEM, or a curve without agreed levels
 	case !iana.IsRegistered(name):
@@ -107,8 +113,8 @@ func exchangeAlgorithms(text string) (out []algorithm) {
 // ciphers has the ciphers of suites by the first word of their names.
 var ciphers = map[string]algorithm{
 	"AES": {}, "ARIA": {}, "CAMELLIA": {}, "SM4": {classical: 128}, "SEED": {classical: 128}, "IDEA": {classical: 128},
-	"3DES": {classical: 112, quantum: new(0)}, "DES": {classical: 56, quantum: new(0)}, "DES40": {classical: 40, quantum: new(0)},
-	"RC2": {quantum: new(0)}, "RC4": {primitive: "stream-cipher", quantum: new(0)},
+	"3DES": {classical: 112, quantum: &none}, "DES": {classical: 56, quantum: &none}, "DES40": {classical: 40, quantum: &none},
+	"RC2": {quantum: &none}, "RC4": {primitive: "stream-cipher", quantum: &none},
 	"CHACHA20": {primitive: "ae", classical: 256},
 }
 
@@ -154,9 +160,9 @@ func cipherAlgorithm(words []string) (a algorithm, ok bool) {
 
 // hashes has the hashes of suites.
 var hashes = map[string]algorithm{
-	"MD5": {name: "MD5", quantum: new(0)}, "SHA": {name: "SHA-1", parameter: "160", quantum: new(0)}, "SHA1": {name: "SHA-1", parameter: "160", quantum: new(0)},
-	"SHA256": {name: "SHA-256", parameter: "256", classical: 128, quantum: new(2)}, "SHA384": {name: "SHA-384", parameter: "384", classical: 192, quantum: new(4)},
-	"SHA512": {name: "SHA-512", parameter: "512", classical: 256, quantum: new(5)}, "SM3": {name: "SM3", parameter: "256", classical: 128},
+	"MD5": {name: "MD5", quantum: &none}, "SHA": {name: "SHA-1", parameter: "160", quantum: &none}, "SHA1": {name: "SHA-1", parameter: "160", quantum: &none},
+	"SHA256": {name: "SHA-256", parameter: "256", classical: 128, quantum: &category2}, "SHA384": {name: "SHA-384", parameter: "384", classical: 192, quantum: &category4},
+	"SHA512": {name: "SHA-512", parameter: "512", classical: 256, quantum: &category5}, "SM3": {name: "SM3", parameter: "256", classical: 128},
 }
 
 func hashAlgorithm(word string) (a algorithm, ok bool) {

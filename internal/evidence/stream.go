@@ -2,10 +2,10 @@ package evidence
 
 import (
 	"cmp"
-	"slices"
 	"sort"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -78,7 +78,7 @@ func segmentsOf(packets []packet, side flow.Side) (out []part) {
 		}
 		out = append(out, part{int64(int32(seq)), x.start + x.payload, x.data})
 	}
-	slices.SortStableFunc(out, func(a, b part) int { return cmp.Compare(a.off, b.off) })
+	order.Stable(out, func(a, b part) int { return cmp.Compare(a.off, b.off) })
 	return out
 }
 

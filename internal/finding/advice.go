@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 )
 
 // advices holds recommended actions for packets that were not decoded. The names are keys of
@@ -86,7 +88,7 @@ func (s *span) hidden() string {
 	if n == 0 {
 		return ""
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(s.Undecoded[b], s.Undecoded[a]) })
+	order.Stable(names, func(a, b string) int { return cmp.Compare(s.Undecoded[b], s.Undecoded[a]) })
 	var parts []string
 	for i, name := range names {
 		if i == mostNamed {

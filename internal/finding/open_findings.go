@@ -3,10 +3,10 @@ package finding
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
@@ -145,7 +145,7 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 		}
 	}
 
-	slices.SortStableFunc(ongoing, func(a, b telling) int {
+	order.Stable(ongoing, func(a, b telling) int {
 		return cmp.Or(cmp.Compare(a.f.reported, b.f.reported), cmp.Compare(b.f.severity, a.f.severity))
 	})
 

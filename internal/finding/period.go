@@ -2,7 +2,8 @@ package finding
 
 import (
 	"cmp"
-	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 )
 
 // closeWindows closes the window and the posture interval if they are over, the one that ended first in the first
@@ -133,7 +134,7 @@ func (e *Engine) emitDeferred(end int64) {
 		}
 	}
 
-	slices.SortStableFunc(waiting, func(a, b *edge) int { return cmp.Compare(b.rank(), a.rank()) })
+	order.Stable(waiting, func(a, b *edge) int { return cmp.Compare(b.rank(), a.rank()) })
 	if limit := deferredFactor * e.cfg.Announcements; limit >= 0 {
 		waiting = waiting[:min(len(waiting), limit)]
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -38,7 +39,8 @@ func (s servers) record(server netip.AddrPort, now int64) bool {
 		return false
 	}
 	if !known && len(s) >= maxServers {
-		all := slices.SortedFunc(maps.Keys(s), func(a, b netip.AddrPort) int { return cmp.Or(cmp.Compare(s[a], s[b]), a.Compare(b)) })
+		all := slices.Collect(maps.Keys(s))
+		order.Stable(all, func(a, b netip.AddrPort) int { return cmp.Or(cmp.Compare(s[a], s[b]), a.Compare(b)) })
 		for _, silent := range all[:maxServers/4] {
 			delete(s, silent)
 		}

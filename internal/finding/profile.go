@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
@@ -178,7 +179,7 @@ func (f *frequent[T]) merge(o *frequent[T]) {
 // top returns the most frequent values, the most frequent first, and among equally frequent ones the earliest.
 func (f *frequent[T]) top() (out []T) {
 	sorted := slices.Clone(f.counts)
-	slices.SortStableFunc(sorted, func(a, b counted[T]) int { return cmp.Compare(b.n, a.n) })
+	order.Stable(sorted, func(a, b counted[T]) int { return cmp.Compare(b.n, a.n) })
 	for _, c := range sorted[:min(len(sorted), profileNames)] {
 		out = append(out, c.value)
 	}

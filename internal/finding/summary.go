@@ -2,8 +2,8 @@ package finding
 
 import (
 	"cmp"
-	"slices"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -82,11 +82,11 @@ func (e *Engine) Summary() Summary {
 		}
 	}
 
-	slices.SortStableFunc(s.Edges, func(a, b Edge) int {
+	order.Stable(s.Edges, func(a, b Edge) int {
 		return cmp.Or(cmp.Compare(b.Scope, a.Scope), cmp.Compare(a.badness(), b.badness()))
 	})
 
-	slices.SortStableFunc(s.Findings, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	order.Stable(s.Findings, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	return s
 }
 

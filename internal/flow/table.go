@@ -3,8 +3,8 @@ package flow
 import (
 	"cmp"
 	"net/netip"
-	"slices"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -63,7 +63,7 @@ func (t *Table) inOrder() []*Conn {
 			all = append(all, c)
 		}
 	}
-	slices.SortFunc(all, func(a, b *Conn) int { return cmp.Compare(a.ID, b.ID) })
+	order.Stable(all, func(a, b *Conn) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 

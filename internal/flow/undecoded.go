@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -82,7 +83,7 @@ func (t *Table) Undecoded() []Undecoded {
 	if n := t.stats.Undecoded[LaterFragment]; n > 0 {
 		list = append(list, Undecoded{Reason: LaterFragment, Packets: n})
 	}
-	slices.SortFunc(list, func(a, b Undecoded) int {
+	order.Stable(list, func(a, b Undecoded) int {
 		return cmp.Or(cmp.Compare(b.Packets, a.Packets), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Other, b.Other))
 	})
 	return list

@@ -3,6 +3,8 @@ package migration
 import (
 	"cmp"
 	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 )
 
 // Compare returns the state of each edge before and after the change.
@@ -27,7 +29,7 @@ func Compare(before, after *Side) Result {
 		r.Edges = append(r.Edges, x.Edge)
 	}
 
-	slices.SortStableFunc(r.Edges, func(a, b Edge) int {
+	order.Stable(r.Edges, func(a, b Edge) int {
 		return cmp.Or(
 			cmp.Compare(slices.Index(Changes, a.Change), slices.Index(Changes, b.Change)),
 			cmp.Compare(severity(&a), severity(&b)),

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 )
 
 // link is a client and a server.
@@ -295,7 +297,7 @@ func (v *view) sortedPairs() []*pair {
 	for _, p := range v.pairs {
 		list = append(list, p)
 	}
-	slices.SortFunc(list, func(a, b *pair) int { return cmp.Or(compare(a.from, b.from), compare(a.to, b.to)) })
+	order.Stable(list, func(a, b *pair) int { return cmp.Or(compare(a.from, b.from), compare(a.to, b.to)) })
 	return list
 }
 

@@ -77,7 +77,7 @@ const (
 
 // methodBytes holds which bytes a method can have: those of a token (RFC 9110 section 5.6.2). Usual ones are upper-case letters and hyphens.
 var methodBytes = func() (table [256]uint8) {
-	for _, c := range []byte(either + span('0', '9') + "!#$%&'*+-.^_`|~") {
+	for _, c := range []byte(either + decimal + "!#$%&'*+-.^_`|~") {
 		table[c] = allowedInMethod
 		if c >= 'A' && c <= 'Z' || c == '-' || c == '_' {
 			table[c] = usualInMethod

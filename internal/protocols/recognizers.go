@@ -88,25 +88,21 @@ func indexByFirst(table []Recognizer, wanted func(*Recognizer) bool) (index [256
 	return index
 }
 
-// span returns the bytes of a range, both ends included.
-func span(from, to byte) string {
-	var b strings.Builder
-	for c := int(from); c <= int(to); c++ {
-		b.WriteByte(byte(c))
-	}
-	return b.String()
-}
-
 // First bytes of text protocols.
-var (
-	upper  = span('A', 'Z')
-	either = upper + span('a', 'z')
-	tags   = either + span('0', '9') + "."
+const (
+	decimal = "0123456789"
+	upper  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	either = upper + "abcdefghijklmnopqrstuvwxyz"
+	tags   = either + decimal + "."
 )
+
+// ascii is the bytes from 0 to 0x7f. As a constant, the tables below need less code.
+const ascii = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f" +
+	" !\"#$%&'()*+,-./" + decimal + ":;<=>?@" + upper + "[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~\x7f"
 
 // TCP is the table of protocols over TCP. The first match counts, so the more specific protocol comes first.
 var TCP = []Recognizer{
-	{Protocol: "http", first: either + span('0', '9') + "!#$%&'*+-.^_`|~" + whitespace, client: httpRequest, server: HTTPResponse, middle: true},
+	{Protocol: "http", first: either + decimal + "!#$%&'*+-.^_`|~" + whitespace, client: httpRequest, server: HTTPResponse, middle: true},
 	{Protocol: "http2", first: "P\x00", client: literal(HTTP2Preface), server: weak(http2Settings)},
 	{Protocol: "http2", first: "\x00", client: http2Frames, server: http2Frames, middle: true},
 	{Protocol: "ssh", Form: Greeting, first: "S", client: SSHBanner, server: SSHBanner},
@@ -129,7 +125,7 @@ var TCP = []Recognizer{
 	{Protocol: "ldap", first: "0", client: ldapRequest, server: weak(ldapResponse), Upgrades: true},
 	{Protocol: "rdp", first: "\x03", client: rdpRequest, server: weak(rdpConfirm), Upgrades: true},
 	{Protocol: "mongodb", client: mongoMessage, server: mongoMessage, middle: true},
-	{Protocol: "kafka", first: span(0, 6), client: kafkaRequest, server: weak(kafkaReply), middle: true},
+	{Protocol: "kafka", first: ascii[:7], client: kafkaRequest, server: weak(kafkaReply), middle: true},
 	{Protocol: "amqp", first: "A", client: amqpHeader, server: amqpHeader, Upgrades: true},
 	{Protocol: "amqp", first: "\x01\x02\x03\x08", client: amqpFrames, server: amqpFrames, middle: true},
 	{Protocol: "nats", first: "CPSHIMcpsh+-", client: weak(anyFold("CONNECT {", "PING\r\n", "PONG\r\n", "SUB ", "PUB ", "HPUB ")), server: natsServer, Upgrades: true, lines: true},
@@ -143,9 +139,9 @@ var TCP = []Recognizer{
 	{Protocol: "fix", first: "8", client: anyOf("8=FIX.", "8=FIXT"), server: anyOf("8=FIX.", "8=FIXT"), middle: true},
 	{Protocol: "rsync", first: "@", client: literal("@RSYNCD: "), server: literal("@RSYNCD: ")},
 	{Protocol: "rfb", first: "R", client: anyOf("RFB 003.", "RFB 004."), server: anyOf("RFB 003.", "RFB 004."), Upgrades: true},
-	{Protocol: "syslog", first: "<" + span('0', '9'), client: syslogLine, middle: true},
-	{Protocol: "tds", first: span(1, 0x12), client: tdsMessage, server: tdsReply, Upgrades: true},
-	{Protocol: "tns", first: span(0, 0x20), client: tnsClient, server: tnsServer, Upgrades: true},
+	{Protocol: "syslog", first: "<" + decimal, client: syslogLine, middle: true},
+	{Protocol: "tds", first: ascii[1:0x13], client: tdsMessage, server: tdsReply, Upgrades: true},
+	{Protocol: "tns", first: ascii[:0x21], client: tnsClient, server: tnsServer, Upgrades: true},
 	{Protocol: "cassandra", first: "\x03\x04\x05\x83\x84\x85", client: cqlRequest, server: cqlResponse, middle: true},
 	{Protocol: "thrift", first: "\x00\x80\x82", client: thriftMessage, server: thriftMessage, middle: true},
 	{Protocol: "zookeeper", first: "\x00", client: zookeeperClient, server: zookeeperServer, middle: true},
@@ -162,8 +158,8 @@ var TCP = []Recognizer{
 	{Protocol: "dcerpc", first: "\x05", client: rpcMessage, server: rpcMessage, middle: true},
 	{Protocol: "oncrpc", first: "\x00\x80", client: oncCall, server: oncReply, Upgrades: true, middle: true},
 	{Protocol: "kerberos", first: "\x00", client: kerberosOverTCP, server: kerberosOverTCP, middle: true},
-	{Protocol: "drda", first: span(0, 0x7f), client: drdaMessage, server: drdaMessage, middle: true},
-	{Protocol: "iso8583", first: span(0, 0x10) + "01234I\x60\xf0\xf1\xf2", client: isoMessage, server: isoMessage},
+	{Protocol: "drda", first: ascii, client: drdaMessage, server: drdaMessage, middle: true},
+	{Protocol: "iso8583", first: ascii[:0x11] + "01234I\x60\xf0\xf1\xf2", client: isoMessage, server: isoMessage},
 	{Protocol: "diameter", first: "\x01", client: diameterMessage, server: diameterMessage, middle: true},
 	{Protocol: "smpp", first: "\x00", client: smppMessage, server: smppMessage, middle: true},
 	{Protocol: "hl7", first: "\x0b", client: hl7Message, server: hl7Message, middle: true},
@@ -181,7 +177,7 @@ var TCP = []Recognizer{
 	{Protocol: "ceph", first: "c", client: literal("ceph v0"), server: literal("ceph v0")},
 	{Protocol: "hadoop", first: "h", client: hadoopHeader},
 	{Protocol: "hbase", first: "H", client: literal("HBas\x00\x50")},
-	{Protocol: "git", first: span('0', '9') + "abcdef", client: gitRequest},
+	{Protocol: "git", first: decimal + "abcdef", client: gitRequest},
 	{Protocol: "sip", first: upper + "_", client: sipMessage, server: sipMessage, middle: true},
 	{Protocol: "rtsp", first: upper + "_", client: rtspMessage, server: rtspMessage, middle: true},
 	{Protocol: "iec104", first: "\x68", client: anyOf("\x68\x04\x07\x00\x00\x00", "\x68\x04\x43\x00\x00\x00"), server: anyOf("\x68\x04\x0b\x00\x00\x00", "\x68\x04\x83\x00\x00\x00"), middle: true},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 )
 
 // LiveOptions controls a screen of a live view.
@@ -96,7 +97,7 @@ func (l *Live) findings(t *text, list []finding.Finding, o *LiveOptions) {
 	}
 	at := func(f *finding.Finding) time.Time { return shown[[2]string{f.Edge, f.Rule}] }
 	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(a, b finding.Finding) int { return at(&b).Compare(at(&a)) })
+	order.Stable(list, func(a, b finding.Finding) int { return at(&b).Compare(at(&a)) })
 
 	t.heading("Findings")
 	room := max((o.Height-t.lines())/3, 1)

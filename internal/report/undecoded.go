@@ -3,10 +3,10 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 )
 
 // undecodedWords maps names in Coverage.Undecoded to their usual spelling. In other names, underscores
@@ -37,7 +37,7 @@ func (t *text) undecoded(c *finding.Coverage) {
 }
 
 func packetCounts(c *finding.Coverage, names []string) string {
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(c.Undecoded[b], c.Undecoded[a]) })
+	order.Stable(names, func(a, b string) int { return cmp.Compare(c.Undecoded[b], c.Undecoded[a]) })
 	var parts []string
 	for _, name := range names {
 		word := undecodedWords[name]

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/bpf"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/order"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -295,7 +296,7 @@ func tuples(connections []Connection, ip4 bool) (out []tuple) {
 			tuple{wordsOf(a, b, c.A.Port(), c.B.Port()), c.TLS},
 			tuple{wordsOf(b, a, c.B.Port(), c.A.Port()), c.TLS})
 	}
-	slices.SortStableFunc(out, func(a, b tuple) int { return slices.Compare(a.words, b.words) })
+	order.Stable(out, func(a, b tuple) int { return slices.Compare(a.words, b.words) })
 	return slices.CompactFunc(out, func(a, b tuple) bool { return slices.Equal(a.words, b.words) })
 }
 
