@@ -148,6 +148,22 @@ func resultOf(g *topology.Graph) *edgesResult {
 	return &edgesResult{g.Answer(), g.Tally(), g.Edges(), g.Findings(), g.Untapped(), g.Unknown()}
 }
 
+// TestAligned: on a terminal, sentences and the answer of verify are wrapped between words, and what is wrapped is aligned with the text. A
+// file gets the lines as they are.
+func TestAligned(t *testing.T) {
+	const lines = "one sentence about  a request\n  client   because of one reason; and another\n"
+	for width, want := range map[int]string{
+		0:  lines,
+		26: "one sentence about a\nrequest\n  client   because of one\n           reason; and\n           another\n",
+	} {
+		out := &text{width: width}
+		out.aligned(lines, 11)
+		if got := out.String(); got != want {
+			t.Errorf("%d columns: %q, want %q", width, got, want)
+		}
+	}
+}
+
 // TestEdgesText: names are whole at every width; what does not fit becomes a block of lines.
 func TestEdgesText(t *testing.T) {
 	r := resultOf(example(t))

@@ -31,6 +31,7 @@ func (t *text) edges(r *edgesResult) {
 	if t.wide {
 		t.edgeTable("Other traffic (DNS, probes and similar; no rule applies)", other, sameDay)
 		t.edgeTable("Within the pods (never on the wire; plaintext is expected there)", within, sameDay)
+		t.why(main)
 	} else if n := len(other) + len(within); n > 0 && len(main) > 0 {
 		t.wrap("", notListed(len(other), len(within)))
 	}
@@ -50,6 +51,30 @@ func notListed(other, within int) string {
 		parts = append(parts, plural(within, "edge")+" within pods")
 	}
 	return "Only listed with -o wide: " + strings.Join(parts, ", ") + "."
+}
+
+// why writes the reasons for the verdicts.
+func (t *text) why(edges []topology.Edge) {
+	first := true
+	for i := range edges {
+		e := &edges[i]
+		if len(e.Reasons) == 0 {
+			continue
+		}
+		if first {
+			t.heading("Why")
+			first = false
+		}
+		words := make([]string, 0, len(e.Reasons))
+		for _, code := range e.Reasons {
+			words = append(words, report.ReasonWords(code))
+		}
+		to := endOf(&e.To)
+		if !e.Folded {
+			to += ":" + strconv.Itoa(int(e.Port))
+		}
+		t.wrap("  ", fmt.Sprintf("%s, %s > %s: %s", report.VerdictLabel(e.Verdict), endOf(&e.From), to, strings.Join(words, "; ")))
+	}
 }
 
 // answer writes the last line.
@@ -280,7 +305,7 @@ func (t *text) unknown(list []topology.Unknown) {
 		u := &list[i]
 		words := u.Text
 		if names := namesOf(u.Workloads); names != "" && !strings.Contains(u.Text, "tapped") {
-			words += " (" + names + ")"
+			words = topology.WithNames(words, len(u.Workloads), names)
 		}
 		t.wrap("  - ", words)
 	}

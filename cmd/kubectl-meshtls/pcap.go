@@ -122,9 +122,7 @@ func (o *options) pcap(ctx context.Context, f *pcapFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, line := range plan.Announce() {
-		fmt.Fprintln(o.ErrOut, line)
-	}
+	announce(o.ErrOut, plan.Announce())
 	if plan.Refused() {
 		return errNoneTapped
 	}

@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -69,7 +70,7 @@ func (o *options) pods(ctx context.Context, client kubernetes.Interface, s *sele
 func listPods(ctx context.Context, client kubernetes.Interface, ns, selector string) ([]corev1.Pod, error) {
 	list, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
-		return nil, attach.Explain(err, "list", "pods", cmp.Or(ns, "(all)"))
+		return nil, attach.Explain(err, "list", "pods", ns)
 	}
 	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
 		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
@@ -101,7 +102,7 @@ func (o *options) named(ctx context.Context, client kubernetes.Interface, ns str
 	infos, err := resource.NewBuilder(o.config).WithScheme(scheme.Scheme, scheme.Scheme.PrioritizedVersionsAllGroups()...).
 		NamespaceParam(ns).DefaultNamespace().ResourceTypeOrNameArgs(true, others...).Flatten().Do().Infos()
 	if err != nil {
-		return nil, err
+		return nil, explainTypeName(err)
 	}
 	for _, info := range infos {
 		found, err := podsOf(ctx, client, info.Object, info.Namespace)
@@ -114,6 +115,14 @@ func (o *options) named(ctx context.Context, client kubernetes.Interface, ns str
 		pods = append(pods, found...)
 	}
 	return pods, nil
+}
+
+// explainTypeName adds the way out to the API server's refusal to return the object of a TYPE/NAME. It returns other errors unchanged.
+func explainTypeName(err error) error {
+	if !apierrors.IsForbidden(err) {
+		return err
+	}
+	return fmt.Errorf("%w\nTYPE/NAME needs further rights, which `kubectl meshtls rbac --optional` prints; the name of a pod does not", err)
 }
 
 // errKind is the error for a type of resource that has no pods.

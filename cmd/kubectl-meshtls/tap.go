@@ -143,9 +143,7 @@ func (o *options) tap(ctx context.Context, f *tapFlags) error {
 	if err != nil {
 		return err
 	}
-	for _, line := range plan.Announce() {
-		fmt.Fprintln(o.ErrOut, line)
-	}
+	announce(o.ErrOut, plan.Announce())
 	switch {
 	case f.dryRun != "none":
 		return o.printPlan(plan, f.format)

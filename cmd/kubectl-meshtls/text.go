@@ -20,9 +20,12 @@ type text struct {
 }
 
 // textOf returns an empty text for the standard output.
-func textOf(o *options, wide bool) *text {
+func textOf(o *options, wide bool) *text { return textFor(o.Out, wide) }
+
+// textFor returns an empty text for out. Its lines are wrapped if out is a terminal.
+func textFor(out io.Writer, wide bool) *text {
 	t := &text{wide: wide}
-	if f, ok := o.Out.(*os.File); ok {
+	if f, ok := out.(*os.File); ok {
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil { //nolint:gosec // a descriptor is small
 			t.width = w
 		}
@@ -33,6 +36,29 @@ func textOf(o *options, wide bool) *text {
 func (t *text) flush(w io.Writer) error {
 	_, err := t.WriteTo(w)
 	return err
+}
+
+// announce writes sentences, each on a line of its own.
+func announce(out io.Writer, sentences []string) {
+	t := textFor(out, false)
+	for _, s := range sentences {
+		t.aligned(s+"\n", 0)
+	}
+	_ = t.flush(out)
+}
+
+// aligned writes lines. An indented line begins with a label, and its text begins after column bytes. Further lines are aligned with the text.
+func (t *text) aligned(lines string, column int) {
+	for line := range strings.Lines(lines) {
+		switch {
+		case t.width == 0:
+			t.WriteString(line)
+		case strings.HasPrefix(line, " ") && len(line) > column:
+			t.wrap(line[:column], line[column:])
+		default:
+			t.wrap("", line)
+		}
+	}
 }
 
 // wrap writes words in lines of at most width columns. Further lines have the indentation of the first.

@@ -91,16 +91,18 @@ func (o *options) verify(ctx context.Context, f *verifyFlags, from, to string) e
 	if err != nil {
 		return err
 	}
-	for _, line := range append(plan.Announce(), ends.notes...) {
-		fmt.Fprintln(o.ErrOut, line)
-	}
+	announce(o.ErrOut, append(plan.Announce(), ends.notes...))
 	v := newVerification(c, plan, ends, f)
 	answer, err := v.run(ctx)
 	if err != nil {
 		return err
 	}
 	if f.format == "text" {
-		err = answer.Write(o.Out)
+		var lines bytes.Buffer
+		err = answer.Write(&lines)
+		t := textOf(o, false)
+		t.aligned(lines.String(), len("  request  "))
+		err = errors.Join(err, t.flush(o.Out))
 	} else {
 		err = printObject(o.Out, f.format, answer)
 	}

@@ -24,6 +24,9 @@ func (p *Plan) Announce() []string {
 		default:
 			added.add(string(x.Profile), name)
 		}
+		if x.Refusal != "" {
+			continue // notes are about the container that would have been added
+		}
 		for _, n := range x.Notes {
 			noted.add(n, name)
 		}

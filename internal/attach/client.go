@@ -43,12 +43,17 @@ type Ended struct {
 // StreamChanged reports that the log stream broke (Err is set) or works again. Nothing is lost if it comes back while the tap runs.
 type StreamChanged struct{ Err error }
 
-// Explain adds to a refusal by the API server the missing right and the command that prints it. It returns other errors unchanged.
+// Explain adds to a refusal by the API server the missing right and the command that prints it. An empty namespace means all namespaces. It
+// returns other errors unchanged.
 func Explain(err error, verb, resource, namespace string) error {
 	if !refused(err) || strings.Contains(err.Error(), "PodSecurity") {
 		return err
 	}
-	return fmt.Errorf("%w\nmissing right: verb %q on %q in namespace %q; `kubectl meshtls rbac` prints a Role with all rights that are needed", err, verb, resource, namespace)
+	where, prints := fmt.Sprintf("namespace %q", namespace), "`kubectl meshtls rbac` prints a Role"
+	if namespace == "" {
+		where, prints = "all namespaces", "`kubectl meshtls rbac -A` prints a ClusterRole"
+	}
+	return fmt.Errorf("%w\nmissing right: verb %q on %q in %s; %s with all rights that are needed", err, verb, resource, where, prints)
 }
 
 // refused reports whether the API server has refused a request. For a stream, the error has the server's text and not its status.

@@ -111,7 +111,7 @@ func reasonOf(err error) string {
 func list[T any](ctx context.Context, l *lister, resource string, page func(ns string, o metav1.ListOptions) ([]T, string, error)) ([]T, error) {
 	all, err := pages(ctx, metav1.NamespaceAll, page)
 	if err == nil || l.clusterOnly || l.namespace == "" || !apierrors.IsForbidden(err) {
-		return all, Explain(err, "list", resource, cmp.Or(l.namespace, "(all)"))
+		return all, Explain(err, "list", resource, l.namespace)
 	}
 	l.complete = false
 	if all, err = pages(ctx, l.namespace, page); err != nil {

@@ -170,6 +170,8 @@ func (x *PodPlan) reuse(o *Options) bool {
 		t := &taps[i]
 		switch {
 		case t.State == Terminated || t.Program != ProgramRun:
+		case t.Ephemeral && t.stuck():
+			x.note("its tap %s cannot start (%s), so another one is attached", t.Container, t.Reason)
 		case !t.HasLog:
 			x.note("its tap %s writes no records to its log, so another one is attached", t.Container)
 		case t.Over(time.Now()):
@@ -248,10 +250,29 @@ func (x *PodPlan) refused(refusals []string) string {
 	first := refusals[0]
 	if strings.Contains(first, "PodSecurity") {
 		level := cmp.Or(x.namespace.Labels[enforceLabel], "restricted")
+		if why := x.aboveBaseline(level); why != "" {
+			return fmt.Sprintf("Pod Security of namespace %[1]s (%[2]s) does not admit a tap: %[4]s. The level privileged does: run `kubectl label namespace %[1]s %[3]s=privileged --overwrite`, which changes nothing for running pods, and set the label to %[2]s again afterwards. Or tap another replica, or let the owner replace the pod",
+				x.Pod.Namespace, level, enforceLabel, why)
+		}
 		return fmt.Sprintf("Pod Security of namespace %[1]s (%[2]s) does not admit a tap. The level baseline does: run `kubectl label namespace %[1]s %[3]s=baseline --overwrite`, which changes nothing for running pods, and set the label to %[2]s again afterwards. Or capture on the node and use `tap read`",
 			x.Pod.Namespace, level, enforceLabel)
 	}
 	return fmt.Sprintf("the cluster does not admit a tap: %s. If a policy causes this, its owner can exempt ephemeral containers named %s-*. Or capture on the node and use `tap read`", first, inject.Name)
+}
+
+// aboveBaseline returns why not even Pod Security's level baseline admits a tap, or "" if baseline is worth trying. Pod Security checks the
+// whole pod whenever a container is added, so it also refuses a pod with an earlier tap that adds NET_RAW.
+func (x *PodPlan) aboveBaseline(level string) string {
+	for i := range x.Pod.Spec.EphemeralContainers {
+		e := &x.Pod.Spec.EphemeralContainers[i]
+		if s := e.SecurityContext; s != nil && s.Capabilities != nil && slices.Contains(s.Capabilities.Add, "NET_RAW") {
+			return fmt.Sprintf("the pod keeps its ended container %s, which adds NET_RAW, and Pod Security checks the whole pod", e.Name)
+		}
+	}
+	if level == "baseline" {
+		return "the pod itself has settings that this level does not allow"
+	}
+	return ""
 }
 
 // short formats a duration in whole seconds, without parts that are 0.

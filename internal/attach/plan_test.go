@@ -63,6 +63,11 @@ func TestPlan(t *testing.T) {
 		"a running one":                  {pod: newPod("web", attached("meshtls-tap-1", running())), reuse: "meshtls-tap-1", note: "which was attached before, are read. This command does not end that tap"},
 		"a running one that ends sooner": {pod: newPod("web", attached("meshtls-tap-1", startedAgo(5*time.Minute))), reuse: "meshtls-tap-1", note: "that tap ends in 5m, before the 10m of --for"},
 		"one whose time is over":         {pod: newPod("web", attached("meshtls-tap-1", startedAgo(time.Hour))), container: "meshtls-tap-2", note: "the time of its tap meshtls-tap-1 is up"},
+		"one whose image cannot be pulled": {
+			pod:       newPod("web", attached("meshtls-tap-1", corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}})),
+			container: "meshtls-tap-2", note: "its tap meshtls-tap-1 cannot start (ImagePullBackOff), so another one is attached",
+		},
+		"one that starts": {pod: newPod("web", attached("meshtls-tap-1", corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}})), reuse: "meshtls-tap-1", note: "which was attached before"},
 		"a sidecar": {pod: newPod("web", func(p *corev1.Pod) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "meshtls-tap", Image: "meshtls-tap:1"})
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "meshtls-tap", State: running()}}
@@ -97,6 +102,16 @@ func TestPlan(t *testing.T) {
 		"restricted": {pod: newPod("web"), server: &server{
 			labels: map[string]string{enforceLabel: "restricted"}, refuse: func(*corev1.EphemeralContainer) *metav1.Status { return forbidden(podSecurity) },
 		}, refusal: "Pod Security of namespace shop (restricted) does not admit a tap. The level baseline does: run `kubectl label namespace shop pod-security.kubernetes.io/enforce=baseline --overwrite`"},
+		"baseline, and an earlier tap adds NET_RAW": {
+			pod: newPod("web", attached("meshtls-tap-1", ended), func(p *corev1.Pod) {
+				p.Spec.EphemeralContainers[0].SecurityContext = &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_RAW"}}}
+			}),
+			server: &server{labels: map[string]string{enforceLabel: "restricted"}, refuse: func(*corev1.EphemeralContainer) *metav1.Status { return forbidden(podSecurity) }},
+			note:   "so this one is named meshtls-tap-2", refusal: "the pod keeps its ended container meshtls-tap-1, which adds NET_RAW, and Pod Security checks the whole pod. The level privileged does: run `kubectl label namespace shop pod-security.kubernetes.io/enforce=privileged --overwrite`, which changes nothing for running pods, and set the label to restricted again",
+		},
+		"the pod itself is not baseline": {pod: newPod("web"), server: &server{
+			labels: map[string]string{enforceLabel: "baseline"}, refuse: func(*corev1.EphemeralContainer) *metav1.Status { return forbidden(podSecurity) },
+		}, refusal: "(baseline) does not admit a tap: the pod itself has settings that this level does not allow. The level privileged does"},
 		"another policy": {pod: newPod("web"), server: &server{refuse: func(*corev1.EphemeralContainer) *metav1.Status {
 			return &metav1.Status{Status: metav1.StatusFailure, Code: 422, Reason: metav1.StatusReasonInvalid, Message: "ValidatingAdmissionPolicy 'no-debug' denied request"}
 		}}, refusal: "the cluster does not admit a tap: ValidatingAdmissionPolicy 'no-debug' denied request"},
@@ -190,7 +205,7 @@ func TestAnnounce(t *testing.T) {
 	pods := []*corev1.Pod{
 		newPod("cart"), newPod("checkout-a", attached("meshtls-tap-1", ended)), newPod("checkout-b", attached("meshtls-tap-1", ended)),
 		newPod("node-agent", func(p *corev1.Pod) { p.Spec.HostNetwork = true }), newPod("pay", limited("256Mi")),
-		newPod("search", attached("meshtls-tap-3", running())),
+		newPod("search", attached("meshtls-tap-3", running())), newPod("tiny", attached("meshtls-tap-1", ended), limited("48Mi")),
 	}
 	c := newServer(t, &server{}, pods...)
 	var list []corev1.Pod

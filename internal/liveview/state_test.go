@@ -63,7 +63,7 @@ func shop() State {
 			{Rule: "plaintext-edge", Severity: 60, State: "open", Message: "shop/cart sent Redis in plaintext to shop/redis port 6379 \x1b[2J", From: cart, To: redis, Port: 6379, First: noon.Add(-time.Second),
 				Reference: "https://example.com/rules#plaintext-edge"},
 		},
-		Unknown: []topology.Unknown{{Text: "Not tapped, so their connections with each other were not seen:", Workloads: []topology.Workload{deployment("shop", "search")}}},
+		Unknown: []topology.Unknown{{Text: "Not tapped, so their connections with each other were not seen.", Workloads: []topology.Workload{deployment("shop", "search")}}},
 		Taps: []Tap{
 			{Pod: "shop/cart-7d9f6c5b8-x2x9z", Phase: Running, Dropped: 3, Older: 1},
 			{Pod: "shop/checkout-66b7f8d9c-l4k2p", Phase: Running},

@@ -67,7 +67,7 @@ func Summary(out io.Writer, s State, ended string, o Options) error {
 			names = append(names, name(&u.Workloads[j]))
 		}
 		if len(names) > 0 {
-			text += " " + strings.Join(names, ", ")
+			text = topology.WithNames(text, len(names), strings.Join(names, ", "))
 		}
 		line("  ", text)
 	}

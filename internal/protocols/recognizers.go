@@ -91,9 +91,9 @@ func indexByFirst(table []Recognizer, wanted func(*Recognizer) bool) (index [256
 // First bytes of text protocols.
 const (
 	decimal = "0123456789"
-	upper  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	either = upper + "abcdefghijklmnopqrstuvwxyz"
-	tags   = either + decimal + "."
+	upper   = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	either  = upper + "abcdefghijklmnopqrstuvwxyz"
+	tags    = either + decimal + "."
 )
 
 // ascii is the bytes from 0 to 0x7f. As a constant, the tables below need less code.

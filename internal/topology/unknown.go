@@ -16,6 +16,14 @@ const (
 // Unknown returns what could not be known, the most important first. The caller must not change it.
 func (g *Graph) Unknown() []Unknown { return g.join().unknown }
 
+// WithNames returns the text of an Unknown with the names of its n workloads.
+func WithNames(text string, n int, names string) string {
+	if !strings.HasSuffix(text, ".") {
+		return text + " (" + names + ")"
+	}
+	return text + " " + choose(uint64(n), "Workload", "Workloads") + ": " + names + "." //nolint:gosec // a length
+}
+
 // unknowns collects sentences with their workloads.
 type unknowns struct {
 	g    *Graph

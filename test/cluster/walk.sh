@@ -4,6 +4,7 @@
 # missing.
 #   walk.sh WORK
 set -euo pipefail
+export CGO_ENABLED=0
 cd "$(dirname "$0")/../.."
 work=$1 cache=$PWD/.cache/demo
 envoy_version=$(sed -n 's/^envoy_version=//p' demo/run.sh)
