@@ -51,6 +51,15 @@ func TestNumbersOfLosses(t *testing.T) {
 			"When it last reported, 1 tap did not capture an interface of its pod: nothing is known about the traffic there.",
 			"When they last reported, 2 taps did not capture an interface of their pods: nothing is known about the traffic there.",
 		},
+		{
+			"For a time, 1 tap did not capture an interface of its pod: nothing is known about the traffic there at that time.",
+			"For a time, 2 taps did not capture an interface of their pods: nothing is known about the traffic there at that time.",
+		},
+		{"1 tap failed its self-test, so it may not see what it should.", "2 taps failed their self-tests, so they may not see what they should."},
+		{
+			"No posture of 1 tap was read, so its connections that are still open are not known.",
+			"No postures of 2 taps were read, so their connections that are still open are not known.",
+		},
 		{"Taps lost 1 packet: connections may be missing or unjudged.", "Taps lost 2 packets: connections may be missing or unjudged."},
 		{"Taps had no memory to follow 1 connection to its end.", "Taps had no memory to follow 2 connections to their ends."},
 		{
