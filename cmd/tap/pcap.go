@@ -106,10 +106,10 @@ func pcap(ctx context.Context, args, environ []string, std streams) (status int,
 	out := std.out
 	if *file != "-" {
 		created, err := createPrivate(*file)
-		defer created.Close()
 		if err != nil {
 			return 0, err
 		}
+		defer created.Close()
 		out = created
 	}
 	what := "without payload"
@@ -129,7 +129,11 @@ func createPrivate(name string) (*os.File, error) {
 	if err == nil && info.Mode().IsRegular() { // otherwise it is a device, or a pipe that another program reads
 		err = f.Chmod(0o600)
 	}
-	return f, err
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // runPcap captures until the end, prints what is captured and the result, and returns the exit status.

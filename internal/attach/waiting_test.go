@@ -88,7 +88,7 @@ func TestStopEnding(t *testing.T) {
 }
 
 // runPlan runs a plan for a pod whose tap gets a state, and returns the events as text.
-func runPlan(t *testing.T, ctx context.Context, state corev1.ContainerState, event func(string)) []string {
+func runPlan(ctx context.Context, t *testing.T, state corev1.ContainerState, event func(string)) []string {
 	t.Helper()
 	pod := newPod("web")
 	s := &server{}
@@ -120,7 +120,7 @@ func runPlan(t *testing.T, ctx context.Context, state corev1.ContainerState, eve
 // TestRunWaiting: a tap that cannot start ends at once with the reason, and says what happens to its container.
 func TestRunWaiting(t *testing.T) {
 	for reason, hint := range map[string]string{"ImageInspectError": ". Set --image to an image that this node can pull", "CreateContainerConfigError": ""} {
-		got := runPlan(t, t.Context(), waitingFor(reason, "the message"), func(string) {})
+		got := runPlan(t.Context(), t, waitingFor(reason, "the message"), func(string) {})
 		want := []string{"ended, failed true: it has not started (" + reason + ": the message), so it captures nothing and cannot be told to end. " +
 			"Kubernetes cannot remove it from the pod, and the kubelet keeps trying: if it starts later, it ends by itself within 30s, because no client is attached to it" + hint}
 		if !slices.Equal(got, want) {
@@ -133,12 +133,12 @@ func TestRunWaiting(t *testing.T) {
 func TestRunInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	got := runPlan(t, ctx, waitingFor("ContainerCreating", ""), func(string) { cancel() })
+	got := runPlan(ctx, t, waitingFor("ContainerCreating", ""), func(string) { cancel() })
 	want := []string{"starts: ContainerCreating", "ended, failed false: this command ended before the tap had started: if it starts later, it ends by itself within 30s, because no client is attached to it"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got := runPlan(t, ctx, waitingFor("ContainerCreating", ""), func(string) {}); len(got) != 1 || !strings.HasPrefix(got[0], "ended, failed false: this command ended ") {
+	if got := runPlan(ctx, t, waitingFor("ContainerCreating", ""), func(string) {}); len(got) != 1 || !strings.HasPrefix(got[0], "ended, failed false: this command ended ") {
 		t.Errorf("after the end: %q", got)
 	}
 }
