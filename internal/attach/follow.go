@@ -156,7 +156,7 @@ func (f *follower) line(line []byte) {
 func (f *follower) ended(ctx context.Context) (*Ended, error) {
 	pod, err := f.Kube.CoreV1().Pods(f.tap.Namespace).Get(ctx, f.tap.Pod, metav1.GetOptions{})
 	if gone(err) || err == nil && string(pod.UID) != f.tap.UID {
-		return &Ended{Reason: "its pod was deleted", Known: true}, nil
+		return &Ended{Reason: podDeleted, Known: true}, nil
 	}
 	if err != nil {
 		return nil, Explain(err, "get", "pods", f.tap.Namespace)
@@ -174,17 +174,22 @@ func (f *follower) ended(ctx context.Context) (*Ended, error) {
 	}
 	end := f.tap.end()
 	if pod.DeletionTimestamp != nil && !end.Failed {
-		end.Reason, f.stopped = "its pod was deleted", ""
+		end.Reason = podDeleted
 	}
 	return end, nil
 }
 
-// clientGone is the reason of a tap whose standard input ended or was silent.
-const clientGone = "it was told to end, or its client is gone"
+// Reasons of an end.
+const (
+	hasEnded   = "it ended" // and its last record says why
+	podDeleted = "its pod was deleted"
+	clientGone = "it was told to end, or its client is gone" // its standard input ended or was silent
+)
 
-// specify adds why a tap stopped by itself, by event.reason of its last record (schema/README.md).
+// specify adds why a tap stopped by itself, by event.reason of its last record (schema/README.md). An end by its pod has its reason already: then
+// the record's reason is the signal that the kubelet sent.
 func (e *Ended) specify(reason string) {
-	if !e.Known || e.Failed && reason != "memory" {
+	if !e.Known || e.Failed && reason != "memory" || !e.Failed && e.Reason != hasEnded {
 		return
 	}
 	switch reason {
@@ -201,7 +206,7 @@ func (e *Ended) specify(reason string) {
 
 // end returns how a terminated tap ended.
 func (t *Tap) end() *Ended {
-	e := &Ended{Known: true, ExitCode: t.ExitCode, Reason: "it ended"}
+	e := &Ended{Known: true, ExitCode: t.ExitCode, Reason: hasEnded}
 	switch {
 	case t.Reason == "OOMKilled":
 		e.Failed, e.Reason = true, "the kernel killed it because the pod's memory limit was reached (OOMKilled)"

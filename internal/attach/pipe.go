@@ -55,7 +55,7 @@ func (c *Client) awaitEnd(ctx context.Context, tap *Tap) (*Ended, error) {
 	for {
 		pod, err := c.Kube.CoreV1().Pods(tap.Namespace).Get(ctx, tap.Pod, metav1.GetOptions{})
 		if gone(err) || err == nil && string(pod.UID) != tap.UID {
-			return &Ended{Reason: "its pod was deleted", Known: true}, nil
+			return &Ended{Reason: podDeleted, Known: true}, nil
 		}
 		if err == nil {
 			for _, t := range Taps(pod) {

@@ -107,7 +107,7 @@ func (w *workstation) proves(t *testing.T, ns string, n int) {
 	kit.Eventually(t, kit.Limit, "status to report that no tap runs", func() error { // the kubelet updates the pod's status some time after the container's end
 		i := w.start(t, "status", "-n", ns)
 		i.expect(t, 0)
-		if all := i.out.String(); !strings.Contains(all, "No tap runs in it.") || strings.Count(all, "ended") != n {
+		if all := i.out.String(); !strings.Contains(all, " No tap runs in ") || strings.Count(all, "ended") != n {
 			return errors.New(all)
 		}
 		return nil

@@ -108,7 +108,7 @@ func TestPluginRefused(t *testing.T) {
 		{[]string{"missing"}, 1, []string{`pods "missing" not found`}},
 		{[]string{"deploy/missing"}, 1, []string{`"missing" not found`}},
 		{[]string{"-l", "app=missing"}, 1, []string{"no running pod is selected"}},
-		{[]string{"--max-pods", "1", "host", "small"}, 1, []string{"2 pods are selected, and at most 1 are tapped"}},
+		{[]string{"--max-pods", "1", "host", "small"}, 1, []string{"2 pods are selected, but at most 1 may be tapped"}},
 		{[]string{}, 2, []string{"no pod is named: expected POD"}},
 	} {
 		i := w.tap(t, append(test.args, "-n", ns)...)
