@@ -121,12 +121,12 @@ func TestScreenEndsAtOnce(t *testing.T) {
 // TestScreenPanic: a panic while the screen is drawn restores the terminal.
 func TestScreenPanic(t *testing.T) {
 	keyboard, terminal := openTerminal(t, 80)
-	defer terminal.Close()
 	state, err := term.MakeRaw(int(terminal.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &screen{tap: nil, in: terminal, state: state, out: terminal, done: make(chan struct{})}
+	s.entered.Store(true)
 	func() {
 		defer func() {
 			if recover() == nil {
@@ -136,6 +136,7 @@ func TestScreenPanic(t *testing.T) {
 		s.run(t.Context())
 	}()
 	sane(t, terminal)
+	terminal.Close() // so that reading ends if nothing was written
 	shown := make([]byte, len(leaveScreen))
 	if _, err := io.ReadFull(keyboard, shown); err != nil || string(shown) != leaveScreen {
 		t.Errorf("%v: %q", err, shown)
