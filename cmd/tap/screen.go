@@ -10,7 +10,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
@@ -48,7 +47,8 @@ type screen struct {
 	quit    context.CancelCauseFunc
 	done    chan struct{} // closed when nothing is drawn any more, and the terminal is as before
 
-	entered atomic.Bool // the screen is shown; guards in, state and out
+	mu      sync.Mutex // guards entered
+	entered bool       // in, state and out are set, and the terminal is not yet as before
 
 	// Only draw uses the fields below.
 	view          report.Live
@@ -87,7 +87,9 @@ func (t *tap) showScreen(ctx context.Context, s *screen, std streams, log *scree
 			s.in, s.state = in, state
 		}
 	}
-	s.entered.Store(true)
+	s.mu.Lock()
+	s.entered = true
+	s.mu.Unlock()
 	fmt.Fprint(s.out, enterScreen)
 	if s.in != nil {
 		term.MakeRaw(int(s.in.Fd())) //nolint:errcheck // then Ctrl-C is a signal, and q needs a line feed
@@ -117,11 +119,18 @@ func readKeys(in io.Reader, quit, kill func()) {
 	}
 }
 
-// leave makes the terminal usable as before. It waits only briefly for a terminal that accepts no output. It is safe for concurrent use.
+// leave makes the terminal usable as before. It waits only briefly for a terminal that accepts no output. It is safe for concurrent use:
+// when it returns, the terminal is as before.
 func (s *screen) leave() {
-	if s == nil || !s.entered.CompareAndSwap(true, false) {
+	if s == nil {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.entered {
+		return
+	}
+	s.entered = false
 	written := make(chan struct{})
 	go func() {
 		fmt.Fprint(s.out, leaveScreen)

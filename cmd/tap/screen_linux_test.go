@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -126,7 +127,7 @@ func TestScreenPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &screen{tap: nil, in: terminal, state: state, out: terminal, done: make(chan struct{})}
-	s.entered.Store(true)
+	s.entered = true
 	func() {
 		defer func() {
 			if recover() == nil {
@@ -141,6 +142,35 @@ func TestScreenPanic(t *testing.T) {
 	if _, err := io.ReadFull(keyboard, shown); err != nil || string(shown) != leaveScreen {
 		t.Errorf("%v: %q", err, shown)
 	}
+}
+
+// TestScreenLeave: whoever leaves the screen finds the terminal restored afterwards, also while another goroutine is still leaving, and the
+// terminal accepts no output.
+func TestScreenLeave(t *testing.T) {
+	_, terminal := openTerminal(t, 80)
+	defer terminal.Close()
+	state, err := term.MakeRaw(int(terminal.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, stuck, err := os.Pipe() // stands for a terminal that accepts no output
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stuck.Close()
+	defer in.Close() // ends the write
+	stuck.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	stuck.Write(make([]byte, 1<<20))
+	stuck.SetWriteDeadline(time.Time{})
+	s := &screen{in: terminal, state: state, out: stuck, entered: true}
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			s.leave()
+			sane(t, terminal)
+		})
+	}
+	all.Wait()
 }
 
 // sane fails the test if a terminal is not as a shell needs it: with echo, lines and signals.
