@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,7 @@ type target struct {
 	app          string   // id of the application's process in the process namespace of the node
 	user         string   // the user ids of the process
 	containers   []string // ids of the taps' containers that were seen
+	known        []string // those that a call of tapped has returned for
 	stop         context.CancelFunc
 	ended        chan struct{}
 	mu           sync.Mutex
@@ -136,16 +138,24 @@ func (x *target) userOf(t *testing.T) string {
 }
 
 // tapped waits until a tap captures in the pod: its container has a process, and the pod's network namespace has a packet
-// socket.
+// socket. A tap whose time is up before that can be seen has captured too if its exit status is 0.
 func (x *target) tapped(t *testing.T) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "a tap to capture in "+x.name, func() error {
 		for _, s := range x.c.Pod(t, x.ns, x.name).Status.EphemeralContainerStatuses {
-			if _, id, _ := strings.Cut(s.ContainerID, "://"); id != "" && s.State.Running != nil {
+			_, id, _ := strings.Cut(s.ContainerID, "://")
+			switch {
+			case id == "":
+			case s.State.Running != nil:
 				x.containers = append(x.containers, id)
 				if processes(t, x.c, id) > 0 && x.sockets(t) > 0 {
+					x.known = append(x.known, id)
 					return nil
 				}
+			case s.State.Terminated != nil && s.State.Terminated.ExitCode == 0 && !slices.Contains(x.known, id): // on a slow machine, its time is up before it is seen
+				x.containers, x.known = append(x.containers, id), append(x.known, id)
+				t.Logf("%s has ended before it was seen", s.Name)
+				return nil
 			}
 		}
 		return fmt.Errorf("no process or %d sockets", x.sockets(t))
