@@ -59,8 +59,12 @@ func TestPluginOlderConnection(t *testing.T) {
 		newPool(t, c, web, client, ":9443", serverTLS, clientTLS),
 	}
 	w := newWorkstation(t, c)
-	i := w.tap(t, "web", "-n", ns, "--for", "30s")
-	i.expect(t, 0, ns+"/client", ns+"/web:9090", ns+"/web:9443", "older")
+	i := w.tap(t, "web", "-n", ns)
+	for _, p := range pools {
+		i.says(t, " "+ns+"/client to "+ns+"/web"+p.address)
+	}
+	i.end(t, syscall.SIGINT)
+	i.expect(t, 0, "plaintext: "+ns+"/client to "+ns+"/web:9090", "TLS: "+ns+"/client to "+ns+"/web:9443", "2 connections are older than their taps")
 	if took := time.Since(i.begin); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
@@ -68,17 +72,15 @@ func TestPluginOlderConnection(t *testing.T) {
 	if strings.Contains(i.String(), "mutual TLS: ") {
 		t.Error("mutual TLS, but no handshake was captured")
 	}
-	again := w.tap(t, "web", "-n", ns, "--for", "8s")
-	kit.Eventually(t, kit.Limit, "the second tap to run", func() error {
-		if !strings.Contains(again.String(), "running") {
-			return fmt.Errorf("%s", again)
-		}
-		return nil
-	})
+	again := w.tap(t, "web", "-n", ns)
 	for _, p := range pools {
-		p.transport.CloseIdleConnections() // the pool's next request opens another connection, with the same effect as a drained pool
+		again.says(t, " "+ns+"/client to "+ns+"/web"+p.address)
+		p.renew()
 	}
-	again.expect(t, 0, "plaintext: "+ns+"/client to "+ns+"/web:9090", "TLS: "+ns+"/client to "+ns+"/web:9443, TLS 1.3", "; connections: 1 TLS, 1 mutual TLS")
+	again.says(t, "TLS: "+ns+"/client to "+ns+"/web:9443, TLS 1.3")
+	again.says(t, "; connections: 1 TLS, 1 mutual TLS")
+	again.end(t, syscall.SIGINT)
+	again.expect(t, 0, "plaintext: "+ns+"/client to "+ns+"/web:9090")
 	t.Log(again)
 	for _, p := range pools {
 		p.stop()
@@ -90,11 +92,12 @@ func TestPluginOlderConnection(t *testing.T) {
 
 // A pool is a client in a pod that sends requests to a server in another pod over one HTTP/2 connection.
 type pool struct {
-	url       string
-	transport *http.Transport
-	cancel    context.CancelFunc
-	ended     chan struct{}
-	failed    int // valid after stop
+	address string // of the server, without the host
+	url     string
+	renewal chan chan struct{}
+	cancel  context.CancelFunc
+	ended   chan struct{}
+	failed  int // valid after stop
 }
 
 // newPool starts the server and the client. It returns when a request was answered. Without TLS configurations the protocol
@@ -106,7 +109,7 @@ func newPool(t *testing.T, c *kit.Cluster, web, client *corev1.Pod, address stri
 		t.Fatal(err)
 	}
 	var protocols http.Protocols
-	p := &pool{url: "http://" + web.Status.PodIP + address + "/", ended: make(chan struct{})}
+	p := &pool{address: address, url: "http://" + web.Status.PodIP + address + "/", renewal: make(chan chan struct{}), ended: make(chan struct{})}
 	if serverTLS == nil {
 		protocols.SetUnencryptedHTTP2(true)
 	} else {
@@ -122,8 +125,8 @@ func newPool(t *testing.T, c *kit.Cluster, web, client *corev1.Pod, address stri
 	} else {
 		go server.ServeTLS(l, "", "")
 	}
-	p.transport = &http.Transport{Protocols: &protocols, TLSClientConfig: clientTLS, DialContext: c.Network(t, process(t, c, client, "app")).Dial}
-	pooled := &http.Client{Transport: p.transport, Timeout: 10 * time.Second}
+	transport := &http.Transport{Protocols: &protocols, TLSClientConfig: clientTLS, DialContext: c.Network(t, process(t, c, client, "app")).Dial}
+	pooled := &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	if err := request(t.Context(), pooled, p.url); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +138,13 @@ func newPool(t *testing.T, c *kit.Cluster, web, client *corev1.Pod, address stri
 			if err := request(ctx, pooled, p.url); err != nil && ctx.Err() == nil {
 				p.failed++
 			}
-			time.Sleep(50 * time.Millisecond)
+			select {
+			case <-ctx.Done():
+			case done := <-p.renewal:
+				transport.CloseIdleConnections() // leaves a connection with a request in flight open; here there is none
+				close(done)
+			case <-time.After(50 * time.Millisecond):
+			}
 		}
 	}()
 	t.Cleanup(func() {
@@ -143,6 +152,13 @@ func newPool(t *testing.T, c *kit.Cluster, web, client *corev1.Pod, address stri
 		server.Close()
 	})
 	return p
+}
+
+// renew closes the connection between two requests, as a pool does that drains it. The next request opens another one.
+func (p *pool) renew() {
+	done := make(chan struct{})
+	p.renewal <- done
+	<-done
 }
 
 // stop ends the client's requests and waits for the last one.
